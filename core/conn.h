@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_CONN_H
+#define PG_CONN_H
+
+/* The transport's and the worker's side of a connection. The frontend's side is in polygate.h. */
+
+#include "config.h"
+#include "polygate.h"
+#include "transport.h"
+
+struct pg_worker;
+
+/* Make a connection for an accepted link and call the frontend's `open`. The transport's state is
+ * at pg_conn_link(). NULL if a limit of connections is reached or memory is out: the transport
+ * then closes the socket (counted and logged here). `peer` is copied. On the worker's thread. */
+struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
+                             const struct pg_listener_conf *listener, const char *peer);
+void *pg_conn_link(struct pg_conn *conn);
+struct pg_conn *pg_conn_of_link(void *link, const struct pg_transport *transport);
+struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
+
+/* Where the next bytes should be read to; at least 4 KiB. Lent until the next call for any
+ * connection of this worker. */
+uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room);
+/* `n` bytes were put there: hand them to the frontend. Afterwards the connection may be closing;
+ * it is not freed before the end of the turn. */
+void pg_conn_received(struct pg_conn *conn, size_t n);
+/* Whether the transport should go on reading now. */
+bool pg_conn_wants_bytes(const struct pg_conn *conn);
+void pg_conn_eof(struct pg_conn *conn);                         /* the peer sent its last byte */
+void pg_conn_broken(struct pg_conn *conn, int error_number);    /* errno of the failed call */
+void pg_conn_writable(struct pg_conn *conn);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_TRANSPORT_H
+#define PG_TRANSPORT_H
+
+/* What a transport is to the core: a small table of functions and nothing of any protocol.
+ *
+ * A transport owns sockets. It accepts, makes a connection with pg_conn_open(), reads into the
+ * room that pg_conn_read_room() gives, and reports with pg_conn_received(), pg_conn_eof() and
+ * pg_conn_broken(). The core hands iovecs down once per loop turn through `writev` and asks for a
+ * call of pg_conn_writable() only after the transport took less than it was given. */
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "config.h"
+#include "polygate.h"
+
+struct pg_worker;
+struct pg_listening; /* defined by each transport */
+
+/* One listening socket address, for the log, tests and the API. */
+struct pg_listening_info {
+    char address[80]; /* with the real port */
+};
+
+struct pg_transport {
+    const char *name;
+    const struct pg_option *options; /* additional keys of its listener blocks; NULL: none */
+    size_t conf_size;
+    size_t link_size; /* bytes of the transport's own state per connection, zeroed by the core */
+
+    /* Make ready everything that can fail for one listener on `workers` workers: sockets bound
+     * and listening, nothing accepted. NULL with error->text on failure. Main thread. */
+    struct pg_listening *(*listen)(const struct pg_listener_conf *conf, unsigned workers,
+                                   struct pg_error *error);
+    /* Fill in up to `room` addresses; returns how many there are. Any thread. */
+    size_t (*addresses)(const struct pg_listening *listening, struct pg_listening_info *out,
+                        size_t room);
+    /* Accept on this worker from now on; `config` is shared. On that worker's thread. */
+    void (*start)(struct pg_listening *listening, struct pg_worker *worker,
+                  struct pg_config *config, const struct pg_listener_conf *conf);
+    /* Accept no more on this worker; closes its sockets. On that worker's thread. */
+    void (*stop)(struct pg_listening *listening, struct pg_worker *worker);
+    /* Free, after every worker has stopped, or if it never started. Main thread. */
+    void (*close_listening)(struct pg_listening **listening);
+
+    /* Link operations; `link` is the state of link_size bytes. On the connection's worker. */
+
+    /* Bytes taken (may be fewer than given, 0 if the kernel is full), or -1 with errno. */
+    ssize_t (*writev)(void *link, const struct iovec *iov, int count);
+    /* Call pg_conn_writable() when more can be written. Idempotent. */
+    void (*want_write)(void *link, bool on);
+    /* Read, or leave the peer's bytes in the kernel. Idempotent. */
+    void (*want_read)(void *link, bool on);
+    /* No more output; goes on reading and discarding until the peer closes or `close`. */
+    void (*shutdown)(void *link);
+    /* Stop all watchers and close. The core frees the memory later in the turn. */
+    void (*close)(void *link);
+};
+
+#endif
