@@ -30,7 +30,22 @@ struct pg_worker *pg_worker_current(void);
 unsigned pg_worker_index(const struct pg_worker *worker);
 struct ev_loop *pg_worker_loop(const struct pg_worker *worker);
 struct pg_server *pg_worker_server(const struct pg_worker *worker);
+/* This worker's counters (counter.h); written by its own thread alone. */
+struct pg_counter_set *pg_worker_counters(struct pg_worker *worker);
 /* Any thread. */
 void pg_worker_post(struct pg_worker *worker, struct pg_task *task);
+
+/* ---- for the server's main thread ---- */
+
+/* Make worker number `index` of server->worker_count, with its loop, not yet running. NULL when
+ * memory or descriptors are out. */
+struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index);
+/* Start its thread (signals blocked in it). false: errno tells. */
+bool pg_worker_start(struct pg_worker *worker);
+/* Close every connection with PG_DRAINING (frontends say goodbye) and leave the loop when all are
+ * gone or `timeout_ms` has passed. Listeners must have been stopped. Any thread. */
+void pg_worker_drain(struct pg_worker *worker, int64_t timeout_ms);
+/* Wait for the thread to end; frees the worker, its sessions and connections. */
+void pg_worker_join(struct pg_worker **worker);
 
 #endif
