@@ -2,12 +2,10 @@
 #ifndef JT808_FRAME_H
 #define JT808_FRAME_H
 
-/* One JT/T 808 frame with its header parsed: what the codec gives and what the tables take.
+/* One JT/T 808 frame (or one message put together from its sub-packages), with the header taken
+ * apart and the body as bytes. Plain data: no function here allocates, reads a clock or does I/O.
  *
- * The struct holds everything that the header says, also what has no meaning (reserved bits, a
- * protocol version of 0), so that the frame can be built again byte for byte.
- *
- * standard  JT/T 808-2011/2013/2019, 4.4.3 (message header)
+ * standard  JT/T 808-2011 and its revision of 2013: 4.4; JT/T 808-2019: 4.4
  */
 
 #include <stdbool.h>
@@ -15,43 +13,84 @@
 
 #include "polygate.h"
 
-/* Digits of the widest phone field (BCD[10], 2019) and a NUL. */
-#define JT808_PHONE_SIZE 21
+/* The longest body of one frame: bits 0-9 of the attribute word. */
+#define JT808_BODY_MAX 1023u
 
-/* Editions of the standard by year. The header tells 2019 from the others; 2011 and 2013 share one
- * header form, and only a body can tell them apart. */
-enum jt808_edition {
-    JT808_2011 = 11,
-    JT808_2013 = 13,
-    JT808_2019 = 19,
-};
+/* The attribute word of the header. */
+#define JT808_ATTR_LENGTH     0x03ffu /* bits 0-9: length of the body of this frame */
+#define JT808_ATTR_ENCRYPTION 0x1c00u /* bits 10-12: 0 none, 1 RSA, others reserved */
+#define JT808_ATTR_SUBPACKAGE 0x2000u /* bit 13: the package item is present */
+#define JT808_ATTR_VERSION    0x4000u /* bit 14: header of 2019 */
+#define JT808_ATTR_RESERVED   0x8000u /* bit 15: kept as received, sent as 0 */
 
-/* Deviations that were tolerated; bits of jt808_frame.quirks. Their names (jt808_quirk_name()) are
- * used in logs, counters and JSON. */
+/* Digits of the phone field: BCD[6] up to 2013, BCD[10] in 2019. */
+#define JT808_PHONE_DIGITS      12u
+#define JT808_PHONE_DIGITS_2019 20u
+
+/* Faults that real terminals have. Each can be tolerated or not; X(NAME, "name"). The set of
+ * tolerated ones and the set met in a frame are words with bit JT808_QUIRK_BIT(quirk). */
+#define JT808_QUIRKS(X)                                                                            \
+    X(UNESCAPED_7D, "unescaped_7d")                                                                \
+    X(UNESCAPED_7E, "unescaped_7e")                                                                \
+    X(WRONG_CHECKSUM, "wrong_checksum")                                                            \
+    X(WRONG_LENGTH, "wrong_length")                                                                \
+    X(HEADER_WITHOUT_VERSION_BIT, "header_without_version_bit")                                    \
+    X(VERSION_BIT_WITHOUT_2019_HEADER, "version_bit_without_2019_header")
+
 enum jt808_quirk {
-    JT808_QUIRK_UNESCAPED_7D = 1u << 0,   /* a lone 7d was taken literally */
-    JT808_QUIRK_UNESCAPED_7E = 1u << 1,   /* pieces were joined over a raw 7e */
-    JT808_QUIRK_WRONG_LENGTH = 1u << 2,   /* the declared length is wrong, the check code holds */
-    JT808_QUIRK_NO_VERSION_BIT = 1u << 3, /* 2019 header form with bit 14 clear */
-    JT808_QUIRK_FALSE_VERSION_BIT = 1u << 4, /* old header form with bit 14 set */
-    JT808_QUIRK_BAD_CHECK_CODE = 1u << 5,    /* accepted in spite of its check code (an option) */
+#define JT808_QUIRK_ENUM(NAME, name) JT808_QUIRK_##NAME,
+    JT808_QUIRKS(JT808_QUIRK_ENUM)
+#undef JT808_QUIRK_ENUM
+        JT808_QUIRK_COUNT
 };
+#define JT808_QUIRK_BIT(quirk) (1u << (quirk))
+
+/* Editions of the standard, as far as the layout of messages depends on them. The header tells
+ * 2019 from the rest; 2011 and 2013 share one header and are told apart by bodies only. */
+enum jt808_edition { JT808_2011 = 2011, JT808_2013 = 2013, JT808_2019 = 2019 };
 
 struct jt808_frame {
     uint16_t msg_id;
-    uint16_t attributes;      /* the attribute word as carried: length, encryption, bits 13 to 15 */
-    uint16_t serial;          /* of this frame */
-    uint16_t package_total;   /* 0 unless subpackage */
-    uint16_t package_index;   /* from 1 as printed; 0 unless subpackage */
-    uint8_t encryption;       /* bits 10 to 12 of the attributes: 0 plain, 1 RSA, others reserved */
-    uint8_t protocol_version; /* 2019 form only, else 0 */
-    bool subpackage;          /* bit 13: the package item is there */
-    bool long_header;    /* the 2019 form: version byte and BCD[10] phone, whatever bit 14 says */
-    bool version_flag;   /* bit 14 as carried */
-    bool reserved_bit15; /* bit 15 as carried */
-    unsigned quirks;     /* enum jt808_quirk bits */
-    char phone[JT808_PHONE_SIZE]; /* all digits of the field (12 or 20), a nibble above 9 as a..f */
-    struct pg_bytes body;         /* as carried, without package item and check code; lent */
+    uint16_t attributes;      /* as on the wire, all 16 bits; the encoder keeps bits 10-12, 14, 15
+                               * and 13, and writes the length of `body` into bits 0-9 */
+    bool header_2019;         /* the form of the header, whatever bit 14 says */
+    uint8_t protocol_version; /* header of 2019 only: 1 in the text of 2019; else 0 */
+    /* The nibbles of the phone field as text, leading zeros kept, nibbles above 9 as a..f;
+     * NUL-terminated. 12 characters, or 20 in a header of 2019. */
+    char phone[JT808_PHONE_DIGITS_2019 + 1];
+    uint16_t serial;
+    uint16_t package_total; /* these two only with JT808_ATTR_SUBPACKAGE, else 0 */
+    uint16_t package_index; /* from 1 */
+    /* Lent. One frame: at most JT808_BODY_MAX bytes unless WRONG_LENGTH is in `quirks`. A message
+     * put together from packages: as long as it is. */
+    struct pg_bytes body;
+    uint32_t quirks; /* JT808_QUIRK_BIT of each fault that was tolerated in this frame */
 };
+
+static inline unsigned jt808_frame_encryption(const struct jt808_frame *frame)
+{
+    return (frame->attributes & JT808_ATTR_ENCRYPTION) >> 10;
+}
+
+static inline bool jt808_frame_is_subpackage(const struct jt808_frame *frame)
+{
+    return (frame->attributes & JT808_ATTR_SUBPACKAGE) != 0;
+}
+
+/* The length that the header declares; equals body.len except under WRONG_LENGTH and in a message
+ * put together from packages. */
+static inline unsigned jt808_frame_declared_length(const struct jt808_frame *frame)
+{
+    return frame->attributes & JT808_ATTR_LENGTH;
+}
+
+/* The edition as far as the header tells it: JT808_2019 or JT808_2013. */
+static inline enum jt808_edition jt808_frame_edition(const struct jt808_frame *frame)
+{
+    return frame->header_2019 ? JT808_2019 : JT808_2013;
+}
+
+/* "unescaped_7d" and so on; the names used in JSON, counters and logs. */
+const char *jt808_quirk_name(enum jt808_quirk quirk);
 
 #endif
