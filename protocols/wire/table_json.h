@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WIRE_TABLE_JSON_H
+#define WIRE_TABLE_JSON_H
+
+/* JSON of a body by its rows, both ways, in two shapes.
+ *
+ * native   physical values (degrees, km/h), ISO times, names for values that have one; items under
+ *          their names; null for a value that says "invalid", with the reason beside it
+ * raw      the integers, digits and texts as they stand on the wire
+ *
+ * What is decoded encodes to the same bytes. Where the shown value alone would give other bytes,
+ * the object has one more member, which the clean case lacks: "exact"     {"model": "00004d31"} the
+ * bytes of that field (a text filled on the other side) "invalid"   {"time": {"reason": "not_set",
+ * "raw": "000000000000"}}    why it is null "abnormal"  the same, for values that mean "abnormal"
+ *   "extra_hex", "truncated_hex"   bytes that are left over, or the start of an item
+ * A text that is not of its character set is {"hex": "..."}; an unknown item keeps its digits.
+ *
+ * Objects made by people need none of these: counts and lengths are derived, condition bits are
+ * derived from the fields that are there, names are taken for numbers.
+ */
+
+#include <jansson.h>
+
+#include "wire/json_out.h"
+#include "wire/out.h"
+#include "wire/table.h"
+#include "wire/text.h"
+
+enum wire_shape {
+    WIRE_NATIVE,
+    WIRE_RAW,
+};
+
+/* ---- out ------------------------------------------------------------------------------------ */
+
+#define WIRE_JSON_NOTES 64
+#define WIRE_JSON_DEPTH 12
+
+/* A visitor (wire_visit) that writes the members of an object. Initialise with wire_json_begin();
+ * between that and wire_json_end() the object of `out` is open. */
+struct wire_json {
+    struct json_out *out;
+    enum wire_shape shape;
+    enum wire_charset charset;
+    /* What the open objects must say at their end. */
+    struct wire_note {
+        const char *member; /* "exact", "invalid", "abnormal" */
+        const char *name;
+        const char *reason;
+        struct pg_bytes bytes;
+    } notes[WIRE_JSON_NOTES];
+    unsigned note_count;
+    struct {
+        unsigned first_note;         /* of this object */
+        bool flat;                   /* an item whose single value has no object around it */
+        size_t start;                /* of the item's value, to begin again */
+        const struct wire_row *list; /* the list that we are in, directly; else null */
+    } level[WIRE_JSON_DEPTH];
+    unsigned depth;
+    bool overflow;      /* more notes than there is room for: throw the body away */
+    uint16_t seen[256]; /* items by name: how often each id was there */
+};
+
+void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_shape shape,
+                     enum wire_charset charset);
+void wire_json_visit(void *json, const struct wire_event *event); /* a wire_visit */
+/* The notes of the outermost object. false: the text is of no use (overflow). */
+bool wire_json_end(struct wire_json *json);
+
+/* ---- in ------------------------------------------------------------------------------------- */
+
+/* What is wrong with a JSON document: where, what was found, what was expected. */
+struct wire_error {
+    char path[96];      /* "body.areas[2].start_time" */
+    char found[64];     /* "\"abc\"", "a list", "nothing" */
+    char expected[160]; /* "a number 0..255 or one of ..." */
+};
+
+/* One sentence: "body.flag: expected ..., found ...". Cut if it does not fit. */
+void wire_error_sentence(const struct wire_error *error, char *text, size_t size);
+
+/* Encode the members of `object` by the rows.
+ *
+ * object    lent; a JSON object
+ * path      of the object, for errors; "body"
+ * out       appended to
+ * returns   false: *error says where and why; `out` holds a part
+ */
+bool wire_encode(const struct wire_row *rows, json_t *object, const char *path, unsigned edition,
+                 enum wire_shape shape, enum wire_charset charset, struct wire_out *out,
+                 struct wire_error *error);
+
+#endif
