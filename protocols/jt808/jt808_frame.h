@@ -64,6 +64,9 @@ struct jt808_frame {
     /* Lent. One frame: at most JT808_BODY_MAX bytes unless WRONG_LENGTH is in `quirks`. A message
      * put together from packages: as long as it is. */
     struct pg_bytes body;
+    /* Lent. The whole unescaped frame, header to check code, without delimiters; empty in a frame
+     * that was not decoded from bytes. Decoders only: encoding does not read it. */
+    struct pg_bytes content;
     uint32_t quirks; /* JT808_QUIRK_BIT of each fault that was tolerated in this frame */
 };
 
