@@ -50,8 +50,12 @@ enum pg_core_counter {
 struct pg_worker;
 
 /* Layout of the table: core counters, then closes by reason, then refusals and drops by reason,
- * then the frontends' own. Fixed before the workers start; main thread. */
-size_t pg_counter_register(const char *prefix, const struct pg_counter *rows); /* the base */
+ * then the frontends' own. Fixed before the workers start.
+ *
+ * Give `rows` (up to name == NULL; NULL: none) their place under `prefix`; both must live as long
+ * as the process. Returns the base: the same one for the same rows again; 0 for no rows; SIZE_MAX
+ * when the table is closed because arrays have been made, or full. Main thread. */
+size_t pg_counter_register(const char *prefix, const struct pg_counter *rows);
 size_t pg_counter_total(void);
 struct pg_counter_row {
     const char *prefix; /* "core", "close", "refuse", or the frontend's name */
@@ -60,7 +64,8 @@ struct pg_counter_row {
 };
 struct pg_counter_row pg_counter_row(size_t index); /* any thread */
 
-/* A worker's own array of pg_counter_total() entries. */
+/* A worker's own array of pg_counter_total() entries. Init closes the table; false when memory is
+ * out. */
 struct pg_counter_set {
     _Atomic uint64_t *values;
 };
