@@ -168,6 +168,18 @@ static void other_frames_between_the_packages_break_the_serials_but_not_the_mess
     jt808_reassembly_close(&r);
 }
 
+static void a_package_that_could_belong_to_two_messages_is_given_to_neither(void)
+{
+    struct jt808_reassembly *r = open_one();
+    struct jt808_frame m;
+
+    CU_ASSERT_EQUAL(add(r, package(0x0801, 10, 2, 1, "a"), 0, &m), JT808_PART_STORED);
+    CU_ASSERT_EQUAL(add(r, package(0x0801, 50, 2, 1, "A"), 0, &m), JT808_PART_STORED);
+    CU_ASSERT_EQUAL(add(r, package(0x0801, 99, 2, 2, "?"), 0, &m), JT808_PART_STORED);
+    CU_ASSERT_EQUAL(jt808_reassembly_pending(r), 3);
+    jt808_reassembly_close(&r);
+}
+
 static void memory_follows_what_has_come_not_what_is_announced(void)
 {
     struct jt808_reassembly *r = open_one();
@@ -287,6 +299,8 @@ int main(void)
          interleaved_messages_of_one_kind_do_not_mix},
         {"other frames between the packages break the serials but not the message",
          other_frames_between_the_packages_break_the_serials_but_not_the_message},
+        {"a package that could belong to two messages is given to neither",
+         a_package_that_could_belong_to_two_messages_is_given_to_neither},
         {"memory follows what has come, not what is announced",
          memory_follows_what_has_come_not_what_is_announced},
         {"empty packages are not free", empty_packages_are_not_free},
