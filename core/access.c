@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The one decision point: asks the chain of authenticators and draws the conclusion.
+ *
+ * A question is a walk along config->plugins. As long as every authenticator answers at once, it
+ * lives on the stack and nothing is allocated: the request that authenticators are shown is one
+ * per thread, kept and shown again. When one says PG_LATER, that request becomes the question: it
+ * takes copies of what was lent and a reference on the configuration, and the answer comes back to
+ * the worker as a task, which goes on along the chain.
+ *
+ *                    authenticator says PG_LATER
+ *   (on the stack) ------------------------------> OUT -- pg_access_answer --> ANSWERED --> task
+ *                                                   |                            |
+ *                                            pg_access_cancel             pg_access_cancel
+ *                                                   v                            v
+ *                                               CANCELLED                    FORGOTTEN
+ *                                      freed by pg_access_answer          freed by the task
+ *
+ * Cancelling gives up the worker and the configuration at once, so a plugin may answer at any
+ * later time, even from its `stop`. The states change under one lock, which also covers the
+ * posting: after pg_access_cancel() has returned, no thread is still about to touch the worker.
+ * The lock is taken for pending questions only. */
+
+#include "access.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct question {
+    bool login;            /* else an action */
+    enum pg_action action; /* unless login */
+    const struct pg_identity *who;
+    struct pg_bytes topic; /* unless login; without $share */
+    bool allowed;          /* an action that somebody allowed and nobody denied yet */
+    size_t next;           /* index of the plugin to be asked next */
+};
+
+enum request_state {
+    IDLE,      /* the thread's spare one */
+    OUT,       /* shown to an authenticator, which may answer at any moment */
+    ANSWERED,  /* `verdict` is set, the task is posted */
+    CANCELLED, /* the asker has gone before the answer: whoever answers frees it */
+    FORGOTTEN, /* the asker has gone after the answer: the task frees it */
+};
+
+#define REQUEST_MAGIC 0x7067ac01u
+
+struct pg_access_request {
+    struct pg_task task; /* first: the task is the request */
+    uint32_t magic;
+    enum request_state state; /* under `lock`, except in IDLE */
+    enum pg_verdict verdict;  /* in ANSWERED */
+    struct pg_worker *worker;
+    struct pg_config *config; /* a reference, while the asker waits */
+    pg_access_done_fn done;
+    void *arg;
+    struct question question;
+    struct pg_identity who; /* what question.who points to; its strings are in `copy` */
+    uint8_t *copy;
+    size_t copy_len;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- the thread's spare request ---------------------------------------------------------------
+ */
+
+static _Thread_local struct pg_access_request *spare;
+static pthread_key_t spare_key;
+static pthread_once_t spare_once = PTHREAD_ONCE_INIT;
+static bool spare_key_made;
+
+static void make_spare_key(void)
+{
+    spare_key_made = pthread_key_create(&spare_key, free) == 0;
+}
+
+/* The request to show to authenticators; NULL when memory is out. */
+static struct pg_access_request *take_spare(void)
+{
+    if (spare)
+        return spare;
+    pthread_once(&spare_once, make_spare_key);
+    if (!spare_key_made)
+        return NULL;
+    struct pg_access_request *request = calloc(1, sizeof(*request));
+    if (!request)
+        return NULL;
+    if (pthread_setspecific(spare_key, request) != 0) { /* frees it when the thread ends */
+        free(request);
+        return NULL;
+    }
+    request->magic = REQUEST_MAGIC;
+    spare = request;
+    return request;
+}
+
+/* It has become a pending question and belongs to that now. */
+static void detach_spare(void)
+{
+    spare = NULL;
+    /* Setting NULL where a value is set already allocates nothing and cannot fail. */
+    (void)pthread_setspecific(spare_key, NULL);
+}
+
+static void free_request(struct pg_access_request *request)
+{
+    assert(request->magic == REQUEST_MAGIC);
+    request->magic = 0;
+    if (request->copy)
+        explicit_bzero(request->copy, request->copy_len); /* it may hold a password */
+    free(request->copy);
+    free(request);
+}
+
+/* ---- the chain --------------------------------------------------------------------------------
+ */
+
+static bool has_function(const struct pg_plugin_conf *plugin, bool login)
+{
+    const struct pg_authenticator *chain = plugin->plugin->authenticator;
+    if (!chain)
+        return false;
+    return login ? chain->authenticate != NULL : chain->authorize != NULL;
+}
+
+static bool any_function(const struct pg_config *config, bool login)
+{
+    for (size_t i = 0; i < config->plugin_count; i++) {
+        if (has_function(&config->plugins[i], login))
+            return true;
+    }
+    return false;
+}
+
+/* Nobody in the chain had an opinion on this login. */
+static enum pg_reason judge_silent_login(const struct pg_config *config,
+                                         const struct pg_identity *who)
+{
+    bool guarded = any_function(config, true) || any_function(config, false);
+    if (guarded && (who->username.data || who->password.data))
+        return PG_BAD_CREDENTIAL;
+    switch (config->settings.access.allow_anonymous) {
+    case PG_ANONYMOUS_YES:
+        return PG_OK;
+    case PG_ANONYMOUS_AUTO:
+        return guarded ? PG_NOT_AUTHORIZED : PG_OK;
+    default:
+        return PG_NOT_AUTHORIZED;
+    }
+}
+
+static enum pg_reason conclude(const struct pg_config *config, const struct question *question)
+{
+    if (question->login)
+        return judge_silent_login(config, question->who);
+    if (question->allowed || config->settings.access.otherwise == PG_OTHERWISE_ALLOW)
+        return PG_OK;
+    return PG_NOT_AUTHORIZED;
+}
+
+/* Take one opinion into account: PG_PENDING when the chain goes on. */
+static enum pg_reason weigh(struct question *question, enum pg_verdict verdict)
+{
+    switch (verdict) {
+    case PG_NEXT:
+        return PG_PENDING;
+    case PG_ALLOW:
+        if (question->login)
+            return PG_OK;
+        question->allowed = true;
+        return PG_PENDING;
+    default: /* PG_DENY, and whatever a faulty plugin invents */
+        return question->login ? PG_BAD_CREDENTIAL : PG_NOT_AUTHORIZED;
+    }
+}
+
+/* Ask from question->next on. PG_PENDING: an authenticator keeps `request` and will answer. */
+static enum pg_reason walk(const struct pg_config *config, struct question *question,
+                           struct pg_access_request *request)
+{
+    while (question->next < config->plugin_count) {
+        const struct pg_plugin_conf *plugin = &config->plugins[question->next++];
+        if (!has_function(plugin, question->login))
+            continue;
+        const struct pg_authenticator *chain = plugin->plugin->authenticator;
+        enum pg_verdict verdict =
+            question->login ? chain->authenticate(plugin->self, question->who, request)
+                            : chain->authorize(plugin->self, question->who, question->action,
+                                               question->topic, request);
+        if (verdict == PG_LATER)
+            return PG_PENDING;
+        enum pg_reason reason = weigh(question, verdict);
+        if (reason != PG_PENDING)
+            return reason;
+    }
+    return conclude(config, question);
+}
+
+/* ---- pending ----------------------------------------------------------------------------------
+ */
+
+/* Whether the asker still waits, and if so the request is the worker's alone again. */
+static bool reclaim(struct pg_access_request *request)
+{
+    pthread_mutex_lock(&lock);
+    bool wanted = request->state == ANSWERED;
+    if (wanted)
+        request->state = OUT; /* it is shown on along the chain */
+    pthread_mutex_unlock(&lock);
+    return wanted;
+}
+
+static void answered(struct pg_task *task, struct pg_worker *worker)
+{
+    struct pg_access_request *request = (struct pg_access_request *)task;
+    assert(request->magic == REQUEST_MAGIC);
+    (void)worker;
+    if (!reclaim(request)) {
+        free_request(request);
+        return;
+    }
+    enum pg_reason reason = weigh(&request->question, request->verdict);
+    if (reason == PG_PENDING)
+        reason = walk(request->config, &request->question, request);
+    if (reason == PG_PENDING)
+        return; /* the next one thinks about it too */
+    pg_access_done_fn done = request->done;
+    void *arg = request->arg;
+    pg_config_unref(&request->config);
+    free_request(request);
+    done(arg, reason);
+}
+
+static struct pg_bytes copy_bytes(uint8_t **at, struct pg_bytes in)
+{
+    if (!in.data)
+        return PG_BYTES_NONE;
+    struct pg_bytes out = {.data = *at, .len = in.len};
+    if (in.len > 0)
+        memcpy(*at, in.data, in.len);
+    *at += in.len;
+    return out;
+}
+
+static const char *copy_text(uint8_t **at, const char *text)
+{
+    if (!text)
+        return NULL;
+    size_t len = strlen(text) + 1;
+    char *out = (char *)*at;
+    memcpy(out, text, len);
+    *at += len;
+    return out;
+}
+
+static size_t text_size(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+/* Take copies of everything lent, since the call returns before the answer is there. */
+static bool keep_question(struct pg_access_request *request, const struct question *question)
+{
+    const struct pg_identity *who = question->who;
+    /* At least one byte, so that an empty but present text keeps a pointer. */
+    size_t len = who->client_id.len + who->username.len + who->password.len + question->topic.len +
+                 text_size(who->peer) + text_size(who->listener) + text_size(who->protocol) + 1;
+    request->copy = malloc(len);
+    if (!request->copy)
+        return false;
+    request->copy_len = len;
+    uint8_t *at = request->copy;
+    request->question = *question;
+    request->question.topic = copy_bytes(&at, question->topic);
+    request->who = (struct pg_identity){
+        .client_id = copy_bytes(&at, who->client_id),
+        .username = copy_bytes(&at, who->username),
+        .password = copy_bytes(&at, who->password),
+        .peer = copy_text(&at, who->peer),
+        .listener = copy_text(&at, who->listener),
+        .protocol = copy_text(&at, who->protocol),
+    };
+    request->question.who = &request->who;
+    return true;
+}
+
+/* The asker has no use for the answer any more. */
+static void let_go(struct pg_access_request *request)
+{
+    pthread_mutex_lock(&lock);
+    request->state = request->state == ANSWERED ? FORGOTTEN : CANCELLED;
+    pthread_mutex_unlock(&lock);
+}
+
+static enum pg_reason ask(struct pg_worker *worker, struct pg_config *config,
+                          struct question *question, pg_access_done_fn done, void *arg,
+                          struct pg_access_request **pending)
+{
+    *pending = NULL;
+    if (!any_function(config, question->login))
+        return conclude(config, question);
+
+    struct pg_access_request *request = take_spare();
+    if (!request)
+        return PG_NO_MEMORY;
+    request->task.run = answered;
+    request->worker = worker;
+    request->state = OUT;
+    enum pg_reason reason = walk(config, question, request);
+    if (reason != PG_PENDING) {
+        request->state = IDLE;
+        return reason;
+    }
+
+    detach_spare();
+    /* The answer may be on its way already, but its task cannot run before this returns. */
+    if (!keep_question(request, question)) {
+        let_go(request);
+        return PG_NO_MEMORY;
+    }
+    request->config = pg_config_ref(config);
+    request->done = done;
+    request->arg = arg;
+    *pending = request;
+    return PG_PENDING;
+}
+
+/* ---- public -----------------------------------------------------------------------------------
+ */
+
+enum pg_reason pg_access_login(struct pg_worker *worker, struct pg_config *config,
+                               const struct pg_identity *who, pg_access_done_fn done, void *arg,
+                               struct pg_access_request **pending)
+{
+    struct question question = {.login = true, .who = who};
+    return ask(worker, config, &question, done, arg, pending);
+}
+
+/* The filter behind $share/<group>/; nothing is left of one that has no filter. */
+static struct pg_bytes without_share(struct pg_bytes filter)
+{
+    static const char prefix[] = "$share/";
+    const size_t prefix_len = sizeof(prefix) - 1;
+    if (filter.len < prefix_len || memcmp(filter.data, prefix, prefix_len) != 0)
+        return filter;
+    const uint8_t *group = filter.data + prefix_len;
+    size_t left = filter.len - prefix_len;
+    const uint8_t *slash = memchr(group, '/', left);
+    if (!slash)
+        return PG_BYTES_OF("");
+    size_t skip = (size_t)(slash - group) + 1;
+    return (struct pg_bytes){.data = group + skip, .len = left - skip};
+}
+
+enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *config,
+                               const struct pg_identity *who, enum pg_action action,
+                               struct pg_bytes topic, pg_access_done_fn done, void *arg,
+                               struct pg_access_request **pending)
+{
+    struct question question = {.action = action, .who = who, .topic = topic};
+    if (action == PG_ACTION_SUBSCRIBE)
+        question.topic = without_share(topic);
+    if (question.topic.len == 0) { /* no topic is empty; nobody can have allowed it */
+        *pending = NULL;
+        return PG_NOT_AUTHORIZED;
+    }
+    return ask(worker, config, &question, done, arg, pending);
+}
+
+bool pg_access_checks_actions(const struct pg_config *config)
+{
+    return config->settings.access.otherwise != PG_OTHERWISE_ALLOW || any_function(config, false);
+}
+
+void pg_access_cancel(struct pg_access_request **pending)
+{
+    struct pg_access_request *request = *pending;
+    if (!request)
+        return;
+    *pending = NULL;
+    assert(request->magic == REQUEST_MAGIC);
+    struct pg_config *config = request->config;
+    request->config = NULL;
+    let_go(request); /* from here on another thread may free it */
+    pg_config_unref(&config);
+}
+
+void pg_access_answer(struct pg_access_request *request, enum pg_verdict verdict)
+{
+    assert(request->magic == REQUEST_MAGIC);
+    pthread_mutex_lock(&lock);
+    bool wanted = request->state == OUT;
+    if (wanted) {
+        request->verdict = verdict;
+        request->state = ANSWERED;
+        pg_worker_post(request->worker, &request->task);
+    }
+    pthread_mutex_unlock(&lock);
+    if (!wanted)
+        free_request(request);
+}

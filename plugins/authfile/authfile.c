@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The plugin `authfile`: users from a password file, permissions from a rules file.
+ *
+ * Both files are read by `start`, which runs at start-up and at every reload; a file that cannot
+ * be read or has an error refuses the reload, and what was loaded before stays in force. A running
+ * instance never opens a file. Passwords are verified by the threads of pool.c; rules are checked
+ * on the worker that asks, at once.
+ *
+ * Logins: a user of the file is allowed with the right password and denied otherwise; others are
+ * left to the next in the chain. Actions: the first rule that applies decides; without one the
+ * next in the chain is asked. */
+
+#include "authfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "passwords.h"
+#include "pool.h"
+#include "rules.h"
+
+struct authfile_conf {
+    const char *password_file;
+    const char *rules_file;
+    int64_t threads;
+    int64_t pending;
+};
+
+#define OPTION(member) .name = #member, .offset = offsetof(struct authfile_conf, member)
+
+static const struct pg_option authfile_options[] = {
+    {OPTION(password_file), .type = PG_OPT_STRING, .fallback = "", .reloadable = true,
+     .sentence = "File with lines USER:HASH, made by `polygatectl passwd`. Without it no user is "
+                 "known, and only rules apply."},
+    {OPTION(rules_file), .type = PG_OPT_STRING, .fallback = "", .reloadable = true,
+     .sentence = "File with access rules, see polygate-rules(5). Without it this plugin allows and "
+                 "denies no publication and no subscription."},
+    {OPTION(threads), .type = PG_OPT_INT, .fallback = "2", .min = 1, .max = 64, .reloadable = true,
+     .sentence = "Threads that verify passwords. Each verification takes some 10 ms of a CPU and "
+                 "16 MiB while it runs, by design of the hash; two leave the workers their CPUs."},
+    {OPTION(pending), .type = PG_OPT_INT, .fallback = "1024", .min = 1, .max = 1000000,
+     .reloadable = true,
+     .sentence = "Logins that may wait for a thread. One more is refused at once and logged as "
+                 "authfile_queue_full, so that a flood of logins costs bounded memory."},
+    {.name = NULL},
+};
+
+struct authfile {
+    struct auth_passwords *passwords; /* with pool; both NULL without a password file */
+    struct auth_pool *pool;
+    struct auth_rules *rules; /* NULL without a rules file */
+};
+
+/* No file of an administrator's own hand is larger; a device or a wrong path is. */
+#define FILE_MAX (64 * 1024 * 1024)
+
+/* Read a regular file whole; *out is malloc'ed. false with error->text set. */
+static bool read_file(const char *path, const char *option, struct pg_bytes *out,
+                      struct pg_error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        pg_error_set(error, "authfile { %s }: cannot open %s: %s", option, path, strerror(errno));
+        return false;
+    }
+    struct stat st;
+    uint8_t *data = NULL;
+    size_t len = 0;
+    ssize_t n = 0;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
+        pg_error_set(error, "authfile { %s }: %s is not a regular file of at most %d MiB", option,
+                     path, FILE_MAX / 1024 / 1024);
+        goto failed;
+    }
+    size_t size = (size_t)st.st_size;
+    data = malloc(size + 1);
+    if (!data) {
+        pg_error_set(error, "authfile { %s }: out of memory", option);
+        goto failed;
+    }
+    while (len < size && ((n = read(fd, data + len, size - len)) > 0 || (n < 0 && errno == EINTR)))
+        len += n > 0 ? (size_t)n : 0;
+    if (len < size) {
+        pg_error_set(error, "authfile { %s }: cannot read %s: %s", option, path,
+                     n < 0 ? strerror(errno) : "it became shorter; write it by renaming");
+        goto failed;
+    }
+    close(fd);
+    *out = (struct pg_bytes){.data = data, .len = len};
+    return true;
+
+failed:
+    free(data);
+    close(fd);
+    return false;
+}
+
+static void free_file(struct pg_bytes *file)
+{
+    if (file->data)
+        explicit_bzero((void *)(uintptr_t)file->data, file->len);
+    free((void *)(uintptr_t)file->data);
+    *file = PG_BYTES_NONE;
+}
+
+static bool load_passwords(struct authfile *self, const struct authfile_conf *conf,
+                           struct pg_error *error)
+{
+    struct pg_bytes file;
+    if (!read_file(conf->password_file, "password_file", &file, error))
+        return false;
+    self->passwords = auth_passwords_parse(file, conf->password_file, error);
+    free_file(&file);
+    if (!self->passwords)
+        return false;
+    self->pool =
+        auth_pool_start(self->passwords, (unsigned)conf->threads, (size_t)conf->pending, error);
+    return self->pool != NULL;
+}
+
+static bool load_rules(struct authfile *self, const struct authfile_conf *conf,
+                       struct pg_error *error)
+{
+    struct pg_bytes file;
+    if (!read_file(conf->rules_file, "rules_file", &file, error))
+        return false;
+    self->rules = auth_rules_parse(file, conf->rules_file, error);
+    free_file(&file);
+    return self->rules != NULL;
+}
+
+static void authfile_stop(void *arg)
+{
+    struct authfile *self = arg;
+    auth_pool_stop(&self->pool);
+    auth_passwords_free(&self->passwords);
+    auth_rules_free(&self->rules);
+    free(self);
+}
+
+static void *authfile_start(const void *arg, struct pg_error *error)
+{
+    const struct authfile_conf *conf = arg;
+    if (!conf->password_file[0] && !conf->rules_file[0]) {
+        pg_error_set(error, "authfile: neither password_file nor rules_file is set; set one, or "
+                            "leave the block out");
+        return NULL;
+    }
+    struct authfile *self = calloc(1, sizeof(*self));
+    if (!self) {
+        pg_error_set(error, "authfile: out of memory");
+        return NULL;
+    }
+    if ((conf->password_file[0] && !load_passwords(self, conf, error)) ||
+        (conf->rules_file[0] && !load_rules(self, conf, error))) {
+        authfile_stop(self);
+        return NULL;
+    }
+    PG_LOG(PG_INFO, "authfile_loaded",
+           PG_F_INT("users", self->passwords ? auth_passwords_count(self->passwords) : 0),
+           PG_F_INT("rules", self->rules ? auth_rules_count(self->rules) : 0));
+    return self;
+}
+
+static enum pg_verdict authfile_authenticate(void *arg, const struct pg_identity *who,
+                                             struct pg_access_request *request)
+{
+    struct authfile *self = arg;
+    if (!self->pool || !who->username.data)
+        return PG_NEXT;
+    if (auth_pool_ask(self->pool, who->username, who->password, request))
+        return PG_LATER;
+    PG_LOG(PG_WARN, "authfile_queue_full", PG_F_BYTES("client", who->client_id),
+           PG_F_TEXT("peer", who->peer));
+    return PG_DENY;
+}
+
+static enum pg_verdict authfile_authorize(void *arg, const struct pg_identity *who,
+                                          enum pg_action action, struct pg_bytes topic,
+                                          struct pg_access_request *request)
+{
+    struct authfile *self = arg;
+    (void)request;
+    return self->rules ? auth_rules_check(self->rules, who, action, topic) : PG_NEXT;
+}
+
+static const struct pg_authenticator authfile_authenticator = {
+    .authenticate = authfile_authenticate,
+    .authorize = authfile_authorize,
+};
+
+const struct pg_plugin authfile_plugin = {
+    .abi = PG_ABI,
+    .name = "authfile",
+    .options = authfile_options,
+    .conf_size = sizeof(struct authfile_conf),
+    .authenticator = &authfile_authenticator,
+    .start = authfile_start,
+    .stop = authfile_stop,
+};
