@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The TCP transport: one socket per connection on the worker's libev loop.
+ *
+ * A link has one watcher. It waits for bytes to read while the core wants them, and for room to
+ * write only after the kernel took less than it was given. Reads go straight into the room that
+ * the core offers; a wake-up ends after a short read, or after a bounded number of bytes, so that
+ * one busy peer does not starve the others (the loop is level-triggered and comes back).
+ *
+ *   TCP_LINK_NEW --begin--> TCP_LINK_OPEN --shutdown--> TCP_LINK_DRAIN --close--> TCP_LINK_CLOSED
+ *                                 +------------------------close------------------------^
+ *
+ * Shutting down sends our FIN and throws away what the peer still sends, because a socket that is
+ * closed with unread bytes sends a reset, and a reset can overtake our last words (RFC 1122,
+ * 4.2.2.13). The peer's end is reported to the core, which closes; the core's linger deadline
+ * closes if it does not come.
+ *
+ * Thread: everything here runs on the connection's worker. After each call into the core the link
+ * is looked at again: it may have been closed, but its memory lives until the end of the turn. */
+
+#include "tcp.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "tcp_parts.h"
+#include "worker.h"
+
+/* Most that one connection may read per wake-up. */
+#define READS_PER_TURN 4
+#define BYTES_PER_TURN (256u * 1024)
+
+/* A peer that goes on sending this much after we said goodbye is reset: the goodbye has had its
+ * chance, and throwing bytes away is work. */
+#define THROW_AWAY_MAX (1024u * 1024)
+
+static struct ev_loop *loop_of(const struct tcp_link *link)
+{
+    return pg_worker_loop(pg_conn_worker(link->io.data));
+}
+
+/* The one place where the watcher is started, changed and stopped. */
+static void watch(struct tcp_link *link)
+{
+    int events = 0;
+    switch ((enum tcp_link_state)link->state) {
+    case TCP_LINK_OPEN:
+        events = (link->held || link->at_eof ? 0 : EV_READ) | (link->blocked ? EV_WRITE : 0);
+        break;
+    case TCP_LINK_DRAIN:
+        events = EV_READ;
+        break;
+    case TCP_LINK_NEW:
+        return;
+    case TCP_LINK_CLOSED:
+        break;
+    }
+    if (events == (ev_is_active(&link->io) ? link->io.events : 0))
+        return;
+    ev_io_stop(loop_of(link), &link->io);
+    ev_io_modify(&link->io, events);
+    if (events != 0)
+        ev_io_start(loop_of(link), &link->io);
+}
+
+/* ---- from the socket to the core --------------------------------------------------------------
+ */
+
+/* Bytes read, 0 at the peer's end, or -1: nothing now, or broken and the core knows. */
+static ssize_t read_socket(struct tcp_link *link, uint8_t *buffer, size_t room)
+{
+    ssize_t n;
+    do
+        n = recv(link->io.fd, buffer, room, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+        pg_conn_broken(link->io.data, errno);
+    return n;
+}
+
+static void read_bytes(struct tcp_link *link)
+{
+    struct pg_conn *conn = link->io.data;
+    size_t total = 0;
+    for (int reads = 0; reads < READS_PER_TURN && total < BYTES_PER_TURN; reads++) {
+        if (link->state != TCP_LINK_OPEN || link->held || !pg_conn_wants_bytes(conn))
+            return;
+        size_t room;
+        uint8_t *buffer = pg_conn_read_room(conn, &room);
+        ssize_t n = read_socket(link, buffer, room);
+        if (n < 0)
+            return;
+        if (n == 0) {
+            link->at_eof = true;
+            watch(link);
+            pg_conn_eof(conn);
+            return;
+        }
+        total += (size_t)n;
+        pg_conn_received(conn, (size_t)n);
+        if ((size_t)n < room)
+            return;
+    }
+}
+
+/* Read once without keeping anything. */
+static void throw_away(struct tcp_link *link)
+{
+    struct pg_conn *conn = link->io.data;
+    size_t room;
+    uint8_t *buffer = pg_conn_read_room(conn, &room);
+    ssize_t n = read_socket(link, buffer, room);
+    if (n < 0)
+        return;
+    link->thrown_away += (uint32_t)n;
+    if (n == 0 || link->thrown_away >= THROW_AWAY_MAX)
+        pg_conn_eof(conn);
+}
+
+static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
+{
+    (void)loop;
+    struct tcp_link *link = (struct tcp_link *)watcher;
+    if ((events & EV_WRITE) && link->state == TCP_LINK_OPEN)
+        pg_conn_writable(watcher->data);
+    if (!(events & EV_READ))
+        return;
+    if (link->state == TCP_LINK_OPEN)
+        read_bytes(link);
+    else if (link->state == TCP_LINK_DRAIN)
+        throw_away(link);
+}
+
+void tcp_link_begin(struct tcp_link *link, struct pg_conn *conn, int fd)
+{
+    assert(link->state == TCP_LINK_NEW);
+    ev_io_init(&link->io, on_ready, fd, 0);
+    link->io.data = conn;
+    link->state = TCP_LINK_OPEN;
+    watch(link);
+}
+
+/* ---- from the core to the socket --------------------------------------------------------------
+ */
+
+static ssize_t link_writev(void *state, const struct iovec *iov, int count)
+{
+    struct tcp_link *link = state;
+    if (link->state != TCP_LINK_OPEN)
+        return 0;
+    struct msghdr message = {
+        .msg_iov = (struct iovec *)(uintptr_t)iov,
+        .msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),
+    };
+    ssize_t n;
+    do
+        n = sendmsg(link->io.fd, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return 0;
+    return n;
+}
+
+static void link_want_write(void *state, bool on)
+{
+    struct tcp_link *link = state;
+    link->blocked = on;
+    watch(link);
+}
+
+static void link_want_read(void *state, bool on)
+{
+    struct tcp_link *link = state;
+    link->held = !on;
+    watch(link);
+}
+
+static void link_shutdown(void *state)
+{
+    struct tcp_link *link = state;
+    assert(link->state != TCP_LINK_NEW);
+    if (link->state != TCP_LINK_OPEN)
+        return;
+    shutdown(link->io.fd, SHUT_WR); /* should it fail, the next read tells why */
+    link->state = TCP_LINK_DRAIN;
+    watch(link);
+}
+
+static void link_close(void *state)
+{
+    struct tcp_link *link = state;
+    assert(link->state != TCP_LINK_NEW);
+    if (link->state == TCP_LINK_CLOSED)
+        return;
+    link->state = TCP_LINK_CLOSED;
+    watch(link);
+    close(link->io.fd);
+}
+
+const struct pg_transport tcp_transport = {
+    .name = "tcp",
+    .options = tcp_options,
+    .conf_size = sizeof(struct tcp_conf),
+    .link_size = sizeof(struct tcp_link),
+
+    .listen = tcp_listen,
+    .addresses = tcp_addresses,
+    .start = tcp_start,
+    .stop = tcp_stop,
+    .close_listening = tcp_close_listening,
+
+    .writev = link_writev,
+    .want_write = link_want_write,
+    .want_read = link_want_read,
+    .shutdown = link_shutdown,
+    .close = link_close,
+};

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Listening sockets: one per address and worker, all of one address sharing its port by
+ * SO_REUSEPORT, so that the kernel spreads connections and no worker waits for another.
+ *
+ * Sharing has a trap: any program of the same user may join in, and a gateway that was started
+ * twice would silently serve every second connection. Therefore a port that this process does not
+ * hold already is first bound without sharing, which fails if anybody has it. With port 0 the
+ * kernel picks a free one for the first socket, and the others follow.
+ *
+ * Accepted sockets inherit TCP_NODELAY, keep-alive and user timeout from the listening socket, so
+ * that a connection costs one accept4() and no more.
+ *
+ * When descriptors or kernel memory run out, accepting would spin: the pending connection stays,
+ * and the loop is level-triggered. Each worker keeps a spare descriptor per listener; it is given
+ * up to take one connection out of the queue and close it, and then accepting rests for a while.
+ * One line is logged when that begins and one when it has been over for a while, whatever the
+ * number of peers.
+ *
+ * Threads: tcp_listen() and tcp_close_listening() are the main thread's; a worker's entry in
+ * `workers` is that worker's from tcp_start() to tcp_stop(); the rest never changes. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "counter.h"
+#include "tcp_address.h"
+#include "tcp_parts.h"
+#include "worker.h"
+
+/* Most connections taken per wake-up and socket: a burst of connects must not starve those who are
+ * connected. */
+#define ACCEPTS_PER_TURN 64
+#define REST_S           0.2
+/* Accepting must have gone well for so long before trouble is over, and new trouble is news. */
+#define SAY_AGAIN_S 10.
+/* How often the kernel probes, and how many probes may go unanswered. */
+#define KEEPALIVE_INTERVAL_S 30
+#define KEEPALIVE_PROBES     4
+/* How often a port that is free in one family is looked for in the other. */
+#define PORT_TRIES 16
+
+const struct pg_option tcp_options[] = {
+    {.name = "backlog",
+     .type = PG_OPT_INT,
+     .offset = offsetof(struct tcp_conf, backlog),
+     .fallback = "4096",
+     .min = 1,
+     .max = 65535,
+     .sentence = "connections that may wait to be accepted, per worker; the kernel cuts it to "
+                 "net.core.somaxconn. High, because a fleet comes back all at once."},
+    {.name = "tcp_keepalive",
+     .type = PG_OPT_DURATION,
+     .offset = offsetof(struct tcp_conf, keepalive_ms),
+     .fallback = "10m",
+     .min = 0,
+     .max = 32767000,
+     .sentence = "silence after which the kernel asks whether the peer is still there; 0 never "
+                 "asks. Long, because it is for clients without a keep-alive of their own, and "
+                 "each question is traffic that somebody pays for."},
+    {.name = "tcp_user_timeout",
+     .type = PG_OPT_DURATION,
+     .offset = offsetof(struct tcp_conf, user_timeout_ms),
+     .fallback = "0s",
+     .min = 0,
+     .max = 3600000,
+     .sentence = "how long sent bytes may stay unacknowledged before the kernel gives the "
+                 "connection up; 0 leaves it to net.ipv4.tcp_retries2 (about 15 minutes), which "
+                 "mobile links with long gaps need."},
+    {.name = NULL},
+};
+
+struct tcp_acceptors;
+
+struct tcp_acceptor {
+    struct ev_io io; /* io.fd is -1 once closed */
+    struct tcp_acceptors *owner;
+};
+
+/* What one worker has of a listener. */
+struct tcp_acceptors {
+    struct pg_worker *worker; /* NULL: not started, or stopped */
+    struct pg_config *config; /* shared */
+    const struct pg_listener_conf *conf;
+    size_t count;
+    struct tcp_acceptor *sockets; /* one per address */
+    struct ev_timer rest;         /* runs while accepting rests */
+    int spare_fd;                 /* given up when descriptors run out; -1 then */
+    bool exhausted;               /* said already; until accepting went well for SAY_AGAIN_S */
+    ev_tstamp exhausted_at;
+    uint64_t refused; /* connections closed since it was said */
+};
+
+/* An address that this process listens on. */
+struct tcp_bound {
+    struct tcp_address address; /* with the real port */
+    struct tcp_bound *next;     /* in `held`; main thread */
+};
+static struct tcp_bound *held;
+
+struct pg_listening {
+    size_t address_count;
+    unsigned worker_count;
+    struct tcp_bound *addresses;
+    struct tcp_acceptors *workers;
+    struct tcp_acceptor *sockets; /* worker_count times the most addresses there can be */
+};
+
+/* ---- binding (main thread) --------------------------------------------------------------------
+ */
+
+static bool is_held(const struct tcp_address *address)
+{
+    for (const struct tcp_bound *b = held; b; b = b->next)
+        if (b->address.sa.any.sa_family == address->sa.any.sa_family &&
+            tcp_address_port(&b->address) == tcp_address_port(address))
+            return true;
+    return false;
+}
+
+static void hold(struct tcp_bound *bound)
+{
+    bound->next = held;
+    held = bound;
+}
+
+static void let_go(struct tcp_bound *bound)
+{
+    struct tcp_bound **p = &held;
+    while (*p && *p != bound)
+        p = &(*p)->next;
+    if (*p)
+        *p = bound->next;
+}
+
+static bool set_option(int fd, int level, int name, int64_t value)
+{
+    int v = (int)value;
+    return setsockopt(fd, level, name, &v, sizeof(v)) == 0;
+}
+
+/* A socket bound to `address`, sharing its port or not; -1 with errno. */
+static int bound_socket(const struct tcp_address *address, bool sharing)
+{
+    int family = address->sa.any.sa_family;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    /* Connections of an earlier run that are in TIME_WAIT must not keep us from starting. */
+    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
+        (!sharing || set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
+        (family != AF_INET6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) &&
+        bind(fd, &address->sa.any, address->len) == 0)
+        return fd;
+    int error_number = errno;
+    close(fd);
+    errno = error_number;
+    return -1;
+}
+
+/* Whether nobody else has the port, found out by having it for a moment; errno otherwise. */
+static bool is_free(const struct tcp_address *address)
+{
+    int fd = bound_socket(address, false);
+    if (fd < 0)
+        return false;
+    close(fd);
+    return true;
+}
+
+static int listening_socket(const struct tcp_address *address, const struct tcp_conf *tcp)
+{
+    int fd = bound_socket(address, true);
+    if (fd < 0)
+        return -1;
+    bool ok = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (ok && tcp->keepalive_ms > 0)
+        ok = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) &&
+             set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, (tcp->keepalive_ms + 999) / 1000) &&
+             set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
+             set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    if (ok && tcp->user_timeout_ms > 0)
+        ok = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, tcp->user_timeout_ms);
+    if (ok && listen(fd, (int)tcp->backlog) == 0)
+        return fd;
+    int error_number = errno;
+    close(fd);
+    errno = error_number;
+    return -1;
+}
+
+/* Close the sockets of the last address and forget it. */
+static void drop_address(struct pg_listening *listening)
+{
+    size_t index = --listening->address_count;
+    let_go(&listening->addresses[index]);
+    for (unsigned w = 0; w < listening->worker_count; w++) {
+        struct tcp_acceptors *acceptors = &listening->workers[w];
+        if (acceptors->count > index && acceptors->sockets[index].io.fd >= 0)
+            close(acceptors->sockets[index].io.fd);
+        if (acceptors->count > index)
+            acceptors->count = index;
+    }
+}
+
+/* Open one more address on every worker. With port 0 `address` gets the port that was found. On
+ * failure nothing is left and errno tells. */
+static bool add_address(struct pg_listening *listening, const struct tcp_conf *tcp,
+                        struct tcp_address *address)
+{
+    if (tcp_address_port(address) != 0 && !is_held(address) && !is_free(address))
+        return false;
+
+    size_t index = listening->address_count++;
+    hold(&listening->addresses[index]);
+    for (unsigned w = 0; w < listening->worker_count; w++) {
+        struct tcp_acceptors *acceptors = &listening->workers[w];
+        int fd = listening_socket(address, tcp);
+        if (fd >= 0) {
+            acceptors->sockets[index] = (struct tcp_acceptor){.io.fd = fd, .owner = acceptors};
+            acceptors->count = index + 1;
+        }
+        if (fd < 0 || (w == 0 && getsockname(fd, &address->sa.any, &address->len) != 0)) {
+            int error_number = errno;
+            drop_address(listening);
+            errno = error_number;
+            return false;
+        }
+        listening->addresses[index].address = *address;
+    }
+    return true;
+}
+
+static const char *remedy(int error_number)
+{
+    switch (error_number) {
+    case EADDRINUSE:
+        return "another program has this port (ss -ltnp shows which): stop it, or change `bind`";
+    case EACCES:
+        return "a port below 1024 needs the capability CAP_NET_BIND_SERVICE (in a systemd unit: "
+               "AmbientCapabilities): give it, or choose a port from 1024 on";
+    case EADDRNOTAVAIL:
+        return "no interface of this machine has the address (ip address shows them): change "
+               "`bind`, or write * for all";
+    case EAFNOSUPPORT:
+        return "this machine has no IPv6: change `bind` to an IPv4 address";
+    case EMFILE:
+    case ENFILE:
+        return "no descriptor is left: raise LimitNOFILE (systemd) or ulimit -n";
+    default:
+        return "see bind(2) and listen(2)";
+    }
+}
+
+static void explain(struct pg_error *error, const struct pg_listener_conf *conf,
+                    const struct tcp_address *address, int error_number)
+{
+    char text[TCP_ADDRESS_TEXT], reason[128];
+    tcp_address_text(address, text);
+    pg_error_set(error, "%s:%u: listener \"%s\" cannot listen on %s: %s; %s",
+                 conf->file ? conf->file : "built-in", conf->line, conf->name, text,
+                 strerror_r(error_number, reason, sizeof(reason)), remedy(error_number));
+}
+
+/* Open everything that one `bind` value stands for. */
+static bool add_bind(struct pg_listening *listening, const struct pg_listener_conf *conf,
+                     const char *bind_value, struct pg_error *error)
+{
+    struct tcp_address wanted[TCP_ADDRESS_MAX];
+    struct pg_error why;
+    size_t count = tcp_address_parse(bind_value, wanted, &why);
+    if (count == 0) {
+        pg_error_set(error, "%s:%u: listener \"%s\", bind: %s",
+                     conf->file ? conf->file : "built-in", conf->line, conf->name, why.text);
+        return false;
+    }
+    for (int tries = 1;; tries++) {
+        struct tcp_address first = wanted[0];
+        if (!add_address(listening, conf->transport_conf, &first)) {
+            explain(error, conf, &first, errno);
+            return false;
+        }
+        if (count == 1)
+            return true;
+        struct tcp_address second = wanted[1];
+        tcp_address_set_port(&second, tcp_address_port(&first));
+        if (add_address(listening, conf->transport_conf, &second))
+            return true;
+        if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL) {
+            PG_LOG(PG_INFO, "no_ipv6", PG_F_TEXT("listener", conf->name),
+                   PG_F_TEXT("bind", bind_value),
+                   PG_F_TEXT("detail", "this machine has no IPv6: listening on IPv4 only"));
+            return true;
+        }
+        bool port_was_ours_to_choose = tcp_address_port(&wanted[0]) == 0;
+        if (!(errno == EADDRINUSE && port_was_ours_to_choose && tries < PORT_TRIES)) {
+            explain(error, conf, &second, errno);
+            return false;
+        }
+        drop_address(listening);
+    }
+}
+
+struct pg_listening *tcp_listen(const struct pg_listener_conf *conf, unsigned workers,
+                                struct pg_error *error)
+{
+    size_t most = conf->bind.count * TCP_ADDRESS_MAX;
+    struct pg_listening *listening = calloc(1, sizeof(*listening));
+    if (!listening)
+        goto no_memory;
+    listening->worker_count = workers;
+    listening->addresses = calloc(most, sizeof(*listening->addresses));
+    listening->workers = calloc(workers, sizeof(*listening->workers));
+    listening->sockets = calloc(workers * most, sizeof(*listening->sockets));
+    if (!listening->addresses || !listening->workers || !listening->sockets)
+        goto no_memory;
+    for (unsigned w = 0; w < workers; w++) {
+        listening->workers[w].sockets = &listening->sockets[w * most];
+        listening->workers[w].spare_fd = -1;
+    }
+    for (size_t i = 0; i < conf->bind.count; i++) {
+        if (!add_bind(listening, conf, conf->bind.items[i], error)) {
+            tcp_close_listening(&listening);
+            return NULL;
+        }
+    }
+    return listening;
+
+no_memory:
+    pg_error_set(error, "listener \"%s\": out of memory", conf->name);
+    tcp_close_listening(&listening);
+    return NULL;
+}
+
+size_t tcp_addresses(const struct pg_listening *listening, struct pg_listening_info *out,
+                     size_t room)
+{
+    size_t count = listening->address_count < room ? listening->address_count : room;
+    _Static_assert(sizeof(out->address) >= TCP_ADDRESS_TEXT, "every address fits");
+    for (size_t i = 0; i < count; i++)
+        tcp_address_text(&listening->addresses[i].address, out[i].address);
+    return listening->address_count;
+}
+
+void tcp_close_listening(struct pg_listening **pointer)
+{
+    struct pg_listening *listening = *pointer;
+    *pointer = NULL;
+    if (!listening)
+        return;
+    while (listening->address_count > 0)
+        drop_address(listening);
+    free(listening->sockets);
+    free(listening->workers);
+    free(listening->addresses);
+    free(listening);
+}
+
+/* ---- accepting (on the worker) ----------------------------------------------------------------
+ */
+
+static void accept_from(struct tcp_acceptors *acceptors, bool on)
+{
+    struct ev_loop *loop = pg_worker_loop(acceptors->worker);
+    for (size_t i = 0; i < acceptors->count; i++) {
+        if (on)
+            ev_io_start(loop, &acceptors->sockets[i].io);
+        else
+            ev_io_stop(loop, &acceptors->sockets[i].io);
+    }
+}
+
+static void take_spare(struct tcp_acceptors *acceptors)
+{
+    if (acceptors->spare_fd < 0)
+        acceptors->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Turn away one pending connection with the spare descriptor. */
+static void turn_away(struct tcp_acceptors *acceptors, int listen_fd, enum pg_reason reason)
+{
+    if (acceptors->spare_fd < 0)
+        return;
+    close(acceptors->spare_fd);
+    acceptors->spare_fd = -1;
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        acceptors->refused++;
+        struct pg_counter_set *counters = pg_worker_counters(acceptors->worker);
+        pg_counter_add(counters, PG_COUNT_CONNECTIONS_REFUSED, 1);
+        pg_counter_add(counters, PG_COUNTER_REFUSE(reason), 1);
+    }
+    take_spare(acceptors);
+}
+
+/* accept4() failed for a reason that the next call would meet again. */
+static void rest(struct tcp_acceptors *acceptors, int listen_fd, int error_number)
+{
+    bool descriptors = error_number == EMFILE || error_number == ENFILE;
+    struct ev_loop *loop = pg_worker_loop(acceptors->worker);
+    acceptors->exhausted_at = ev_now(loop);
+    if (!acceptors->exhausted) {
+        char text[128];
+        acceptors->exhausted = true;
+        PG_LOG(PG_ERROR, "accept_failed", PG_F_TEXT("listener", acceptors->conf->name),
+               PG_F_TEXT("error", strerror_r(error_number, text, sizeof(text))),
+               PG_F_TEXT("detail", descriptors
+                                       ? "no descriptor is left: connections wait or are turned "
+                                         "away; raise LimitNOFILE (systemd) or ulimit -n, or set "
+                                         "limits.connections below it"
+                                       : "connections wait"));
+    }
+    turn_away(acceptors, listen_fd, descriptors ? PG_CONNECTION_LIMIT : PG_NO_MEMORY);
+    accept_from(acceptors, false);
+    ev_timer_set(&acceptors->rest, REST_S, 0.);
+    ev_timer_start(loop, &acceptors->rest);
+}
+
+static void on_rested(struct ev_loop *loop, struct ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct tcp_acceptors *acceptors = watcher->data;
+    take_spare(acceptors);
+    accept_from(acceptors, true);
+}
+
+static void say_recovered(struct tcp_acceptors *acceptors)
+{
+    ev_tstamp now = ev_now(pg_worker_loop(acceptors->worker));
+    if (now - acceptors->exhausted_at < SAY_AGAIN_S)
+        return;
+    PG_LOG(PG_INFO, "accept_recovered", PG_F_TEXT("listener", acceptors->conf->name),
+           PG_F_INT("turned_away", acceptors->refused));
+    acceptors->exhausted = false;
+    acceptors->refused = 0;
+}
+
+static void welcome(struct tcp_acceptors *acceptors, int fd, const struct tcp_address *peer)
+{
+    char text[TCP_ADDRESS_TEXT];
+    tcp_address_text(peer, text);
+    struct pg_conn *conn =
+        pg_conn_open(acceptors->worker, acceptors->config, acceptors->conf, text);
+    if (!conn) {
+        close(fd);
+        return;
+    }
+    tcp_link_begin(pg_conn_link(conn), conn, fd);
+}
+
+static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct tcp_acceptors *acceptors = ((struct tcp_acceptor *)watcher)->owner;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct tcp_address peer = {.len = sizeof(peer.sa)};
+        int fd = accept4(watcher->fd, &peer.sa.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            welcome(acceptors, fd, &peer);
+            if (acceptors->exhausted)
+                say_recovered(acceptors);
+            continue;
+        }
+        switch (errno) {
+        case EAGAIN:
+            return;
+        case EINTR:
+        /* That one connection failed before it was taken (accept(2), "Error handling"). */
+        case ECONNABORTED:
+        case EPROTO:
+        case ENOPROTOOPT:
+        case ENETDOWN:
+        case ENETUNREACH:
+        case ENONET:
+        case EHOSTDOWN:
+        case EHOSTUNREACH:
+        case EOPNOTSUPP:
+        case ETIMEDOUT:
+        case EPERM:
+            continue;
+        default:
+            rest(acceptors, watcher->fd, errno);
+            return;
+        }
+    }
+}
+
+void tcp_start(struct pg_listening *listening, struct pg_worker *worker, struct pg_config *config,
+               const struct pg_listener_conf *conf)
+{
+    struct tcp_acceptors *acceptors = &listening->workers[pg_worker_index(worker)];
+    bool was_started = acceptors->worker != NULL;
+    struct pg_config *before = acceptors->config;
+    acceptors->config = pg_config_ref(config);
+    acceptors->conf = conf;
+    if (was_started) {
+        pg_config_unref(&before);
+        return;
+    }
+    acceptors->worker = worker;
+    take_spare(acceptors);
+    ev_timer_init(&acceptors->rest, on_rested, REST_S, 0.);
+    acceptors->rest.data = acceptors;
+    for (size_t i = 0; i < acceptors->count; i++) {
+        struct ev_io *io = &acceptors->sockets[i].io;
+        ev_io_init(io, on_pending, io->fd, EV_READ);
+    }
+    accept_from(acceptors, true);
+}
+
+void tcp_stop(struct pg_listening *listening, struct pg_worker *worker)
+{
+    struct tcp_acceptors *acceptors = &listening->workers[pg_worker_index(worker)];
+    if (!acceptors->worker)
+        return;
+    accept_from(acceptors, false);
+    ev_timer_stop(pg_worker_loop(worker), &acceptors->rest);
+    for (size_t i = 0; i < acceptors->count; i++) {
+        close(acceptors->sockets[i].io.fd);
+        acceptors->sockets[i].io.fd = -1;
+    }
+    if (acceptors->spare_fd >= 0)
+        close(acceptors->spare_fd);
+    acceptors->spare_fd = -1;
+    pg_config_unref(&acceptors->config);
+    acceptors->conf = NULL;
+    acceptors->worker = NULL;
+}
