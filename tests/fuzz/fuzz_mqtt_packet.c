@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Any bytes as a stream of MQTT packets, in every version and from both sides. What decodes well
+ * must encode, and what was encoded must decode to the same: same length of a second encoding and
+ * the same bytes (the first encoding is canonical), same properties.
+ *
+ * The first byte of the input chooses: bits 0-1 the version, bit 2 the side. */
+
+#include <assert.h>
+
+#include "../unit/mqtt_roundtrip.h"
+#include "mqtt/mqtt_text.h"
+
+#define LIMIT 65536u
+
+static uint8_t first_bytes[LIMIT * 2], second_bytes[LIMIT * 2];
+
+static void check_props(const struct mqtt_packet *a, const struct mqtt_packet *b)
+{
+    const struct mqtt_props *pa = roundtrip_props(a);
+    const struct mqtt_props *pb = roundtrip_props(b);
+    if (pa == NULL || pb == NULL) {
+        return;
+    }
+    assert(pa->present == pb->present);
+    assert(pa->user_count == pb->user_count);
+    assert(pa->subscription_id_count == pb->subscription_id_count);
+    struct pg_property ua, ub;
+    uint32_t count = 0;
+    for (size_t x = 0, y = 0; mqtt_props_user_next(pa, &x, &ua); count++) {
+        assert(mqtt_props_user_next(pb, &y, &ub));
+        assert(roundtrip_same_bytes(ua.name, ub.name) && roundtrip_same_bytes(ua.value, ub.value));
+    }
+    assert(count == pa->user_count);
+}
+
+static void check(const struct mqtt_frame *frame, enum mqtt_version version, enum mqtt_side from)
+{
+    struct mqtt_packet packet, again;
+    enum mqtt_error error = mqtt_decode(frame, version, from, &packet);
+    assert(error < MQTT_E_COUNT && mqtt_error_sentence(error) != NULL);
+    if (error != MQTT_E_OK) {
+        return;
+    }
+    version = roundtrip_version(&packet, version);
+    if (packet.type == MQTT_SUBSCRIBE || packet.type == MQTT_UNSUBSCRIBE) {
+        struct mqtt_filter filter;
+        size_t count = 0;
+        for (size_t at = 0; mqtt_filter_next(&packet.u.subscribe, packet.type, &at, &filter);) {
+            assert((mqtt_text_check(filter.filter) & MQTT_TEXT_INVALID) == 0);
+            count++;
+        }
+        assert(count > 0);
+        if (count > ROUNDTRIP_FILTERS) {
+            return;
+        }
+    }
+    size_t len = roundtrip_encode(&packet, version, first_bytes, sizeof(first_bytes));
+    assert(len > 0 && len <= sizeof(first_bytes));
+    struct mqtt_frame second;
+    assert(mqtt_frame_next((struct pg_bytes){first_bytes, len}, version, sizeof(first_bytes),
+                           &second) == MQTT_WHOLE);
+    assert(second.total == len);
+    assert(mqtt_decode(&second, version, from, &again) == MQTT_E_OK);
+    check_props(&packet, &again);
+    assert(roundtrip_encode(&again, version, second_bytes, sizeof(second_bytes)) == len);
+    assert(memcmp(first_bytes, second_bytes, len) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const enum mqtt_version versions[] = {MQTT_V_UNKNOWN, MQTT_V31, MQTT_V311, MQTT_V5};
+    if (size == 0 || size > LIMIT) {
+        return 0;
+    }
+    enum mqtt_version version = versions[data[0] & 3];
+    enum mqtt_side from = (data[0] & 4) != 0 ? MQTT_FROM_SERVER : MQTT_FROM_CLIENT;
+    struct pg_bytes in = {data + 1, size - 1};
+    struct mqtt_frame frame;
+    while (mqtt_frame_next(in, version, LIMIT, &frame) == MQTT_WHOLE) {
+        assert(frame.total >= 2 && frame.total <= in.len);
+        check(&frame, version, from);
+        in.data += frame.total;
+        in.len -= frame.total;
+    }
+    return 0;
+}
