@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The password file and the plugin around it: every kind of hash, odd passwords, unknown users,
+ * errors with file and line, a full queue, and stopping with questions out. */
+
+#include <crypt.h>
+#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../plugins/authfile/authfile.h"
+#include "../../plugins/authfile/passwords.h"
+
+/* ---- fakes ------------------------------------------------------------------------------------
+ */
+
+/* What is asked: the answers are collected. */
+struct pg_access_request {
+    enum pg_verdict verdict; /* PG_LATER until it is there */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
+
+void pg_access_answer(struct pg_access_request *request, enum pg_verdict verdict)
+{
+    pthread_mutex_lock(&lock);
+    CU_ASSERT_EQUAL(request->verdict, PG_LATER); /* exactly once */
+    request->verdict = verdict;
+    pthread_cond_broadcast(&answered);
+    pthread_mutex_unlock(&lock);
+}
+
+static enum pg_verdict wait_for(struct pg_access_request *request)
+{
+    pthread_mutex_lock(&lock);
+    while (request->verdict == PG_LATER)
+        pthread_cond_wait(&answered, &lock);
+    enum pg_verdict verdict = request->verdict;
+    pthread_mutex_unlock(&lock);
+    return verdict;
+}
+
+/* ---- files ------------------------------------------------------------------------------------
+ */
+
+static char path[] = "/tmp/test_authfile_XXXXXX";
+
+static void write_file(const char *text)
+{
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static const char *hash_of(const char *password, const char *prefix, unsigned long cost)
+{
+    static struct crypt_data data;
+    char setting[CRYPT_GENSALT_OUTPUT_SIZE];
+    CU_ASSERT_PTR_NOT_NULL_FATAL(
+        crypt_gensalt_rn(prefix, cost, NULL, 0, setting, (int)sizeof(setting)));
+    const char *hash = crypt_rn(password, setting, &data, (int)sizeof(data));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(hash);
+    return hash;
+}
+
+static void *start_with(const char *passwords, const char *rules, int64_t pending,
+                        struct pg_error *error)
+{
+    /* The plugin's own rows say where its values go. */
+    static uint8_t conf[256];
+    memset(conf, 0, sizeof(conf));
+    for (const struct pg_option *o = authfile_plugin.options; o->name; o++) {
+        void *at = conf + o->offset;
+        if (strcmp(o->name, "password_file") == 0)
+            *(const char **)at = passwords;
+        else if (strcmp(o->name, "rules_file") == 0)
+            *(const char **)at = rules;
+        else if (strcmp(o->name, "threads") == 0)
+            *(int64_t *)at = 1;
+        else if (strcmp(o->name, "pending") == 0)
+            *(int64_t *)at = pending;
+    }
+    error->text[0] = '\0';
+    return authfile_plugin.start(conf, error);
+}
+
+static enum pg_verdict login(void *self, struct pg_bytes user, struct pg_bytes password)
+{
+    struct pg_access_request request = {.verdict = PG_LATER};
+    struct pg_identity who = {
+        .client_id = PG_BYTES_OF("c"), .username = user, .password = password, .peer = "peer"};
+    enum pg_verdict verdict = authfile_plugin.authenticator->authenticate(self, &who, &request);
+    return verdict == PG_LATER ? wait_for(&request) : verdict;
+}
+
+/* ---- cases ------------------------------------------------------------------------------------
+ */
+
+static void right_and_wrong_passwords(void)
+{
+    char text[1024];
+    struct pg_error error;
+    snprintf(text, sizeof(text), "# users\nalice:%s\r\n\n", hash_of("secret", "$y$", 1));
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), "empty:%s\n",
+             hash_of("", "$6$", 1000));
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), "bob:%s", hash_of("b", "$2b$", 4));
+    write_file(text);
+    void *self = start_with(path, "", 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    struct pg_bytes alice = PG_BYTES_OF("alice");
+    CU_ASSERT_EQUAL(login(self, alice, PG_BYTES_OF("secret")), PG_ALLOW);
+    CU_ASSERT_EQUAL(login(self, alice, PG_BYTES_OF("Secret")), PG_DENY);
+    CU_ASSERT_EQUAL(login(self, alice, PG_BYTES_OF("")), PG_DENY);
+    CU_ASSERT_EQUAL(login(self, alice, PG_BYTES_NONE), PG_DENY);
+    CU_ASSERT_EQUAL(login(self, alice, PG_BYTES_OF("secret\0x")), PG_DENY);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("bob"), PG_BYTES_OF("b")), PG_ALLOW);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("empty"), PG_BYTES_OF("")), PG_ALLOW);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("empty"), PG_BYTES_NONE), PG_DENY);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("empty"), PG_BYTES_OF("\0")), PG_DENY);
+    uint8_t *longest = malloc(70000);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(longest);
+    memset(longest, 'x', 70000);
+    CU_ASSERT_EQUAL(
+        login(self, PG_BYTES_OF("empty"), (struct pg_bytes){.data = longest, .len = 70000}),
+        PG_DENY);
+    CU_ASSERT_EQUAL(login(self, (struct pg_bytes){.data = longest, .len = 65535}, PG_BYTES_OF("x")),
+                    PG_NEXT);
+    free(longest);
+    /* Not in the file: the next in the chain may know them. */
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("carol"), PG_BYTES_OF("x")), PG_NEXT);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("alice\0"), PG_BYTES_OF("secret")), PG_NEXT);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("# users"), PG_BYTES_OF("x")), PG_NEXT);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF(""), PG_BYTES_OF("x")), PG_NEXT);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_NONE, PG_BYTES_NONE), PG_NEXT);
+    authfile_plugin.stop(self);
+}
+
+static double cpu_of_login(void *self, struct pg_bytes user)
+{
+    struct timespec a, b;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    for (int i = 0; i < 3; i++)
+        login(self, user, PG_BYTES_OF("wrong"));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    return (double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6;
+}
+
+static void unknown_users_cost_as_much_as_known_ones(void)
+{
+    char text[512];
+    struct pg_error error;
+    snprintf(text, sizeof(text), "alice:%s\n", hash_of("secret", "$6$", 200000));
+    write_file(text);
+    void *self = start_with(path, "", 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    double known = cpu_of_login(self, PG_BYTES_OF("alice"));
+    double unknown = cpu_of_login(self, PG_BYTES_OF("nobody"));
+    printf("(known %.1f ms, unknown %.1f ms) ", known, unknown);
+    CU_ASSERT(unknown > known / 2 && unknown < known * 2);
+    authfile_plugin.stop(self);
+    write_file("");
+    self = start_with(path, "", 10, &error); /* nobody is in it, but it costs something */
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    CU_ASSERT(cpu_of_login(self, PG_BYTES_OF("nobody")) > 1.0);
+    authfile_plugin.stop(self);
+}
+
+static void a_full_queue_refuses_and_stopping_answers_all(void)
+{
+    enum { ASKED = 8 };
+    char text[512];
+    struct pg_error error;
+    struct pg_access_request requests[ASKED];
+    unsigned refused = 0, later = 0;
+    snprintf(text, sizeof(text), "alice:%s\n", hash_of("secret", "$6$", 300000));
+    write_file(text);
+    void *self = start_with(path, "", 2, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    for (size_t i = 0; i < ASKED; i++) {
+        struct pg_identity who = {
+            .username = PG_BYTES_OF("alice"), .password = PG_BYTES_OF("secret"), .peer = "peer"};
+        requests[i].verdict = PG_LATER;
+        if (authfile_plugin.authenticator->authenticate(self, &who, &requests[i]) == PG_LATER) {
+            later++;
+        } else {
+            requests[i].verdict = PG_DENY;
+            refused++;
+        }
+    }
+    CU_ASSERT(later >= 2 && later <= 4); /* two wait, and what the thread took meanwhile */
+    CU_ASSERT_EQUAL(refused, ASKED - later);
+    authfile_plugin.stop(self);
+    for (size_t i = 0; i < ASKED; i++)
+        CU_ASSERT_NOT_EQUAL(requests[i].verdict, PG_LATER);
+}
+
+static void errors_say_where_and_what_to_do(void)
+{
+    static const struct {
+        const char *text, *error;
+    } rows[] = {
+        {"\nalice", "%s:2: expected USER:HASH; add users with: polygatectl passwd %s USER"},
+        {":x", "%s:1: expected USER:HASH; add users with: polygatectl passwd %s USER"},
+        {"alice:secret", "%s:1: what follows \"alice:\" is not a hash of crypt(5) such as $y$...; "
+                         "set the password with: polygatectl passwd %s alice"},
+        {"alice:$y$x", "%s:1: what follows \"alice:\" is not a hash of crypt(5) such as $y$...; "
+                       "set the password with: polygatectl passwd %s alice"},
+        {"alice:thirteenchars", "%s:1: what follows \"alice:\" is not a hash of crypt(5) such as "
+                                "$y$...; set the password with: polygatectl passwd %s alice"},
+        {"a:$1$saltsalt$qjXMvbEw8oaL.CzflDtaK/\na:$1$saltsalt$qjXMvbEw8oaL.CzflDtaK/",
+         "%s:2: user \"a\" stands in the file twice; remove one line"},
+        {"\xff:$1$saltsalt$qjXMvbEw8oaL.CzflDtaK/", "%s:1: the user name is not UTF-8"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct pg_error error, expected;
+        char format[256];
+        snprintf(format, sizeof(format), "%s", rows[i].error);
+        /* Each %s of the row is the path. */
+        expected.text[0] = '\0';
+        for (char *at = format; at;) {
+            char *mark = strstr(at, "%s");
+            size_t used = strlen(expected.text);
+            snprintf(expected.text + used, sizeof(expected.text) - used, "%.*s%s",
+                     mark ? (int)(mark - at) : (int)strlen(at), at, mark ? path : "");
+            at = mark ? mark + 2 : NULL;
+        }
+        write_file(rows[i].text);
+        void *self = start_with(path, "", 10, &error);
+        CU_ASSERT_PTR_NULL(self);
+        CU_ASSERT_STRING_EQUAL(error.text, expected.text);
+        if (strcmp(error.text, expected.text) != 0)
+            fprintf(stderr, "wanted: %s\nfound:  %s\n", expected.text, error.text);
+    }
+    struct pg_error error;
+    CU_ASSERT_PTR_NULL(start_with("", "", 10, &error));
+    CU_ASSERT_STRING_EQUAL(error.text, "authfile: neither password_file nor rules_file is set; set "
+                                       "one, or leave the block out");
+    CU_ASSERT_PTR_NULL(start_with("/nonexistent/x", "", 10, &error));
+    CU_ASSERT_STRING_EQUAL(error.text, "authfile { password_file }: cannot open /nonexistent/x: No "
+                                       "such file or directory");
+    CU_ASSERT_PTR_NULL(start_with("", "/dev/zero", 10, &error));
+    CU_ASSERT_STRING_EQUAL(error.text,
+                           "authfile { rules_file }: /dev/zero is not a regular file of "
+                           "at most 64 MiB");
+    write_file("allow everything");
+    CU_ASSERT_PTR_NULL(start_with("", path, 10, &error));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, ":1: found \"everything\""));
+}
+
+static void rules_answer_at_once(void)
+{
+    struct pg_error error;
+    write_file("allow publish * a/#\n");
+    void *self = start_with("", path, 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    struct pg_identity who = {.client_id = PG_BYTES_OF("c")};
+    const struct pg_authenticator *a = authfile_plugin.authenticator;
+    CU_ASSERT_EQUAL(a->authorize(self, &who, PG_ACTION_PUBLISH, PG_BYTES_OF("a/b"), NULL),
+                    PG_ALLOW);
+    CU_ASSERT_EQUAL(a->authorize(self, &who, PG_ACTION_SUBSCRIBE, PG_BYTES_OF("a/b"), NULL),
+                    PG_NEXT);
+    CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("alice"), PG_BYTES_OF("x")), PG_NEXT);
+    authfile_plugin.stop(self);
+}
+
+int main(void)
+{
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return 1;
+    close(fd);
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("authfile", NULL, NULL);
+    CU_ADD_TEST(suite, right_and_wrong_passwords);
+    CU_ADD_TEST(suite, unknown_users_cost_as_much_as_known_ones);
+    CU_ADD_TEST(suite, a_full_queue_refuses_and_stopping_answers_all);
+    CU_ADD_TEST(suite, errors_say_where_and_what_to_do);
+    CU_ADD_TEST(suite, rules_answer_at_once);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    unlink(path);
+    return failed != 0;
+}
