@@ -13,20 +13,19 @@ struct pg_transport;
 /* One `listener "name" { }` block. */
 struct pg_listener_conf {
     const char *name;
-    struct pg_strings bind;               /* "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
+    struct pg_strings bind; /* "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
     const struct pg_transport *transport;
     const struct pg_protocol *protocol;
-    size_t protocol_index;                /* in pg_config.protocols */
-    void *transport_conf;                 /* of transport->conf_size, or NULL */
-    int64_t max_connections;              /* 0: no limit of its own */
-    const char *file;                     /* where the block stands, for errors */
+    size_t protocol_index; /* in pg_config.protocols */
+    void *transport_conf;  /* of transport->conf_size, or NULL */
+    const char *file;      /* where the block stands, for errors */
     unsigned line;
 };
 
 /* A frontend as assembled: its descriptor and its block's values. */
 struct pg_protocol_conf {
     const struct pg_protocol *protocol;
-    void *conf; /* of protocol->conf_size */
+    void *conf;          /* of protocol->conf_size */
     size_t counter_base; /* of its counters in the table of counters */
 };
 
@@ -45,7 +44,7 @@ struct pg_config {
     size_t protocol_count;
     struct pg_plugin_conf *plugins;
     size_t plugin_count;
-    const char *path; /* NULL: built-in defaults */
+    const char *path;          /* NULL: built-in defaults */
     struct pg_conf_pool *pool; /* owns every string and struct above */
 };
 

@@ -27,8 +27,8 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room);
 void pg_conn_received(struct pg_conn *conn, size_t n);
 /* Whether the transport should go on reading now. */
 bool pg_conn_wants_bytes(const struct pg_conn *conn);
-void pg_conn_eof(struct pg_conn *conn);                         /* the peer sent its last byte */
-void pg_conn_broken(struct pg_conn *conn, int error_number);    /* errno of the failed call */
+void pg_conn_eof(struct pg_conn *conn);                      /* the peer sent its last byte */
+void pg_conn_broken(struct pg_conn *conn, int error_number); /* errno of the failed call */
 void pg_conn_writable(struct pg_conn *conn);
 
 #endif

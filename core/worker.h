@@ -34,6 +34,8 @@ struct pg_server *pg_worker_server(const struct pg_worker *worker);
 struct pg_counter_set *pg_worker_counters(struct pg_worker *worker);
 /* Any thread. */
 void pg_worker_post(struct pg_worker *worker, struct pg_task *task);
+/* Have it go through a turn, without a task. Any thread. */
+void pg_worker_wake(struct pg_worker *worker);
 
 /* ---- for the server's main thread ---- */
 
@@ -45,7 +47,8 @@ bool pg_worker_start(struct pg_worker *worker);
 /* Close every connection with PG_DRAINING (frontends say goodbye) and leave the loop when all are
  * gone or `timeout_ms` has passed. Listeners must have been stopped. Any thread. */
 void pg_worker_drain(struct pg_worker *worker, int64_t timeout_ms);
-/* Wait for the thread to end; frees the worker, its sessions and connections. */
-void pg_worker_join(struct pg_worker **worker);
+/* Wait for all threads of server->workers to end, settle what they had posted to each other, then
+ * free the workers with their connections and sessions. Main thread. */
+void pg_workers_join(struct pg_server *server);
 
 #endif

@@ -1,0 +1,855 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Clients: admission, what they may do, and how they end.
+ *
+ *  CLIENT_ASKING --allowed--> CLIENT_JOINING --session there--> CLIENT_ADMITTED --> CLIENT_ENDED
+ *     |    access decision        |   takeover.c                  |  `admitted` told     ^
+ *     +------- refused -----------+-------------------------------+----------------------+
+ *
+ * A question that is out (an access decision, a store commit) belongs to the client and is
+ * cancelled or let go when the client ends; its answer never finds a client that is gone. The
+ * frontend is told of admissions, results and endings from the worker's end-of-turn work, never
+ * from inside its own calls. */
+
+#include "client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "access.h"
+#include "conn_client.h"
+#include "router.h"
+#include "server.h"
+#include "subscription.h"
+#include "takeover.h"
+#include "ticket.h"
+#include "topic.h"
+#include "why.h"
+#include "worker_parts.h"
+
+#define CLIENT_MAGIC 0x7067636cu
+
+enum client_state {
+    CLIENT_ASKING,   /* an access decision is out */
+    CLIENT_JOINING,  /* allowed; its session is being fetched */
+    CLIENT_ADMITTED, /* attached to its session */
+    CLIENT_ENDED,    /* detached; `client_ended` is due if it was ever announced */
+};
+
+struct pg_client {
+    uint32_t magic;
+    uint8_t state;      /* enum client_state */
+    uint8_t reason;     /* enum pg_reason: of the refusal or the end */
+    bool announced : 1; /* the frontend was told of the admission */
+    bool due : 1;       /* `task` is in the worker's list of later work */
+    bool clean_start : 1;
+    bool session_present : 1;
+    bool unlinked : 1; /* no longer on its connection's list: freed by `task` */
+    bool will_checked : 1;
+    uint32_t expiry_s;
+    uint32_t window;
+    struct pg_conn *conn;
+    struct pg_client *next, **link; /* on the connection */
+    struct pg_session *session;     /* attached, or the joining one */
+    void *cookie;
+    struct pg_will *will;              /* until it is handed to the session */
+    struct pg_access_request *request; /* login or will decision that is out */
+    struct pg_question *questions;     /* of publications and subscriptions */
+    struct pg_ticket *tickets;
+    struct pg_task task; /* tells the frontend, later in the turn */
+    int64_t since_wall_ms;
+    bool has_username;
+    uint16_t id_len, username_len;
+    uint8_t text[]; /* identifier, user name */
+};
+
+/* An access decision on a publication or subscription that is out. */
+struct pg_question {
+    struct pg_question *next, **link;
+    struct pg_client *client;
+    struct pg_access_request *request;
+    enum { ASK_PUBLISH, ASK_SEND, ASK_SUBSCRIBE, ASK_RESUME } kind;
+    uint64_t token;
+    struct pg_msg *msg;         /* publish, send */
+    struct pg_subscription sub; /* subscribe; filter in `text` */
+    size_t text_len;
+    uint8_t text[]; /* filter, or target of send */
+};
+
+static struct pg_worker *worker_of(const struct pg_client *client)
+{
+    return pg_conn_worker(client->conn);
+}
+
+static struct pg_config *current_config(const struct pg_worker *worker)
+{
+    return atomic_load_explicit(&worker->server->config, memory_order_acquire);
+}
+
+static const struct pg_protocol *protocol_of(const struct pg_client *client)
+{
+    return pg_conn_protocol(client->conn);
+}
+
+static void count(const struct pg_client *client, size_t counter)
+{
+    pg_worker_count(worker_of(client), counter, 1);
+}
+
+/* ---- accessors ------------------------------------------------------------------------------- */
+
+struct pg_conn *pg_client_conn(const struct pg_client *client)
+{
+    return client->conn;
+}
+
+struct pg_bytes pg_client_id(const struct pg_client *client)
+{
+    return (struct pg_bytes){.data = client->text, .len = client->id_len};
+}
+
+struct pg_bytes pg_client_username(const struct pg_client *client)
+{
+    if (!client->has_username)
+        return PG_BYTES_NONE;
+    return (struct pg_bytes){.data = client->text + client->id_len, .len = client->username_len};
+}
+
+void *pg_client_cookie(const struct pg_client *client)
+{
+    return client->cookie;
+}
+
+struct pg_client *pg_client_next(const struct pg_client *client)
+{
+    return client->next;
+}
+
+struct pg_session *pg_client_session(const struct pg_client *client)
+{
+    return client->state == CLIENT_ADMITTED ? client->session : NULL;
+}
+
+int64_t pg_client_since_wall_ms(const struct pg_client *client)
+{
+    return client->since_wall_ms;
+}
+
+static uint32_t within_expiry_max(const struct pg_client *client, uint32_t seconds)
+{
+    int64_t most_ms = current_config(worker_of(client))->settings.session.expiry_max;
+    int64_t most = most_ms / 1000;
+    return most < PG_FOREVER && (int64_t)seconds > most ? (uint32_t)most : seconds;
+}
+
+void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds)
+{
+    client->expiry_s = within_expiry_max(client, seconds);
+    if (client->state == CLIENT_ADMITTED)
+        client->session->expiry_s = client->expiry_s;
+}
+
+uint32_t pg_client_session_expiry(const struct pg_client *client)
+{
+    return client->expiry_s;
+}
+
+void pg_client_drop_will(struct pg_client *client)
+{
+    pg_will_free(&client->will);
+    if (client->state == CLIENT_ADMITTED)
+        pg_will_free(&client->session->will);
+}
+
+void pg_client_make_ready(struct pg_client *client)
+{
+    if (client->state == CLIENT_ADMITTED)
+        pg_session_make_ready(client->session);
+}
+
+void pg_client_deliver(struct pg_client *client)
+{
+    if (client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn))
+        protocol_of(client)->deliver(client);
+}
+
+/* ---- telling the frontend -------------------------------------------------------------------- */
+
+static void free_client(struct pg_client *client)
+{
+    pg_will_free(&client->will);
+    client->magic = 0;
+    free(client);
+}
+
+static void unlink_client(struct pg_client *client)
+{
+    if (client->unlinked)
+        return;
+    client->unlinked = true;
+    *client->link = client->next;
+    if (client->next)
+        client->next->link = client->link;
+    --*pg_conn_client_count(client->conn);
+}
+
+/* The client is over for everybody: tell the frontend, if it knows of it, and free. */
+static void bury(struct pg_client *client)
+{
+    if (client->announced && !client->unlinked)
+        protocol_of(client)->client_ended(client, (enum pg_reason)client->reason);
+    unlink_client(client);
+    if (!client->due)
+        free_client(client);
+}
+
+static void announce_refusal(struct pg_client *client)
+{
+    struct pg_conn *conn = client->conn;
+    struct pg_admission admission = {.reason = (enum pg_reason)client->reason};
+    void *cookie = client->cookie;
+    bury(client);
+    if (!pg_conn_closing(conn))
+        pg_conn_protocol(conn)->admitted(conn, &admission, cookie);
+}
+
+static void announce_admission(struct pg_client *client)
+{
+    struct pg_admission admission = {
+        .reason = PG_OK,
+        .client = client,
+        .session_present = client->session_present,
+    };
+    client->announced = true;
+    protocol_of(client)->admitted(client->conn, &admission, client->cookie);
+    pg_client_make_ready(client);
+}
+
+static void tell(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)worker;
+    struct pg_client *client =
+        (struct pg_client *)((uint8_t *)task - offsetof(struct pg_client, task));
+    client->due = false;
+    if (client->unlinked)
+        free_client(client);
+    else if (client->state == CLIENT_ENDED && (client->announced || pg_conn_closing(client->conn)))
+        bury(client);
+    else if (client->state == CLIENT_ENDED)
+        announce_refusal(client);
+    else if (client->state == CLIENT_ADMITTED && !client->announced)
+        announce_admission(client);
+}
+
+static void tell_later(struct pg_client *client)
+{
+    if (client->due)
+        return;
+    client->due = true;
+    client->task.run = tell;
+    pg_worker_later(worker_of(client), &client->task);
+}
+
+/* ---- ending ---------------------------------------------------------------------------------- */
+
+static void free_question(struct pg_question *q)
+{
+    *q->link = q->next;
+    if (q->next)
+        q->next->link = q->link;
+    pg_access_cancel(&q->request);
+    pg_msg_unref(&q->msg);
+    free(q);
+}
+
+/* Let go of everything that could still answer. */
+static void cancel_questions(struct pg_client *client)
+{
+    pg_access_cancel(&client->request);
+    while (client->questions)
+        free_question(client->questions);
+    while (client->tickets) {
+        struct pg_ticket *ticket = client->tickets;
+        pg_client_unlink_ticket(ticket);
+    }
+}
+
+/* Out of its session, whatever the state; what the frontend is told comes later. */
+static void end(struct pg_client *client, enum pg_reason reason)
+{
+    if (client->state == CLIENT_ENDED)
+        return;
+    struct pg_session *session = client->session;
+    bool was_admitted = client->state == CLIENT_ADMITTED,
+         was_joining = client->state == CLIENT_JOINING;
+    cancel_questions(client);
+    client->state = CLIENT_ENDED;
+    client->reason = (uint8_t)reason;
+    client->session = NULL;
+    if (was_admitted) {
+        count(client, PG_COUNT_CLIENTS_ENDED);
+        if (session)
+            pg_session_detach(session, reason, false);
+    } else if (was_joining && session) {
+        pg_session_join_cancelled(session);
+    }
+}
+
+void pg_client_end(struct pg_client *client, enum pg_reason reason)
+{
+    if (client->state == CLIENT_ENDED)
+        return;
+    pg_why_note(pg_client_id(client), PG_WHY_CLOSED, reason, pg_conn_peer(client->conn));
+    end(client, reason);
+    tell_later(client);
+}
+
+void pg_clients_conn_closed(struct pg_conn *conn)
+{
+    struct pg_client **clients = pg_conn_clients(conn);
+    while (*clients) {
+        struct pg_client *client = *clients;
+        end(client, pg_conn_close_reason(conn));
+        bury(client);
+    }
+}
+
+void pg_client_evict(struct pg_client *client, enum pg_reason reason)
+{
+    const struct pg_protocol *protocol = protocol_of(client);
+    bool lives_on = client->announced && protocol->evict && protocol->evict(client, reason);
+    if (lives_on)
+        pg_client_end(client, reason);
+    else
+        pg_conn_close(client->conn, reason, NULL);
+}
+
+static void detach_expired(struct pg_timer *timer)
+{
+    struct pg_session *session =
+        (struct pg_session *)((uint8_t *)timer - offsetof(struct pg_session, expiry_timer));
+    if (session->state != SESSION_LIVE)
+        return;
+    if (session->will)
+        pg_will_publish(session->worker, &session->will, pg_session_id(session));
+    pg_session_destroy(session, PG_SESSION_EXPIRED);
+}
+
+static void will_due(struct pg_timer *timer)
+{
+    struct pg_session *session =
+        (struct pg_session *)((uint8_t *)timer - offsetof(struct pg_session, will_timer));
+    if (session->will)
+        pg_will_publish(session->worker, &session->will, pg_session_id(session));
+}
+
+void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool resumed)
+{
+    struct pg_client *client = session->client;
+    session->client = NULL;
+    if (client)
+        client->session = NULL;
+    session->detached_wall_ms = pg_wall_ms();
+    pg_msg_unref(&session->lent);
+
+    bool suppressed = reason == PG_DRAINING || reason == PG_BANNED;
+    if (session->will && suppressed)
+        pg_will_free(&session->will);
+    bool ends = session->expiry_s == 0 && !resumed;
+    if (session->will && (session->will->delay_s == 0 || ends))
+        pg_will_publish(session->worker, &session->will, pg_session_id(session));
+    else if (session->will)
+        pg_timer_start(&session->will_timer, (int64_t)session->will->delay_s * 1000, will_due);
+
+    if (resumed)
+        return;
+    if (ends)
+        pg_session_destroy(session, reason);
+    else if (session->expiry_s != PG_FOREVER)
+        pg_timer_start(&session->expiry_timer, (int64_t)session->expiry_s * 1000, detach_expired);
+}
+
+/* ---- admission ------------------------------------------------------------------------------- */
+
+static struct pg_identity identity_of(const struct pg_client *client)
+{
+    return (struct pg_identity){
+        .client_id = pg_client_id(client),
+        .username = pg_client_username(client),
+        .peer = pg_conn_peer(client->conn),
+        .listener = pg_conn_listener(client->conn),
+        .protocol = protocol_of(client)->name,
+    };
+}
+
+static void refuse(struct pg_client *client, enum pg_reason reason, const char *detail)
+{
+    count(client, PG_COUNT_CLIENTS_REFUSED);
+    count(client, PG_COUNTER_REFUSE(reason));
+    pg_why_note(pg_client_id(client), PG_WHY_REFUSED, reason, detail);
+    PG_LOG(PG_WARN, "refused", PG_F_BYTES("client", pg_client_id(client)),
+           PG_F_BYTES("user", pg_client_username(client)),
+           PG_F_TEXT("peer", pg_conn_peer(client->conn)),
+           PG_F_TEXT("listener", pg_conn_listener(client->conn)), PG_F_REASON(reason),
+           PG_F_TEXT("detail", detail));
+    end(client, reason);
+    tell_later(client);
+}
+
+static void check_will(struct pg_client *client);
+
+static void join(struct pg_client *client)
+{
+    client->state = CLIENT_JOINING;
+    pg_session_join(client, pg_client_id(client), client->clean_start);
+}
+
+static void will_decided(void *arg, enum pg_reason reason)
+{
+    struct pg_client *client = arg;
+    client->request = NULL;
+    if (reason == PG_OK)
+        join(client);
+    else
+        refuse(client, reason, "its will may not be published to that topic");
+}
+
+static void check_will(struct pg_client *client)
+{
+    if (!client->will) {
+        join(client);
+        return;
+    }
+    struct pg_bytes topic = client->will->msg->topic;
+    if (pg_topic_name_valid(topic) != PG_OK) {
+        refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
+        return;
+    }
+    struct pg_worker *worker = worker_of(client);
+    struct pg_identity who = identity_of(client);
+    enum pg_reason reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH,
+                                            topic, will_decided, client, &client->request);
+    if (reason != PG_PENDING)
+        will_decided(client, reason);
+}
+
+static void login_decided(void *arg, enum pg_reason reason)
+{
+    struct pg_client *client = arg;
+    client->request = NULL;
+    if (reason == PG_OK)
+        check_will(client);
+    else
+        refuse(client, reason, pg_reason_sentence(reason));
+}
+
+static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login *login,
+                                    void *cookie)
+{
+    if (login->client_id.len > UINT16_MAX || login->username.len > UINT16_MAX)
+        return NULL;
+    struct pg_client *client =
+        calloc(1, sizeof(*client) + login->client_id.len + login->username.len);
+    if (!client)
+        return NULL;
+    client->magic = CLIENT_MAGIC;
+    client->state = CLIENT_ASKING;
+    client->conn = conn;
+    client->cookie = cookie;
+    client->clean_start = login->clean_start;
+    client->window = login->window;
+    client->since_wall_ms = pg_wall_ms();
+    client->id_len = (uint16_t)login->client_id.len;
+    memcpy(client->text, login->client_id.data, login->client_id.len);
+    client->has_username = login->username.data != NULL;
+    client->username_len = (uint16_t)login->username.len;
+    if (login->username.len > 0)
+        memcpy(client->text + client->id_len, login->username.data, login->username.len);
+    client->expiry_s = within_expiry_max(client, login->session_expiry_s);
+    if (login->will) {
+        client->will = pg_will_new(login, pg_conn_protocol(conn)->name);
+        if (!client->will) {
+            free(client);
+            return NULL;
+        }
+    }
+    struct pg_client **head = pg_conn_clients(conn);
+    client->next = *head;
+    if (client->next)
+        client->next->link = &client->next;
+    client->link = head;
+    *head = client;
+    ++*pg_conn_client_count(conn);
+    return client;
+}
+
+void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *cookie)
+{
+    struct pg_client *client = new_client(conn, login, cookie);
+    if (!client) {
+        pg_conn_close(conn, PG_NO_MEMORY, "while admitting a client");
+        return;
+    }
+    struct pg_worker *worker = worker_of(client);
+    struct pg_config *config = current_config(worker);
+    if (*pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
+        refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
+        return;
+    }
+    enum pg_reason reason = PG_OK;
+    if (!login->trusted) {
+        struct pg_identity who = identity_of(client);
+        who.password = login->password;
+        reason = pg_access_login(worker, config, &who, login_decided, client, &client->request);
+    }
+    if (reason != PG_PENDING)
+        login_decided(client, reason);
+}
+
+void pg_client_set_joining(struct pg_client *client, struct pg_session *session)
+{
+    client->session = session;
+}
+
+void pg_client_join_failed(struct pg_client *client, enum pg_reason reason)
+{
+    client->session = NULL;
+    refuse(client, reason, "its session could not be made ready");
+}
+
+/* Permissions may have changed while the client was away: look at every subscription again. */
+static void recheck_subscriptions(struct pg_client *client);
+
+static void session_stored(struct pg_client *client)
+{
+    struct pg_worker *worker = worker_of(client);
+    struct pg_server *server = worker->server;
+    if (client->expiry_s == 0)
+        return;
+    struct pg_session_record record = {
+        .client_id = pg_client_id(client),
+        .expiry_s = client->expiry_s,
+        .attached = true,
+    };
+    (void)server->store->ops->session_put(server->store, &record, NULL);
+}
+
+void pg_client_joined(struct pg_client *client, struct pg_session *session, bool present)
+{
+    client->session = session;
+    client->state = CLIENT_ADMITTED;
+    client->session_present = present;
+    session->expiry_s = client->expiry_s;
+    pg_will_free(&session->will);
+    session->will = client->will;
+    client->will = NULL;
+    pg_session_attach(session, client, client->window);
+    session_stored(client);
+    pg_conn_logged_in(client->conn);
+    if (present)
+        recheck_subscriptions(client);
+    count(client, PG_COUNT_CLIENTS_ADMITTED);
+    count(client, present ? PG_COUNT_SESSIONS_RESUMED : PG_COUNT_SESSIONS_CREATED);
+    PG_LOG(PG_INFO, "admitted", PG_F_BYTES("client", pg_client_id(client)),
+           PG_F_BYTES("user", pg_client_username(client)),
+           PG_F_TEXT("protocol", protocol_of(client)->name),
+           PG_F_TEXT("peer", pg_conn_peer(client->conn)),
+           PG_F_TEXT("listener", pg_conn_listener(client->conn)),
+           PG_F_TEXT("session", present ? "resumed" : "new"));
+    tell_later(client);
+}
+
+/* ---- publish --------------------------------------------------------------------------------- */
+
+void pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
+{
+    ticket->client = client;
+    ticket->next = client->tickets;
+    if (ticket->next)
+        ticket->next->link = &ticket->next;
+    ticket->link = &client->tickets;
+    client->tickets = ticket;
+}
+
+void pg_client_unlink_ticket(struct pg_ticket *ticket)
+{
+    *ticket->link = ticket->next;
+    if (ticket->next)
+        ticket->next->link = ticket->link;
+    ticket->client = NULL;
+}
+
+static void count_publication(struct pg_client *client, enum pg_reason reason,
+                              struct pg_bytes topic)
+{
+    if (reason == PG_OK || reason == PG_NO_SUBSCRIBERS) {
+        count(client, PG_COUNT_MESSAGES_PUBLISHED);
+        return;
+    }
+    count(client, PG_COUNT_MESSAGES_REFUSED);
+    count(client, PG_COUNTER_REFUSE(reason));
+    pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, topic);
+    PG_LOG(PG_WARN, "publish_refused", PG_F_BYTES("client", pg_client_id(client)),
+           PG_F_REASON(reason), PG_F_BYTES("topic", topic));
+}
+
+void pg_client_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    if (client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn))
+        protocol_of(client)->published(client, token, reason);
+}
+
+/* Route what was allowed. With a store that answers later, a ticket collects its answers. */
+static enum pg_reason publish_allowed(struct pg_client *client, struct pg_bytes target,
+                                      struct pg_msg *msg, uint64_t token)
+{
+    struct pg_worker *worker = worker_of(client);
+    struct pg_ticket *ticket = NULL;
+    if (msg->qos > 0 && worker->server->store->ops->waits) {
+        ticket = pg_ticket_new(client, token);
+        if (!ticket)
+            return PG_NO_MEMORY;
+    }
+    enum pg_reason reason = target.data ? pg_router_send(worker, target, msg, ticket)
+                                        : pg_router_publish(worker, msg, ticket);
+    count_publication(client, reason, msg->topic);
+    pg_conns_hold_if_congested(client->conn);
+    if (!ticket)
+        return reason;
+    pg_ticket_done(ticket, reason);
+    return PG_PENDING;
+}
+
+static struct pg_question *new_question(struct pg_client *client, struct pg_bytes text)
+{
+    struct pg_question *q = calloc(1, sizeof(*q) + text.len);
+    if (!q)
+        return NULL;
+    q->client = client;
+    q->text_len = text.len;
+    if (text.len > 0)
+        memcpy(q->text, text.data, text.len);
+    q->next = client->questions;
+    if (q->next)
+        q->next->link = &q->next;
+    q->link = &client->questions;
+    client->questions = q;
+    return q;
+}
+
+static struct pg_bytes question_text(const struct pg_question *q)
+{
+    return (struct pg_bytes){.data = q->text, .len = q->text_len};
+}
+
+static void publish_decided(void *arg, enum pg_reason reason)
+{
+    struct pg_question *q = arg;
+    struct pg_client *client = q->client;
+    uint64_t token = q->token;
+    q->request = NULL;
+    if (reason == PG_OK)
+        reason = publish_allowed(client, q->kind == ASK_SEND ? question_text(q) : PG_BYTES_NONE,
+                                 q->msg, token);
+    else
+        count_publication(client, reason, q->msg->topic);
+    free_question(q);
+    if (reason != PG_PENDING)
+        pg_client_published(client, token, reason);
+}
+
+/* Topics below $SYS are the gateway's own. */
+static bool reserved_topic(struct pg_bytes topic)
+{
+    static const char reserved[] = "$SYS/";
+    return topic.len >= sizeof(reserved) - 1 &&
+           memcmp(topic.data, reserved, sizeof(reserved) - 1) == 0;
+}
+
+/* `target` with data == NULL: by topic. `msg` is given. */
+static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
+                              uint64_t token)
+{
+    struct pg_worker *worker = worker_of(client);
+    struct pg_config *config = current_config(worker);
+    enum pg_reason reason = pg_topic_name_valid(msg->topic);
+    if (reason == PG_OK && reserved_topic(msg->topic))
+        reason = PG_NOT_AUTHORIZED;
+    if (reason == PG_OK && client->state != CLIENT_ADMITTED)
+        reason = PG_NOT_AUTHORIZED;
+    if (reason != PG_OK) {
+        count_publication(client, reason, msg->topic);
+        pg_msg_unref(&msg);
+        return reason;
+    }
+    if (!pg_access_checks_actions(config)) {
+        reason = publish_allowed(client, target, msg, token);
+        pg_msg_unref(&msg);
+        return reason;
+    }
+
+    struct pg_question *q = new_question(client, target);
+    if (!q) {
+        pg_msg_unref(&msg);
+        return PG_NO_MEMORY;
+    }
+    q->kind = target.data ? ASK_SEND : ASK_PUBLISH;
+    q->token = token;
+    q->msg = msg;
+    struct pg_identity who = identity_of(client);
+    reason = pg_access_check(worker, config, &who, PG_ACTION_PUBLISH, msg->topic, publish_decided,
+                             q, &q->request);
+    if (reason == PG_PENDING)
+        return reason;
+    if (reason == PG_OK)
+        reason = publish_allowed(client, target, msg, token);
+    else
+        count_publication(client, reason, msg->topic);
+    free_question(q);
+    return reason;
+}
+
+enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return publish(client, PG_BYTES_NONE, msg, token);
+}
+
+enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
+                       uint64_t token)
+{
+    return publish(client, target, msg, token);
+}
+
+/* ---- subscribe ------------------------------------------------------------------------------- */
+
+static void store_subscription(struct pg_session *session, const struct pg_subscription *sub)
+{
+    struct pg_store *store = session->worker->server->store;
+    if (pg_session_durable(session))
+        (void)store->ops->subscription_put(store, pg_session_id(session), sub, NULL);
+}
+
+static enum pg_reason subscribe_allowed(struct pg_client *client, const struct pg_subscription *sub)
+{
+    struct pg_session *session = client->session;
+    bool added;
+    enum pg_reason reason;
+    struct pg_sub *made = pg_subscription_put(session, sub, &added, &reason);
+    if (!made)
+        return reason;
+    store_subscription(session, sub);
+    struct pg_filter filter;
+    bool valid = pg_topic_filter_check(sub->filter, &filter) == PG_TOPIC_NONE;
+    bool wanted = sub->retain_handling == 0 || (sub->retain_handling == 1 && added);
+    if (valid && wanted && !made->shared) /* none for shared ones: MQTT 5.0 4.8.2 */
+        pg_session_walk_retained(session, made, filter.plain);
+    return PG_OK;
+}
+
+static void note_refused_subscription(struct pg_client *client, enum pg_reason reason,
+                                      struct pg_bytes filter)
+{
+    count(client, PG_COUNTER_REFUSE(reason));
+    pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, filter);
+    PG_LOG(PG_WARN, "subscribe_refused", PG_F_BYTES("client", pg_client_id(client)),
+           PG_F_REASON(reason), PG_F_BYTES("filter", filter));
+}
+
+static void subscribe_decided(void *arg, enum pg_reason reason)
+{
+    struct pg_question *q = arg;
+    struct pg_client *client = q->client;
+    uint64_t token = q->token;
+    q->request = NULL;
+    q->sub.filter = question_text(q);
+    if (reason == PG_OK)
+        reason = subscribe_allowed(client, &q->sub);
+    if (reason != PG_OK)
+        note_refused_subscription(client, reason, q->sub.filter);
+    free_question(q);
+    if (client->announced && !pg_conn_closing(client->conn))
+        protocol_of(client)->subscribed(client, token, reason);
+}
+
+enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                            uint64_t token)
+{
+    struct pg_worker *worker = worker_of(client);
+    struct pg_config *config = current_config(worker);
+    enum pg_reason reason = pg_topic_filter_valid(sub->filter);
+    if (reason == PG_OK && client->state != CLIENT_ADMITTED)
+        reason = PG_NOT_AUTHORIZED;
+    if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
+        reason = subscribe_allowed(client, sub);
+    else if (reason == PG_OK) {
+        struct pg_question *q = new_question(client, sub->filter);
+        if (!q)
+            return PG_NO_MEMORY;
+        q->kind = ASK_SUBSCRIBE;
+        q->token = token;
+        q->sub = *sub;
+        struct pg_identity who = identity_of(client);
+        reason = pg_access_check(worker, config, &who, PG_ACTION_SUBSCRIBE, sub->filter,
+                                 subscribe_decided, q, &q->request);
+        if (reason == PG_PENDING)
+            return reason;
+        free_question(q);
+        if (reason == PG_OK)
+            reason = subscribe_allowed(client, sub);
+    }
+    if (reason != PG_OK)
+        note_refused_subscription(client, reason, sub->filter);
+    return reason;
+}
+
+enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
+{
+    struct pg_session *session = pg_client_session(client);
+    if (!session || !pg_subscription_drop(session, filter))
+        return PG_NO_SUBSCRIPTION;
+    struct pg_store *store = session->worker->server->store;
+    if (pg_session_durable(session))
+        (void)store->ops->subscription_drop(store, pg_session_id(session), filter, NULL);
+    return PG_OK;
+}
+
+/* ---- permissions after resuming -------------------------------------------------------------- */
+
+static void drop_forbidden(struct pg_client *client, struct pg_bytes filter, enum pg_reason reason)
+{
+    note_refused_subscription(client, reason, filter);
+    pg_subscription_drop(client->session, filter);
+}
+
+static void resume_decided(void *arg, enum pg_reason reason)
+{
+    struct pg_question *q = arg;
+    q->request = NULL;
+    if (reason != PG_OK)
+        drop_forbidden(q->client, question_text(q), reason);
+    free_question(q);
+}
+
+static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
+{
+    struct pg_client *client = arg;
+    struct pg_worker *worker = session->worker;
+    if (sub->internal)
+        return;
+    struct pg_question *q = new_question(client, pg_sub_filter(sub));
+    if (!q)
+        return; /* the check at delivery is not there to fall back on: keep what was allowed */
+    q->kind = ASK_RESUME;
+    struct pg_identity who = identity_of(client);
+    enum pg_reason reason =
+        pg_access_check(worker, current_config(worker), &who, PG_ACTION_SUBSCRIBE, question_text(q),
+                        resume_decided, q, &q->request);
+    if (reason != PG_PENDING)
+        resume_decided(q, reason);
+}
+
+static void recheck_subscriptions(struct pg_client *client)
+{
+    if (pg_access_checks_actions(current_config(worker_of(client))))
+        pg_subscriptions_each(client->session, recheck, client);
+}

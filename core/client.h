@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_CLIENT_H
+#define PG_CLIENT_H
+
+/* Clients: identities admitted on connections. The frontend's side is in polygate.h; this is what
+ * the rest of the core sees. Everything on the client's worker. */
+
+#include "config.h"
+#include "polygate.h"
+#include "session.h"
+
+struct pg_ticket;
+struct pg_worker;
+
+/* The list of a connection. */
+struct pg_client *pg_client_next(const struct pg_client *client);
+/* Its session while it is attached, else NULL. */
+struct pg_session *pg_client_session(const struct pg_client *client);
+int64_t pg_client_since_wall_ms(const struct pg_client *client);
+
+void pg_client_make_ready(struct pg_client *client);
+void pg_client_deliver(struct pg_client *client);
+void pg_client_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket);
+void pg_client_unlink_ticket(struct pg_ticket *ticket);
+
+/* The connection is closing: end all of its clients now, with its reason. */
+void pg_clients_conn_closed(struct pg_conn *conn);
+/* Put a client out (taken over, kicked): the frontend tells the peer, the connection closes unless
+ * the frontend can go on without this client. Its session must have been detached, or is now. */
+void pg_client_evict(struct pg_client *client, enum pg_reason reason);
+
+/* The session that it waited for is there: attach it, or the refusal. For takeover.c. */
+void pg_client_joined(struct pg_client *client, struct pg_session *session, bool present);
+void pg_client_join_failed(struct pg_client *client, enum pg_reason reason);
+
+/* A live session loses its client, which ended for `reason`: the will, then the expiry. `resumed`:
+ * another client goes on with the session at once. The session may be gone afterwards, unless
+ * `resumed`. */
+void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool resumed);
+
+/* ---- wills (will.c) ---- */
+
+/* Copy a will; NULL when memory is out. */
+struct pg_will *pg_will_new(const struct pg_login *login, const char *protocol);
+void pg_will_free(struct pg_will **will);
+/* Publish, if the access rules still allow it, and free it. `client_id` is lent. */
+void pg_will_publish(struct pg_worker *worker, struct pg_will **will, struct pg_bytes client_id);
+/* The worker ends: forget those whose permission is still being asked for. */
+void pg_wills_cancel(struct pg_worker *worker);
+
+#endif

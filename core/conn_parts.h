@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_CONN_PARTS_H
+#define PG_CONN_PARTS_H
+
+/* A worker's connections; conn.c owns all of it. */
+
+#include "polygate.h"
+
+struct pg_conn;
+struct pg_worker;
+struct out_chunk;
+
+struct pg_conn_part {
+    struct pg_conn *all;   /* every connection of this worker */
+    struct pg_conn *dirty; /* those with something to do at the end of the turn */
+    struct pg_conn *dead;  /* closed, to be freed at the end of the turn */
+    size_t count;
+    uint8_t *read_buffer;    /* shared by all; an idle connection holds none */
+    struct pg_conn *held;    /* paused until the other workers have caught up */
+    struct out_chunk *spare; /* output chunks for reuse */
+    size_t spare_count;
+};
+
+bool pg_conns_init(struct pg_conn_part *part);
+void pg_conns_free(struct pg_conn_part *part);
+static inline size_t pg_conns_count(const struct pg_conn_part *part)
+{
+    return part->count;
+}
+static inline bool pg_conns_dirty(const struct pg_conn_part *part)
+{
+    return part->dirty != NULL;
+}
+/* Offer held-back bytes again, end the clients of closing connections, write what is queued. */
+void pg_conns_flush(struct pg_worker *worker);
+/* A publisher's connection: do not read on while another worker lags behind (router.h). */
+void pg_conns_hold_if_congested(struct pg_conn *conn);
+/* Read on from those held, if the others have caught up. */
+void pg_conns_release_held(struct pg_worker *worker);
+/* Free what was closed in this turn. */
+void pg_conns_reap(struct pg_worker *worker);
+/* Say goodbye on every connection with PG_DRAINING and close it once its output has left. */
+void pg_conns_drain(struct pg_worker *worker);
+/* Close every connection at once, without waiting for output. */
+void pg_conns_close_all(struct pg_worker *worker);
+
+#endif

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Routing: a publisher's worker matches the topic once (subindex.h), delivers to its own members,
+ * and puts one entry for each other worker concerned into the batch for that worker: a reference to
+ * the message and the matched nodes. Batches are sent off at the end of the loop turn, or when
+ * full, and delivered by the receiving worker to its own members.
+ *
+ * Messages of one worker reach each other worker in the order of `seq`; takeover.c relies on it.
+ *
+ * A shared subscription ($share) is a node of its own; the publisher picks the worker in proportion
+ * to its members, that worker picks the member: those with a client that has room first. */
+
+#include "router.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "registry.h"
+#include "server.h"
+#include "session.h"
+#include "ticket.h"
+#include "worker_parts.h"
+
+#define BATCH_SIZE  (32u * 1024)
+#define NODES_FIRST 64u
+
+/* One message of a batch, followed by its nodes. */
+struct batch_item {
+    struct pg_msg *msg;       /* holds a reference */
+    struct pg_ticket *ticket; /* holds one, or NULL */
+    uint64_t seq;
+    uint32_t node_count;
+    pg_node_ref nodes[];
+};
+
+struct pg_batch {
+    struct pg_task task; /* first */
+    unsigned from;
+    size_t used, size;
+    _Alignas(uint64_t) uint8_t bytes[];
+};
+
+bool pg_router_init(struct pg_router_part *part)
+{
+    *part = (struct pg_router_part){.nodes = calloc(NODES_FIRST, sizeof(struct pg_members))};
+    part->node_size = NODES_FIRST;
+    return part->nodes != NULL;
+}
+
+void pg_router_free(struct pg_router_part *part)
+{
+    for (uint32_t i = 0; i < part->node_size; i++)
+        free(part->nodes[i].list);
+    free(part->nodes);
+    part->nodes = NULL;
+    pg_match_release(&part->match);
+}
+
+/* ---- members --------------------------------------------------------------------------------- */
+
+static struct pg_members *members_of(const struct pg_router_part *part, pg_node_ref node)
+{
+    uint32_t id = pg_node_id(node);
+    if (id >= part->node_size)
+        return NULL;
+    struct pg_members *m = &part->nodes[id];
+    return m->generation == pg_node_generation(node) ? m : NULL;
+}
+
+static bool make_place(struct pg_router_part *part, uint32_t id)
+{
+    if (id < part->node_size)
+        return true;
+    uint32_t size = part->node_size;
+    while (size <= id)
+        size *= 2;
+    struct pg_members *nodes = realloc(part->nodes, size * sizeof(*nodes));
+    if (!nodes)
+        return false;
+    memset(nodes + part->node_size, 0, (size - part->node_size) * sizeof(*nodes));
+    part->nodes = nodes;
+    part->node_size = size;
+    return true;
+}
+
+bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub)
+{
+    uint32_t id = pg_node_id(sub->node);
+    if (!make_place(part, id))
+        return false;
+    struct pg_members *m = &part->nodes[id];
+    if (m->count == m->size) {
+        uint32_t size = m->size ? m->size * 2 : 1;
+        struct pg_member *list = realloc(m->list, size * sizeof(*list));
+        if (!list)
+            return false;
+        m->list = list;
+        m->size = size;
+    }
+    m->generation = pg_node_generation(sub->node);
+    sub->place = m->count;
+    m->list[m->count++] = (struct pg_member){.session = session, .sub = sub};
+    return true;
+}
+
+uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
+{
+    struct pg_members *m = &part->nodes[pg_node_id(sub->node)];
+    m->list[sub->place] = m->list[--m->count];
+    m->list[sub->place].sub->place = sub->place;
+    if (m->count == 0) {
+        free(m->list);
+        *m = (struct pg_members){.list = NULL};
+    }
+    return m->count;
+}
+
+uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node)
+{
+    const struct pg_members *m = members_of(part, node);
+    return m ? m->count : 0;
+}
+
+/* ---- delivering in this worker --------------------------------------------------------------- */
+
+/* Every member of a node that is not shared. Returns whether somebody has it. */
+static bool deliver_all(const struct pg_members *m, struct pg_offer *offer)
+{
+    bool taken = false;
+    for (uint32_t i = 0; i < m->count; i++) {
+        offer->sub = m->list[i].sub;
+        if (pg_session_offer(m->list[i].session, offer) == PG_OK)
+            taken = true;
+    }
+    return taken;
+}
+
+/* How willing a member of a shared subscription is to take one more. */
+enum willing { AWAY, BUSY, FREE };
+
+static enum willing willing(const struct pg_session *session)
+{
+    if (!session->client || session->state != SESSION_LIVE)
+        return AWAY;
+    return session->queue_count == 0 && session->out_count < session->window ? FREE : BUSY;
+}
+
+/* One member of a shared node: the next in turn of the most willing. */
+static bool deliver_one(struct pg_members *m, struct pg_offer *offer)
+{
+    struct pg_member *best = NULL;
+    uint32_t best_at = 0;
+    for (uint32_t i = 0; i < m->count && (!best || willing(best->session) != FREE); i++) {
+        uint32_t at = (m->turn + i) % m->count;
+        struct pg_member *member = &m->list[at];
+        if (!best || willing(member->session) > willing(best->session)) {
+            best = member;
+            best_at = at;
+        }
+    }
+    if (!best)
+        return false;
+    m->turn = best_at + 1;
+    offer->sub = best->sub;
+    return pg_session_offer(best->session, offer) == PG_OK;
+}
+
+static bool deliver_at(struct pg_worker *worker, pg_node_ref node, struct pg_offer *offer)
+{
+    struct pg_members *m = members_of(&worker->router, node);
+    if (!m || m->count == 0)
+        return false;
+    return m->list[0].sub->shared ? deliver_one(m, offer) : deliver_all(m, offer);
+}
+
+/* ---- batches for other workers --------------------------------------------------------------- */
+
+static unsigned batches_limit(const struct pg_server *server)
+{
+    return (unsigned)atomic_load_explicit(&server->config, memory_order_acquire)
+        ->settings.limits.mailbox_batches;
+}
+
+/* One batch less is waiting; at half of the limit, publishers that wait may go on. */
+static void took_batch(struct pg_worker *worker)
+{
+    struct pg_server *server = worker->server;
+    unsigned before = atomic_fetch_sub_explicit(&worker->batches_waiting, 1, memory_order_relaxed);
+    if (before != batches_limit(server) / 2 + 1)
+        return;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        if (i != worker->index)
+            pg_worker_wake(server->workers[i]);
+}
+
+static void deliver_batch(struct pg_task *task, struct pg_worker *worker)
+{
+    struct pg_batch *batch = (struct pg_batch *)task;
+    struct pg_router_part *part = &worker->router;
+    took_batch(worker);
+    for (size_t at = 0; at < batch->used;) {
+        struct batch_item *item = (struct batch_item *)(void *)(batch->bytes + at);
+        at += sizeof(*item) + item->node_count * sizeof(pg_node_ref);
+        part->seen[batch->from] = item->seq;
+        struct pg_offer offer = {
+            .msg = item->msg,
+            .stamp = ++part->stamp,
+            .seq = item->seq,
+            .from = batch->from,
+            .ticket = item->ticket,
+        };
+        for (uint32_t i = 0; i < item->node_count; i++) {
+            pg_node_ref node = item->nodes[i];
+            bool here = pg_members_count(part, node) > 0;
+            (void)deliver_at(worker, node, &offer);
+            /* The last member of a shared subscription left this worker meanwhile: it goes to
+             * another one. For others that means that nobody here wants it any more. */
+            if (!here)
+                pg_router_reshare(worker, item->msg, node);
+        }
+        if (item->ticket)
+            pg_ticket_done(item->ticket, PG_OK);
+        pg_msg_unref(&item->msg);
+    }
+    free(batch);
+}
+
+static void post_batch(struct pg_worker *worker, unsigned to)
+{
+    struct pg_batch *batch = worker->router.batches[to];
+    if (!batch)
+        return;
+    worker->router.batches[to] = NULL;
+    struct pg_worker *other = worker->server->workers[to];
+    atomic_fetch_add_explicit(&other->batches_waiting, 1, memory_order_relaxed);
+    pg_worker_count(worker, PG_COUNT_BATCHES_SENT, 1);
+    pg_worker_post(other, &batch->task);
+}
+
+void pg_router_flush(struct pg_worker *worker)
+{
+    for (unsigned i = 0; i < worker->server->worker_count; i++)
+        post_batch(worker, i);
+}
+
+/* Room for `size` bytes in the batch for a worker. */
+static void *batch_room(struct pg_worker *worker, unsigned to, size_t size)
+{
+    struct pg_batch *batch = worker->router.batches[to];
+    if (batch && batch->size - batch->used < size)
+        post_batch(worker, to);
+    batch = worker->router.batches[to];
+    if (!batch) {
+        size_t room = size > BATCH_SIZE ? size : BATCH_SIZE;
+        batch = malloc(sizeof(*batch) + room);
+        if (!batch)
+            return NULL;
+        batch->task.run = deliver_batch;
+        batch->from = worker->index;
+        batch->used = 0;
+        batch->size = room;
+        worker->router.batches[to] = batch;
+    }
+    void *at = batch->bytes + batch->used;
+    batch->used += size;
+    return at;
+}
+
+/* Put the message with those of its nodes that concern worker `to` into the batch for it. Shared
+ * nodes are in `picked`, which is in the order of the hits. */
+static bool add_to_batch(struct pg_worker *worker, unsigned to, const struct pg_msg *msg,
+                         struct pg_ticket *ticket, const pg_node_ref *nodes, uint32_t count)
+{
+    struct batch_item *item = batch_room(worker, to, sizeof(*item) + count * sizeof(pg_node_ref));
+    if (!item)
+        return false;
+    item->msg = pg_msg_ref((struct pg_msg *)(uintptr_t)msg);
+    item->ticket = ticket;
+    item->seq = worker->router.seq;
+    item->node_count = count;
+    memcpy(item->nodes, nodes, count * sizeof(pg_node_ref));
+    if (ticket)
+        pg_ticket_hold(ticket);
+    return true;
+}
+
+bool pg_router_congested(const struct pg_worker *worker)
+{
+    const struct pg_server *server = worker->server;
+    unsigned most = batches_limit(server);
+    for (unsigned i = 0; i < server->worker_count; i++)
+        if (i != worker->index &&
+            atomic_load_explicit(&server->workers[i]->batches_waiting, memory_order_relaxed) > most)
+            return true;
+    return false;
+}
+
+/* ---- publishing ------------------------------------------------------------------------------ */
+
+/* For each shared hit, choose its worker: the hit's bitmap is narrowed to that one bit. Returns the
+ * union of the bits. */
+static uint64_t pick_workers(struct pg_worker *worker, struct pg_match *match)
+{
+    uint64_t workers = match->workers;
+    for (size_t i = 0; match->shared_count > 0 && i < match->count; i++) {
+        struct pg_match_hit *hit = &match->hits[i];
+        if (!hit->shared)
+            continue;
+        unsigned picked = pg_subindex_pick(worker->server->subindex, hit->ref);
+        hit->workers = picked == PG_SUBINDEX_NO_WORKER ? 0 : UINT64_C(1) << picked;
+        workers |= hit->workers;
+    }
+    return workers;
+}
+
+static bool route_elsewhere(struct pg_worker *worker, unsigned to, struct pg_msg *msg,
+                            struct pg_ticket *ticket, const struct pg_match *match)
+{
+    pg_node_ref few[64];
+    pg_node_ref *nodes = match->count <= 64 ? few : malloc(match->count * sizeof(*nodes));
+    if (!nodes)
+        return false;
+    uint32_t n = 0;
+    for (size_t i = 0; i < match->count; i++)
+        if (match->hits[i].workers & UINT64_C(1) << to)
+            nodes[n++] = match->hits[i].ref;
+    bool added = add_to_batch(worker, to, msg, ticket, nodes, n);
+    if (nodes != few)
+        free(nodes);
+    return added;
+}
+
+static bool route_here(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket,
+                       const struct pg_match *match)
+{
+    struct pg_router_part *part = &worker->router;
+    part->seen[worker->index] = part->seq;
+    struct pg_offer offer = {
+        .msg = msg,
+        .stamp = ++part->stamp,
+        .seq = part->seq,
+        .from = worker->index,
+        .ticket = ticket,
+    };
+    bool taken = false;
+    for (size_t i = 0; i < match->count; i++)
+        if (match->hits[i].workers & UINT64_C(1) << worker->index)
+            taken = deliver_at(worker, match->hits[i].ref, &offer) || taken;
+    return taken;
+}
+
+static enum pg_reason route(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket)
+{
+    struct pg_match *match = &worker->router.match;
+    pg_subindex_match(worker->server->subindex, msg->topic, match);
+    if (match->out_of_memory)
+        return PG_NO_MEMORY;
+    if (match->count == 0)
+        return PG_NO_SUBSCRIBERS;
+    worker->router.seq++;
+    uint64_t workers = pick_workers(worker, match);
+    bool taken = false;
+    for (unsigned i = 0; i < worker->server->worker_count; i++) {
+        if (!(workers & UINT64_C(1) << i))
+            continue;
+        if (i == worker->index)
+            taken = route_here(worker, msg, ticket, match) || taken;
+        else if (route_elsewhere(worker, i, msg, ticket, match))
+            taken = true;
+        else
+            return PG_NO_MEMORY;
+    }
+    return taken ? PG_OK : PG_NO_SUBSCRIBERS;
+}
+
+void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share)
+{
+    unsigned to = pg_subindex_pick(worker->server->subindex, share);
+    if (to == PG_SUBINDEX_NO_WORKER)
+        return;
+    struct pg_router_part *part = &worker->router;
+    part->seq++;
+    if (to != worker->index) {
+        if (!add_to_batch(worker, to, msg, NULL, &share, 1))
+            pg_worker_count(worker, PG_COUNT_MESSAGES_DROPPED, 1);
+        return;
+    }
+    part->seen[worker->index] = part->seq;
+    struct pg_offer offer = {
+        .msg = msg, .stamp = ++part->stamp, .seq = part->seq, .from = PG_HELD_ALWAYS};
+    (void)deliver_at(worker, share, &offer);
+}
+
+struct retained_answer {
+    struct pg_store_done done;
+    struct pg_ticket *ticket;
+};
+
+static void retained_stored(struct pg_store_done *done, enum pg_reason result)
+{
+    struct retained_answer *answer = (struct retained_answer *)done;
+    pg_ticket_done(answer->ticket, result);
+    free(answer);
+}
+
+static enum pg_reason retain(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket)
+{
+    struct pg_server *server = worker->server;
+    if (msg->payload.len == 0) {
+        if (pg_retained_clear(server->retained, msg->topic))
+            pg_worker_count(worker, PG_COUNT_RETAINED_CLEARED, 1);
+    } else {
+        enum pg_reason reason = pg_retained_set(server->retained, msg);
+        if (reason != PG_OK)
+            return reason;
+        pg_worker_count(worker, PG_COUNT_RETAINED_STORED, 1);
+    }
+    struct retained_answer *answer = NULL;
+    if (ticket) {
+        answer = calloc(1, sizeof(*answer));
+        if (!answer)
+            return PG_NO_MEMORY;
+        answer->done = (struct pg_store_done){.worker = worker, .fn = retained_stored};
+        answer->ticket = ticket;
+        pg_ticket_hold(ticket);
+    }
+    enum pg_reason reason =
+        server->store->ops->retain(server->store, msg, answer ? &answer->done : NULL);
+    if (answer && reason != PG_PENDING)
+        retained_stored(&answer->done, reason);
+    return reason == PG_PENDING ? PG_OK : reason;
+}
+
+/* The client identifier of a topic <parent>/p2p/<client id>; the parent is one level. */
+static bool p2p_target(struct pg_bytes topic, struct pg_bytes *target)
+{
+    static const char mark[] = "/p2p/";
+    const size_t mark_len = sizeof(mark) - 1;
+    const uint8_t *slash = memchr(topic.data, '/', topic.len);
+    if (!slash || slash == topic.data || topic.data[0] == '$')
+        return false;
+    size_t at = (size_t)(slash - topic.data);
+    if (topic.len - at <= mark_len || memcmp(slash, mark, mark_len) != 0)
+        return false;
+    *target = (struct pg_bytes){.data = slash + mark_len, .len = topic.len - at - mark_len};
+    return true;
+}
+
+enum pg_reason pg_router_publish(struct pg_worker *worker, struct pg_msg *msg,
+                                 struct pg_ticket *ticket)
+{
+    struct pg_bytes target;
+    if (p2p_target(msg->topic, &target))
+        return pg_router_send(worker, target, msg, ticket);
+    if (msg->retain) {
+        enum pg_reason reason = retain(worker, msg, ticket);
+        if (reason != PG_OK)
+            return reason;
+    }
+    enum pg_reason reason = route(worker, msg, ticket);
+    if (reason == PG_NO_SUBSCRIBERS)
+        pg_worker_count(worker, PG_COUNT_MESSAGES_UNMATCHED, 1);
+    return reason;
+}
+
+/* ---- P2P ------------------------------------------------------------------------------------- */
+
+struct sent {
+    struct pg_task task; /* first */
+    struct pg_msg *msg;
+    struct pg_ticket *ticket;
+    size_t target_len;
+    uint8_t target[];
+};
+
+static enum pg_reason offer_to(struct pg_worker *worker, struct pg_session *session,
+                               struct pg_msg *msg, struct pg_ticket *ticket)
+{
+    struct pg_offer offer = {
+        .msg = msg,
+        .stamp = ++worker->router.stamp,
+        .from = PG_HELD_ALWAYS,
+        .ticket = ticket,
+    };
+    return pg_session_offer(session, &offer);
+}
+
+static void deliver_sent(struct pg_task *task, struct pg_worker *worker)
+{
+    struct sent *sent = (struct sent *)task;
+    struct pg_bytes target = {.data = sent->target, .len = sent->target_len};
+    /* The session may have moved on meanwhile: this looks again where it is. */
+    enum pg_reason reason = pg_router_send(worker, target, sent->msg, sent->ticket);
+    if (sent->ticket)
+        pg_ticket_done(sent->ticket, reason);
+    pg_msg_unref(&sent->msg);
+    free(sent);
+}
+
+enum pg_reason pg_router_send(struct pg_worker *worker, struct pg_bytes target, struct pg_msg *msg,
+                              struct pg_ticket *ticket)
+{
+    struct pg_registered found = pg_registry_find(worker->server->registry, target);
+    if (found.owner == PG_NO_OWNER)
+        return PG_NO_SUCH_CLIENT;
+    if (found.owner == worker->index)
+        return offer_to(worker, found.session, msg, ticket);
+    struct sent *sent = malloc(sizeof(*sent) + target.len);
+    if (!sent)
+        return PG_NO_MEMORY;
+    *sent = (struct sent){
+        .task.run = deliver_sent,
+        .msg = pg_msg_ref(msg),
+        .ticket = ticket,
+        .target_len = target.len,
+    };
+    memcpy(sent->target, target.data, target.len);
+    if (ticket)
+        pg_ticket_hold(ticket);
+    pg_worker_post(worker->server->workers[found.owner], &sent->task);
+    return PG_OK;
+}
+
+void pg_announce(struct pg_msg *msg)
+{
+    struct pg_worker *worker = pg_worker_current();
+    if (worker)
+        (void)pg_router_publish(worker, msg, NULL);
+    pg_msg_unref(&msg);
+}

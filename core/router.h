@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_ROUTER_H
+#define PG_ROUTER_H
+
+/* From a message to sessions. On a worker's thread throughout. */
+
+#include "polygate.h"
+#include "router_parts.h"
+#include "worker.h"
+
+struct pg_ticket;
+
+/* Publish a message that was allowed: retained messages are stored, then it is routed to every
+ * matching session, or, for a topic of the form <parent>/p2p/<client id>, to that one. `msg` is
+ * lent. PG_OK, PG_NO_SUBSCRIBERS, PG_NO_SUCH_CLIENT, or a refusal. With a ticket, what the stores
+ * answer later goes to it; the ticket may be NULL. */
+enum pg_reason pg_router_publish(struct pg_worker *worker, struct pg_msg *msg,
+                                 struct pg_ticket *ticket);
+/* To one client by its identifier. */
+enum pg_reason pg_router_send(struct pg_worker *worker, struct pg_bytes target, struct pg_msg *msg,
+                              struct pg_ticket *ticket);
+/* Offer a shared delivery to another member of its group. */
+void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share);
+/* Whether some worker has more batches waiting than limits.mailbox_batches: publishers should
+ * not be read from until it has not. */
+bool pg_router_congested(const struct pg_worker *worker);
+
+/* Members of nodes, for subscription.c. add: false when memory is out. remove: how many are left.
+ */
+bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub);
+uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub);
+uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_ROUTER_PARTS_H
+#define PG_ROUTER_PARTS_H
+
+/* A worker's part of routing: who in this worker subscribes at which node, and the batches of
+ * messages for other workers. router.c owns all of it. */
+
+#include "subindex.h"
+#include "worker.h"
+
+struct pg_session;
+struct pg_sub;
+struct pg_batch;
+
+struct pg_member {
+    struct pg_session *session;
+    struct pg_sub *sub;
+};
+
+/* The members of one node in this worker. */
+struct pg_members {
+    uint32_t generation; /* of the node; 0: none */
+    uint32_t count, size;
+    uint32_t turn; /* shared subscriptions: whose turn it is */
+    struct pg_member *list;
+};
+
+struct pg_router_part {
+    struct pg_members *nodes; /* by node id */
+    uint32_t node_size;
+    struct pg_match match; /* of the message that is being published */
+    struct pg_batch *batches[PG_WORKERS_MAX];
+    uint64_t seq;                  /* messages published by this worker */
+    uint64_t seen[PG_WORKERS_MAX]; /* the last of each worker that was delivered here */
+    uint64_t stamp;                /* fan-outs done */
+};
+
+bool pg_router_init(struct pg_router_part *part);
+void pg_router_free(struct pg_router_part *part);
+/* Send the batches off. */
+void pg_router_flush(struct pg_worker *worker);
+
+#endif

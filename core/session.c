@@ -1,0 +1,896 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Sessions: queue, deliveries that are out, inbound receipts.
+ *
+ * The queue is a list of small chunks of entries, taken from and given back to the worker, so that
+ * an empty queue costs nothing and a delivery allocates nothing. An entry refers to its message;
+ * payloads are never copied. The queue is bounded by count and by bytes (session.queue_messages,
+ * session.queue_bytes, session.queue_policy).
+ *
+ * Delivery is a pull: a session with something to take is put on its worker's ready list; at the
+ * end of the turn the frontend's `deliver` takes with pg_delivery_next() as much as its connection
+ * and its window allow. QoS 1 and 2 get an identifier and stay in a table, slot id modulo size,
+ * until they are settled, through any number of connections.
+ *
+ * Standard behind the rules: MQTT 5.0 4.1 (session state), 4.4 (redelivery), 4.6 (order), 4.9 (flow
+ * control). How clients come and go is in client.c, moves between workers in takeover.c. */
+
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "message.h"
+#include "registry.h"
+#include "router.h"
+#include "server.h"
+#include "subscription.h"
+#include "ticket.h"
+#include "why.h"
+#include "worker_parts.h"
+
+#define SESSION_MAGIC 0x70677373u
+#define CHUNK_ENTRIES 12u
+#define SPARE_CHUNKS  1024u
+#define FIRST_OUTS    8u
+#define RECEIPT_WORDS (65536u / 64)
+/* Retained messages put into the queue at a time, when it has run empty. */
+#define WALK_BATCH 32u
+
+struct queue_chunk {
+    struct queue_chunk *next;
+    uint32_t first, count; /* entries [first, first + count) are taken */
+    struct pg_entry entries[CHUNK_ENTRIES];
+};
+
+static const struct pg_settings *settings_of(const struct pg_session *session)
+{
+    return &atomic_load_explicit(&session->worker->server->config, memory_order_acquire)->settings;
+}
+
+static void count(const struct pg_session *session, size_t counter, uint64_t n)
+{
+    pg_worker_count(session->worker, counter, n);
+}
+
+unsigned pg_session_owner(const struct pg_session *session)
+{
+    return session->worker->index;
+}
+
+/* ---- the worker's part ----------------------------------------------------------------------- */
+
+void pg_sessions_init(struct pg_session_part *part)
+{
+    *part = (struct pg_session_part){.all = NULL};
+    part->ready_end = &part->ready;
+}
+
+void pg_session_make_ready(struct pg_session *session)
+{
+    if (session->is_ready || session->state != SESSION_LIVE || !session->client)
+        return;
+    struct pg_session_part *part = &session->worker->sessions;
+    session->is_ready = true;
+    session->next_ready = NULL;
+    *part->ready_end = session;
+    part->ready_end = &session->next_ready;
+}
+
+static void leave_ready_list(struct pg_session *session)
+{
+    if (!session->is_ready)
+        return;
+    struct pg_session_part *part = &session->worker->sessions;
+    struct pg_session **at = &part->ready;
+    while (*at != session)
+        at = &(*at)->next_ready;
+    *at = session->next_ready;
+    if (part->ready_end == &session->next_ready)
+        part->ready_end = at;
+    session->is_ready = false;
+}
+
+void pg_sessions_deliver(struct pg_worker *worker)
+{
+    struct pg_session_part *part = &worker->sessions;
+    /* Those that become ready again meanwhile have their turn in the next round. */
+    struct pg_session **end = part->ready_end;
+    while (part->ready) {
+        struct pg_session *session = part->ready;
+        bool last = end == &session->next_ready;
+        part->ready = session->next_ready;
+        if (!part->ready)
+            part->ready_end = &part->ready;
+        session->is_ready = false;
+        if (session->client && session->state == SESSION_LIVE)
+            pg_client_deliver(session->client);
+        if (last)
+            break;
+    }
+}
+
+void pg_sessions_free(struct pg_worker *worker)
+{
+    struct pg_session_part *part = &worker->sessions;
+    pg_wills_cancel(worker);
+    while (part->all) {
+        struct pg_session *session = part->all;
+        pg_session_free(&session);
+    }
+    while (part->spare) {
+        struct queue_chunk *chunk = part->spare;
+        part->spare = chunk->next;
+        free(chunk);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id)
+{
+    struct pg_session *session = calloc(1, sizeof(*session) + client_id.len);
+    if (!session)
+        return NULL;
+    session->magic = SESSION_MAGIC;
+    session->state = SESSION_JOINING;
+    session->worker = worker;
+    session->id_len = (uint16_t)client_id.len;
+    memcpy(session->id, client_id.data, client_id.len);
+    struct pg_session_part *part = &worker->sessions;
+    session->next = part->all;
+    if (session->next)
+        session->next->link = &session->next;
+    session->link = &part->all;
+    part->all = session;
+    part->count++;
+    return session;
+}
+
+void pg_entry_clear(struct pg_entry *entry)
+{
+    pg_msg_unref(&entry->msg);
+    free(entry->many_ids);
+    entry->many_ids = NULL;
+}
+
+static void settle_in_store(struct pg_session *session, const struct pg_entry *entry)
+{
+    struct pg_store *store = session->worker->server->store;
+    if (entry->stored && entry->msg)
+        store->ops->settle(store, pg_session_id(session), entry->msg->id);
+}
+
+void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg_reason reason)
+{
+    count(session, PG_COUNT_MESSAGES_DROPPED, 1);
+    count(session, PG_COUNTER_REFUSE(reason), 1);
+    if (reason != PG_SESSION_EXPIRED) {
+        pg_why_note_bytes(pg_session_id(session), PG_WHY_DROPPED, reason, entry->msg->topic);
+        PG_LOG(PG_WARN, "dropped", PG_F_BYTES("client", pg_session_id(session)),
+               PG_F_REASON(reason), PG_F_BYTES("topic", entry->msg->topic),
+               PG_F_INT("qos", entry->qos));
+    }
+    settle_in_store(session, entry);
+    pg_entry_clear(entry);
+}
+
+/* A delivery that nobody had yet leaves with the session: a member of the same shared subscription
+ * takes it over, any other is dropped. */
+static void give_up(struct pg_session *session, struct pg_entry *entry, bool pass_on)
+{
+    if (pass_on && entry->share != PG_NODE_NONE && entry->msg)
+        pg_router_reshare(session->worker, entry->msg, entry->share);
+    else if (pass_on && entry->msg && entry->qos > 0)
+        count(session, PG_COUNT_MESSAGES_DROPPED, 1);
+    settle_in_store(session, entry);
+    pg_entry_clear(entry);
+}
+
+static void free_walks(struct pg_session *session)
+{
+    while (session->walks) {
+        struct pg_session_walk *w = session->walks;
+        session->walks = w->next;
+        pg_retained_walk_close(&w->walk);
+        free(w);
+    }
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const struct pg_out *x = *(const struct pg_out *const *)a,
+                        *y = *(const struct pg_out *const *)b;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* Whatever is queued or out, in order, is passed on or let go. */
+static void free_deliveries(struct pg_session *session, bool pass_on)
+{
+    struct pg_out **sorted =
+        session->out_count > 0 ? malloc(session->out_count * sizeof(struct pg_out *)) : NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < session->out_size; i++) {
+        struct pg_out *out = &session->outs[i];
+        if (out->state == OUT_FREE)
+            continue;
+        if (sorted)
+            sorted[n++] = out;
+        else
+            give_up(session, &out->entry, pass_on && out->entry.qos != 2); /* in any order */
+    }
+    if (sorted)
+        qsort(sorted, n, sizeof(struct pg_out *), by_order);
+    /* QoS 2 that was sent must not reach another member: MQTT 5.0 4.8.2. */
+    for (uint32_t i = 0; i < n; i++)
+        give_up(session, &sorted[i]->entry, pass_on && sorted[i]->entry.qos != 2);
+    free(sorted);
+    free(session->outs);
+    struct pg_entry entry;
+    while (pg_session_pop(session, &entry))
+        give_up(session, &entry, pass_on);
+}
+
+void pg_session_free(struct pg_session **where)
+{
+    struct pg_session *session = *where;
+    *where = NULL;
+    struct pg_worker *worker = session->worker;
+    bool running = pg_worker_current() && !worker->stopped;
+    leave_ready_list(session);
+    pg_timer_stop(&session->expiry_timer);
+    pg_timer_stop(&session->will_timer);
+    pg_subscriptions_drop_all(session);
+    free_walks(session);
+    free_deliveries(session, running);
+    for (uint32_t i = 0; i < session->held_count; i++)
+        pg_entry_clear(&session->held[i].entry);
+    free(session->held);
+    pg_msg_unref(&session->lent);
+    free(session->lent_ids);
+    free(session->resend);
+    free(session->receipts);
+    if (session->will)
+        pg_will_free(&session->will);
+    pg_session_unlist(session);
+    session->magic = 0;
+    free(session);
+}
+
+void pg_session_unlist(struct pg_session *session)
+{
+    if (!session->link)
+        return;
+    *session->link = session->next;
+    if (session->next)
+        session->next->link = session->link;
+    session->link = NULL;
+    session->worker->sessions.count--;
+}
+
+void pg_session_free_shell(struct pg_session **where)
+{
+    struct pg_session *session = *where;
+    *where = NULL;
+    free(session->lent_ids);
+    free(session->resend);
+    session->magic = 0;
+    free(session);
+}
+
+void pg_session_destroy(struct pg_session *session, enum pg_reason reason)
+{
+    struct pg_server *server = session->worker->server;
+    PG_LOG(PG_DEBUG, "session_ended", PG_F_BYTES("client", pg_session_id(session)),
+           PG_F_REASON(reason));
+    if (pg_session_durable(session))
+        server->store->ops->session_drop(server->store, pg_session_id(session), NULL);
+    count(session, PG_COUNT_SESSIONS_DESTROYED, 1);
+    pg_registry_remove(server->registry, session);
+    pg_session_free(&session);
+}
+
+/* ---- queue ----------------------------------------------------------------------------------- */
+
+static struct queue_chunk *new_chunk(struct pg_worker *worker)
+{
+    struct pg_session_part *part = &worker->sessions;
+    struct queue_chunk *chunk = part->spare;
+    if (chunk) {
+        part->spare = chunk->next;
+        part->spare_count--;
+    } else {
+        chunk = malloc(sizeof(*chunk));
+        if (!chunk)
+            return NULL;
+    }
+    chunk->next = NULL;
+    chunk->first = chunk->count = 0;
+    return chunk;
+}
+
+static void free_chunk(struct pg_worker *worker, struct queue_chunk *chunk)
+{
+    struct pg_session_part *part = &worker->sessions;
+    if (part->spare_count >= SPARE_CHUNKS) {
+        free(chunk);
+        return;
+    }
+    chunk->next = part->spare;
+    part->spare = chunk;
+    part->spare_count++;
+}
+
+/* Put at the end, whatever the limits say. */
+static struct pg_entry *append(struct pg_session *session, const struct pg_entry *entry)
+{
+    struct queue_chunk *tail = session->tail;
+    if (!tail || tail->first + tail->count == CHUNK_ENTRIES) {
+        struct queue_chunk *chunk = new_chunk(session->worker);
+        if (!chunk)
+            return NULL;
+        if (tail)
+            tail->next = chunk;
+        else
+            session->head = chunk;
+        session->tail = tail = chunk;
+    }
+    struct pg_entry *at = &tail->entries[tail->first + tail->count++];
+    *at = *entry;
+    session->queue_count++;
+    session->queue_bytes += pg_msg_size(entry->msg);
+    return at;
+}
+
+static struct pg_entry *front(const struct pg_session *session)
+{
+    return session->queue_count > 0 ? &session->head->entries[session->head->first] : NULL;
+}
+
+bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
+{
+    struct pg_entry *entry = front(session);
+    if (!entry)
+        return false;
+    *out = *entry;
+    if (session->stamped == entry)
+        session->stamped = NULL;
+    session->queue_count--;
+    session->queue_bytes -= pg_msg_size(entry->msg);
+    struct queue_chunk *head = session->head;
+    head->first++;
+    if (--head->count == 0) {
+        session->head = head->next;
+        if (!session->head)
+            session->tail = NULL;
+        free_chunk(session->worker, head);
+    }
+    return true;
+}
+
+static bool over_limit(const struct pg_session *session, size_t more)
+{
+    const struct pg_settings *s = settings_of(session);
+    return session->queue_count >= (uint64_t)s->session.queue_messages ||
+           session->queue_bytes + more > (uint64_t)s->session.queue_bytes;
+}
+
+/* Make room by the configured policy, or refuse. */
+static enum pg_reason make_room(struct pg_session *session, size_t more)
+{
+    if (!over_limit(session, more))
+        return PG_OK;
+    int policy = settings_of(session)->session.queue_policy;
+    enum pg_reason reason = session->client ? PG_SLOW_CONSUMER : PG_QUEUE_FULL;
+    if (policy == PG_QUEUE_DISCONNECT && session->client)
+        pg_conn_close(pg_client_conn(session->client), PG_SLOW_CONSUMER,
+                      "%u messages are queued; see session.queue_policy", session->queue_count);
+    struct pg_entry oldest;
+    while (policy == PG_QUEUE_DROP_OLDEST && over_limit(session, more) &&
+           pg_session_pop(session, &oldest))
+        pg_session_drop(session, &oldest, reason);
+    return over_limit(session, more) ? PG_QUEUE_FULL : PG_OK;
+}
+
+enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entry)
+{
+    enum pg_reason reason = make_room(session, pg_msg_size(entry->msg));
+    if (reason == PG_OK) {
+        session->stamped = append(session, entry);
+        if (session->stamped) {
+            count(session, PG_COUNT_MESSAGES_QUEUED, 1);
+            pg_session_make_ready(session);
+            return PG_OK;
+        }
+        reason = PG_NO_MEMORY;
+    }
+    pg_session_drop(session, entry, reason);
+    return reason;
+}
+
+/* ---- offers ---------------------------------------------------------------------------------- */
+
+static bool add_id(struct pg_entry *entry, uint32_t id)
+{
+    if (id == 0)
+        return true;
+    if (entry->one_id == 0 && !entry->many_ids) {
+        entry->one_id = id;
+        return true;
+    }
+    uint32_t n = entry->many_ids ? entry->many_ids[0] : 1;
+    uint32_t *ids = realloc(entry->many_ids, (n + 2) * sizeof(*ids));
+    if (!ids)
+        return false;
+    if (!entry->many_ids)
+        ids[1] = entry->one_id;
+    ids[0] = n + 1;
+    ids[n + 1] = id;
+    entry->many_ids = ids;
+    return true;
+}
+
+static bool hold(struct pg_session *session, struct pg_entry *entry, const struct pg_offer *offer)
+{
+    if (session->held_count == session->held_size) {
+        uint32_t size = session->held_size ? session->held_size * 2 : 16;
+        struct pg_held *held = realloc(session->held, size * sizeof(*held));
+        if (!held)
+            return false;
+        session->held = held;
+        session->held_size = size;
+    }
+    bool once = entry->share != PG_NODE_NONE;
+    session->held[session->held_count] = (struct pg_held){
+        .entry = *entry,
+        .seq = offer->seq,
+        .from = once ? PG_HELD_ALWAYS : offer->from,
+    };
+    session->stamped = &session->held[session->held_count++].entry;
+    return true;
+}
+
+struct stored {
+    struct pg_store_done done;
+    struct pg_ticket *ticket;
+};
+
+static void when_stored(struct pg_store_done *done, enum pg_reason result)
+{
+    struct stored *stored = (struct stored *)done;
+    pg_ticket_done(stored->ticket, result);
+    free(stored);
+}
+
+/* Have the store keep the entry; the publisher's ticket waits if it takes time. */
+static enum pg_reason store_entry(struct pg_session *session, struct pg_entry *entry,
+                                  struct pg_ticket *ticket)
+{
+    struct pg_store *store = session->worker->server->store;
+    struct stored *stored = NULL;
+    if (ticket) {
+        stored = calloc(1, sizeof(*stored));
+        if (!stored)
+            return PG_NO_MEMORY;
+        stored->done.worker = session->worker;
+        stored->done.fn = when_stored;
+        stored->ticket = ticket;
+        pg_ticket_hold(ticket);
+    }
+    enum pg_reason reason = store->ops->enqueue(store, pg_session_id(session), entry->msg,
+                                                stored ? &stored->done : NULL);
+    if (stored && reason != PG_PENDING)
+        when_stored(&stored->done, reason);
+    entry->stored = reason == PG_OK || reason == PG_PENDING;
+    return entry->stored ? PG_OK : reason;
+}
+
+/* Overlapping subscriptions of one session: one delivery with the highest QoS and all identifiers
+ * (MQTT 5.0 3.3.4). */
+static bool merge(struct pg_session *session, const struct pg_offer *offer, uint8_t qos)
+{
+    if (!session->stamped || session->stamp != offer->stamp || offer->sub->shared)
+        return false;
+    if (session->stamped->qos < qos) {
+        bool to_store = session->stamped->qos == 0 && pg_session_durable(session);
+        session->stamped->qos = qos;
+        if (to_store)
+            (void)store_entry(session, session->stamped, offer->ticket);
+    }
+    if (offer->sub->retain_as_published && offer->msg->retain)
+        session->stamped->retain = true;
+    return add_id(session->stamped, offer->sub->id);
+}
+
+static bool own_message(const struct pg_session *session, const struct pg_msg *msg)
+{
+    return pg_bytes_equal(msg->publisher, pg_session_id(session));
+}
+
+enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer)
+{
+    const struct pg_sub *sub = offer->sub;
+    uint8_t qos = offer->msg->qos;
+    if (sub && sub->qos < qos)
+        qos = sub->qos;
+    if (sub && sub->no_local && own_message(session, offer->msg))
+        return PG_NO_SUBSCRIBERS;
+    bool away = !session->client && session->state != SESSION_JOINING;
+    if (qos == 0 && away)
+        return PG_NO_SUBSCRIBERS; /* QoS 0 is never queued for those who are away */
+    if (sub && merge(session, offer, qos))
+        return PG_OK;
+
+    struct pg_entry entry = {
+        .msg = pg_msg_ref(offer->msg),
+        .share = sub && sub->shared ? sub->node : PG_NODE_NONE,
+        .one_id = sub ? sub->id : 0,
+        .qos = qos,
+        .retain = sub && sub->retain_as_published && offer->msg->retain,
+    };
+    if (qos > 0 && pg_session_durable(session)) {
+        enum pg_reason reason = store_entry(session, &entry, offer->ticket);
+        if (reason != PG_OK) {
+            pg_session_drop(session, &entry, reason);
+            return reason;
+        }
+    }
+    session->stamp = offer->stamp;
+    if (session->state != SESSION_JOINING)
+        return pg_session_push(session, &entry);
+    if (hold(session, &entry, offer))
+        return PG_OK;
+    pg_session_drop(session, &entry, PG_NO_MEMORY);
+    return PG_NO_MEMORY;
+}
+
+/* ---- retained messages for new subscriptions ------------------------------------------------- */
+
+void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *sub,
+                              struct pg_bytes plain_filter)
+{
+    struct pg_session_walk *w = calloc(1, sizeof(*w));
+    if (w)
+        w->walk = pg_retained_walk_open(session->worker->server->retained, plain_filter);
+    if (!w || !w->walk) {
+        free(w);
+        PG_LOG(PG_ERROR, "retained_not_sent", PG_F_BYTES("client", pg_session_id(session)),
+               PG_F_BYTES("filter", plain_filter), PG_F_REASON(PG_NO_MEMORY));
+        return;
+    }
+    w->id = sub->id;
+    w->qos = sub->qos;
+    struct pg_session_walk **end = &session->walks;
+    while (*end)
+        end = &(*end)->next;
+    *end = w;
+    pg_session_make_ready(session);
+}
+
+/* When the queue has run empty: the next few retained messages. */
+static void refill_from_walks(struct pg_session *session)
+{
+    while (session->walks && session->queue_count == 0) {
+        struct pg_session_walk *w = session->walks;
+        struct pg_msg *found[WALK_BATCH];
+        bool more = false;
+        size_t n = pg_retained_walk_next(w->walk, found, WALK_BATCH, &more);
+        for (size_t i = 0; i < n; i++) {
+            struct pg_entry entry = {
+                .msg = found[i],
+                .one_id = w->id,
+                .qos = found[i]->qos < w->qos ? found[i]->qos : w->qos,
+                .retain = true,
+            };
+            if (append(session, &entry))
+                count(session, PG_COUNT_MESSAGES_QUEUED, 1);
+            else
+                pg_session_drop(session, &entry, PG_NO_MEMORY);
+        }
+        if (!more) {
+            session->walks = w->next;
+            pg_retained_walk_close(&w->walk);
+            free(w);
+        }
+    }
+}
+
+/* ---- deliveries ------------------------------------------------------------------------------ */
+
+static struct pg_out *find_out(const struct pg_session *session, uint16_t id)
+{
+    if (session->out_size == 0 || id == 0)
+        return NULL;
+    struct pg_out *out = &session->outs[id & (session->out_size - 1)];
+    return out->state != OUT_FREE && out->id == id ? out : NULL;
+}
+
+static bool grow_outs(struct pg_session *session)
+{
+    if (session->out_count * 2 < session->out_size || session->out_size == 65536)
+        return true;
+    uint32_t size = session->out_size ? session->out_size * 2 : FIRST_OUTS;
+    struct pg_out *outs = calloc(size, sizeof(*outs));
+    if (!outs)
+        return false;
+    for (uint32_t i = 0; i < session->out_size; i++)
+        if (session->outs[i].state != OUT_FREE)
+            outs[session->outs[i].id & (size - 1)] = session->outs[i];
+    free(session->outs);
+    session->outs = outs;
+    session->out_size = size;
+    return true;
+}
+
+/* A free identifier with its slot. Never one that is out; never 0; the table has room. */
+static struct pg_out *new_out(struct pg_session *session)
+{
+    if (!grow_outs(session))
+        return NULL;
+    for (;;) {
+        uint16_t id = ++session->next_id;
+        if (id == 0)
+            continue;
+        struct pg_out *out = &session->outs[id & (session->out_size - 1)];
+        if (out->state == OUT_FREE) {
+            out->id = id;
+            return out;
+        }
+    }
+}
+
+static void fill(struct pg_delivery *out, const struct pg_entry *entry)
+{
+    *out = (struct pg_delivery){
+        .msg = entry->msg,
+        .qos = entry->qos,
+        .retain = entry->retain,
+    };
+    if (entry->many_ids) {
+        out->subscription_ids = entry->many_ids + 1;
+        out->subscription_id_count = entry->many_ids[0];
+    } else if (entry->one_id != 0) {
+        out->subscription_ids = &entry->one_id;
+        out->subscription_id_count = 1;
+    }
+}
+
+static bool next_resend(struct pg_session *session, struct pg_delivery *out)
+{
+    while (session->resend_at < session->resend_count) {
+        struct pg_out *o = find_out(session, session->resend[session->resend_at++]);
+        if (!o)
+            continue; /* settled meanwhile */
+        fill(out, &o->entry);
+        out->id = o->id;
+        out->redelivered = true;
+        out->received = o->state == OUT_RECEIVED;
+        count(session, PG_COUNT_MESSAGES_REDELIVERED, 1);
+        return true;
+    }
+    free(session->resend);
+    session->resend = NULL;
+    session->resend_at = session->resend_count = 0;
+    return false;
+}
+
+/* QoS 0 is settled by being taken; the session keeps the entry until the next call. */
+static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
+{
+    struct pg_entry entry;
+    pg_session_pop(session, &entry);
+    session->lent = entry.msg;
+    free(session->lent_ids);
+    session->lent_ids = entry.many_ids;
+    session->lent_id = entry.one_id;
+    fill(out, &entry);
+    if (!entry.many_ids && entry.one_id != 0)
+        out->subscription_ids = &session->lent_id;
+}
+
+bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
+{
+    struct pg_session *session = pg_client_session(client);
+    if (!session)
+        return false;
+    pg_msg_unref(&session->lent);
+    if (session->resend && next_resend(session, out))
+        return true;
+    for (;;) {
+        if (session->queue_count == 0)
+            refill_from_walks(session);
+        struct pg_entry *entry = front(session);
+        if (!entry)
+            return false;
+        if (pg_msg_expired(entry->msg)) {
+            struct pg_entry late;
+            pg_session_pop(session, &late);
+            pg_session_drop(session, &late, PG_EXPIRED);
+            continue;
+        }
+        if (entry->qos == 0) {
+            take_unsettled(session, out);
+            break;
+        }
+        if (session->out_count >= session->window)
+            return false;
+        struct pg_out *o = new_out(session);
+        if (!o)
+            return false;
+        pg_session_pop(session, &o->entry);
+        o->state = OUT_SENT;
+        o->order = session->out_order++;
+        session->out_count++;
+        fill(out, &o->entry);
+        out->id = o->id;
+        break;
+    }
+    count(session, PG_COUNT_MESSAGES_DELIVERED, 1);
+    return true;
+}
+
+bool pg_delivery_received(struct pg_client *client, uint16_t id)
+{
+    struct pg_session *session = pg_client_session(client);
+    struct pg_out *out = session ? find_out(session, id) : NULL;
+    if (!out || out->entry.qos != 2)
+        return false;
+    settle_in_store(session, &out->entry);
+    pg_entry_clear(&out->entry);
+    out->state = OUT_RECEIVED;
+    return true;
+}
+
+bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason reason)
+{
+    struct pg_session *session = pg_client_session(client);
+    struct pg_out *out = session ? find_out(session, id) : NULL;
+    if (!out)
+        return false;
+    settle_in_store(session, &out->entry);
+    pg_entry_clear(&out->entry);
+    out->state = OUT_FREE;
+    session->out_count--;
+    count(session, reason == PG_OK ? PG_COUNT_DELIVERIES_SETTLED : PG_COUNT_DELIVERIES_FAILED, 1);
+    if (session->queue_count > 0 || session->walks)
+        pg_session_make_ready(session);
+    return true;
+}
+
+bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id, bool *received)
+{
+    const struct pg_session *session = pg_client_session(client);
+    const struct pg_out *out = session ? find_out(session, id) : NULL;
+    if (!out)
+        return false;
+    *received = out->state == OUT_RECEIVED;
+    return true;
+}
+
+/* ---- receipts -------------------------------------------------------------------------------- */
+
+enum pg_reason pg_receipt_begin(struct pg_client *client, uint16_t id)
+{
+    struct pg_session *session = pg_client_session(client);
+    if (!session)
+        return PG_INTERNAL;
+    if (!session->receipts) {
+        session->receipts = calloc(RECEIPT_WORDS, sizeof(*session->receipts));
+        if (!session->receipts)
+            return PG_NO_MEMORY;
+    }
+    uint64_t bit = UINT64_C(1) << (id % 64);
+    if (session->receipts[id / 64] & bit)
+        return PG_DUPLICATE;
+    if (session->receipt_count >= (uint64_t)settings_of(session)->session.receipts)
+        return PG_QUOTA_EXCEEDED;
+    session->receipts[id / 64] |= bit;
+    session->receipt_count++;
+    return PG_OK;
+}
+
+bool pg_receipt_end(struct pg_client *client, uint16_t id)
+{
+    struct pg_session *session = pg_client_session(client);
+    uint64_t bit = UINT64_C(1) << (id % 64);
+    if (!session || !session->receipts || !(session->receipts[id / 64] & bit))
+        return false;
+    session->receipts[id / 64] &= ~bit;
+    if (--session->receipt_count == 0) {
+        free(session->receipts);
+        session->receipts = NULL;
+    }
+    return true;
+}
+
+size_t pg_receipt_count(const struct pg_client *client)
+{
+    const struct pg_session *session = pg_client_session(client);
+    return session ? session->receipt_count : 0;
+}
+
+/* ---- attaching and moving -------------------------------------------------------------------- */
+
+/* List what is out, in the order of handing out, to be handed out again. */
+static void plan_resend(struct pg_session *session)
+{
+    free(session->resend);
+    session->resend = NULL;
+    session->resend_at = session->resend_count = 0;
+    if (session->out_count == 0)
+        return;
+    const struct pg_out **sorted = malloc(session->out_count * sizeof(struct pg_out *));
+    session->resend = malloc(session->out_count * sizeof(*session->resend));
+    if (!sorted || !session->resend) {
+        free(sorted);
+        free(session->resend);
+        session->resend = NULL;
+        pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY, "while resuming the session");
+        return;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < session->out_size; i++)
+        if (session->outs[i].state != OUT_FREE)
+            sorted[n++] = &session->outs[i];
+    qsort(sorted, n, sizeof(struct pg_out *), by_order);
+    for (uint32_t i = 0; i < n; i++)
+        session->resend[i] = sorted[i]->id;
+    session->resend_count = n;
+    free(sorted);
+}
+
+void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window)
+{
+    uint32_t most = (uint32_t)settings_of(session)->session.inflight;
+    if (window == 0 || window > most)
+        window = most;
+    session->client = client;
+    session->window = (uint16_t)(window > UINT16_MAX ? UINT16_MAX : window);
+    session->state = SESSION_LIVE;
+    session->detached_wall_ms = 0;
+    pg_timer_stop(&session->expiry_timer);
+    pg_timer_stop(&session->will_timer);
+    plan_resend(session);
+    if (session->resend || session->queue_count > 0 || session->walks)
+        pg_session_make_ready(session);
+}
+
+void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint64_t *seen)
+{
+    if (from) {
+        to->head = from->head;
+        to->tail = from->tail;
+        to->queue_count = from->queue_count;
+        to->queue_bytes = from->queue_bytes;
+        to->outs = from->outs;
+        to->out_size = from->out_size;
+        to->out_count = from->out_count;
+        to->out_order = from->out_order;
+        to->next_id = from->next_id;
+        to->receipts = from->receipts;
+        to->receipt_count = from->receipt_count;
+        to->walks = from->walks;
+        from->head = from->tail = NULL;
+        from->queue_count = 0;
+        from->queue_bytes = 0;
+        from->outs = NULL;
+        from->out_size = from->out_count = 0;
+        from->receipts = NULL;
+        from->walks = NULL;
+    }
+    struct pg_held *held = to->held;
+    uint32_t n = to->held_count;
+    to->held = NULL;
+    to->held_count = to->held_size = 0;
+    to->state = SESSION_LIVE;
+    for (uint32_t i = 0; i < n; i++) {
+        bool twice = held[i].from != PG_HELD_ALWAYS && held[i].seq <= seen[held[i].from];
+        if (twice)
+            pg_entry_clear(&held[i].entry);
+        else
+            (void)pg_session_push(to, &held[i].entry);
+    }
+    free(held);
+    to->stamped = NULL;
+}

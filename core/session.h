@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_SESSION_H
+#define PG_SESSION_H
+
+/* A session: what outlives a client. Subscriptions, the queue of deliveries, those that are out and
+ * not settled, the will, the expiry.
+ *
+ *   SESSION_JOINING --everything handed over--> SESSION_LIVE --another worker asks-->
+ * SESSION_LEAVING |                                          | |
+ *        +--client gone, nothing to keep----> freed <--expiry, clean start------------------+
+ *
+ * Everything here runs on the session's worker. */
+
+#include "polygate.h"
+#include "retained.h"
+#include "store.h"
+#include "subindex.h"
+
+struct pg_move;
+struct pg_worker;
+struct queue_chunk;
+
+enum pg_session_state {
+    SESSION_JOINING, /* waits for what a former owner hands over; deliveries are held apart */
+    SESSION_LIVE,    /* in the registry, with a client or waiting for one */
+    SESSION_LEAVING, /* asked for by another worker; has no client; still takes deliveries */
+};
+
+/* One subscription of a session, also listed with its node in the worker's router part. */
+struct pg_sub {
+    pg_node_ref node;
+    uint32_t place; /* index in the node's list of members */
+    uint32_t id;    /* subscription identifier, 0 none */
+    uint8_t qos;
+    bool no_local : 1;
+    bool retain_as_published : 1;
+    bool shared : 1;
+    bool internal : 1;
+    uint16_t filter_len;
+    uint8_t filter[]; /* as asked for, with $share/group/ */
+};
+
+/* One delivery: queued or out. */
+struct pg_entry {
+    struct pg_msg *msg; /* holds a reference */
+    pg_node_ref share;  /* shared subscription through which it came, or PG_NODE_NONE */
+    uint32_t *many_ids; /* more than one subscription identifier: [0] is their number */
+    uint32_t one_id;    /* the only subscription identifier, or 0 */
+    uint8_t qos;
+    bool retain : 1;
+    bool stored : 1; /* the store keeps it for this session */
+};
+
+enum pg_out_state { OUT_FREE, OUT_SENT, OUT_RECEIVED };
+
+/* A delivery with an identifier, until it is settled. */
+struct pg_out {
+    struct pg_entry entry; /* entry.msg is NULL once received */
+    uint32_t order;        /* of handing out, for resending in order */
+    uint16_t id;
+    uint8_t state; /* enum pg_out_state */
+};
+
+/* A delivery that came while the session was joining: told apart by where it came from. */
+struct pg_held {
+    struct pg_entry entry;
+    uint64_t seq;
+    unsigned from; /* worker; PG_HELD_ALWAYS: it cannot have come twice */
+};
+#define PG_HELD_ALWAYS UINT32_MAX
+
+/* What is published when the client ends without a goodbye. */
+struct pg_will {
+    struct pg_msg *msg; /* without expiry */
+    bool expires;
+    uint32_t expiry_s;
+    uint32_t delay_s;
+    const char *protocol;
+    struct pg_bytes username; /* of the client, for the access rules; in `text` */
+    uint8_t text[];
+};
+
+/* A retained walk of a new subscription, taken a few messages at a time. */
+struct pg_session_walk {
+    struct pg_session_walk *next;
+    struct pg_retained_walk *walk;
+    uint32_t id;
+    uint8_t qos;
+};
+
+struct pg_session {
+    uint32_t magic;
+    uint8_t state;     /* enum pg_session_state */
+    bool is_ready : 1; /* on the worker's ready list */
+    bool clean : 1;    /* while joining: the client wants a new one */
+    struct pg_worker
+        *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
+    struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
+    struct pg_session *next, **link; /* all sessions of the worker */
+    struct pg_session *next_ready;
+
+    struct pg_sub **subs; /* open addressing by filter */
+    uint32_t sub_count, sub_size;
+
+    struct queue_chunk *head, *tail;
+    uint32_t queue_count;
+    size_t queue_bytes;
+    struct pg_msg *lent; /* the QoS 0 message handed out last, with its identifiers */
+    uint32_t *lent_ids;
+    uint32_t lent_id;
+
+    struct pg_out *outs; /* slot id & (size - 1) */
+    uint32_t out_size, out_count, out_order;
+    uint16_t next_id;
+    uint16_t window;
+    uint16_t *resend; /* identifiers due again on this connection, in order */
+    uint32_t resend_at, resend_count;
+
+    uint64_t *receipts; /* bitmap of 65536 identifiers; NULL while there are none */
+    uint32_t receipt_count;
+
+    struct pg_session_walk *walks;
+
+    uint64_t stamp; /* of the fan-out that put `stamped` in the queue */
+    struct pg_entry *stamped;
+
+    struct pg_will *will;
+    uint32_t expiry_s;
+    struct pg_timer expiry_timer, will_timer;
+    int64_t detached_wall_ms; /* when its last client ended; 0 while one is attached */
+
+    struct pg_move *waiting; /* others that ask for it while it is joining or leaving */
+    struct pg_held *held;    /* while joining */
+    uint32_t held_count, held_size;
+
+    uint16_t id_len;
+    uint8_t id[];
+};
+
+/* Make a joining session, known to its worker but not to the registry. NULL: out of memory. */
+struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id);
+/* Free a session with everything in it: subscriptions are taken from the index, shared deliveries
+ * that nobody had yet go to other members. It must not be in the registry (or the process ends). */
+void pg_session_free(struct pg_session **session);
+/* A leaving session whose owner is done with it: off the worker's list, to be adopted by another
+ * worker, which then frees what is left. */
+void pg_session_unlist(struct pg_session *session);
+void pg_session_free_shell(struct pg_session **session);
+/* End a live session: out of the registry and the store, then freed. */
+void pg_session_destroy(struct pg_session *session, enum pg_reason reason);
+
+static inline struct pg_bytes pg_session_id(const struct pg_session *session)
+{
+    return (struct pg_bytes){.data = session->id, .len = session->id_len};
+}
+/* The owner's number: under the registry's lock, or on the owner's thread. */
+unsigned pg_session_owner(const struct pg_session *session);
+
+/* Whether the session outlives its client, so that QoS 1 and 2 must be stored. */
+static inline bool pg_session_durable(const struct pg_session *session)
+{
+    return session->expiry_s > 0;
+}
+
+/* What is to be delivered, and how it came. */
+struct pg_offer {
+    struct pg_msg *msg;       /* a reference is taken if it is queued */
+    const struct pg_sub *sub; /* NULL: P2P */
+    uint64_t stamp;           /* of this fan-out: overlapping subscriptions are merged */
+    uint64_t seq;             /* of the publishing worker */
+    unsigned from;            /* that worker, or PG_HELD_ALWAYS */
+    struct pg_ticket *ticket; /* the publisher waits for the store; NULL: it does not */
+};
+/* Queue one delivery. PG_OK, PG_NO_SUBSCRIBERS when this session is not to have it (its own with
+ * no local, QoS 0 while away), PG_QUEUE_FULL, PG_NO_MEMORY, PG_STORE_FAILED. */
+enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer);
+/* Append to the queue what another session object held. The entry is taken. */
+enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entry);
+bool pg_session_pop(struct pg_session *session, struct pg_entry *out);
+void pg_entry_clear(struct pg_entry *entry);
+/* Drop an entry for a reason: counted and noted. */
+void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg_reason reason);
+
+/* A client is attached from now on: what is out is due again, in order. */
+void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
+/* Deliver at the end of this turn, if a client is attached. */
+void pg_session_make_ready(struct pg_session *session);
+/* Send the retained messages that match a new subscription, as room permits. */
+void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *sub,
+                              struct pg_bytes plain_filter);
+/* Move queue, deliveries, receipts and walks of `from` (no longer entered anywhere) into the
+ * joining session `to`, then what `to` held meanwhile, unless `seen` says that `from` had it. */
+void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint64_t *seen);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_SESSION_PARTS_H
+#define PG_SESSION_PARTS_H
+
+/* A worker's sessions; session.c owns all of it. */
+
+#include "polygate.h"
+
+struct pg_session;
+struct pg_worker;
+struct queue_chunk;
+
+struct pg_session_part {
+    struct pg_session *all; /* every session that this worker owns */
+    size_t count;
+    struct pg_session *ready, **ready_end; /* their clients may have something to take */
+    struct queue_chunk *spare;             /* for reuse */
+    size_t spare_count;
+    struct pg_will_question
+        *will_questions; /* wills whose permission is being asked for (will.c) */
+};
+
+void pg_sessions_init(struct pg_session_part *part);
+static inline bool pg_sessions_ready(const struct pg_session_part *part)
+{
+    return part->ready != NULL;
+}
+/* Call `deliver` of every client that may have something to take. */
+void pg_sessions_deliver(struct pg_worker *worker);
+/* At the very end: free all sessions. */
+void pg_sessions_free(struct pg_worker *worker);
+
+#endif
