@@ -59,12 +59,6 @@ size_t pg_retained_walk_next(struct pg_retained_walk *walk, struct pg_msg **out,
 /* Before or after the end. Nulls the pointer. */
 void pg_retained_walk_close(struct pg_retained_walk **walk);
 
-/* The whole walk in one call: `fn` is given each message with a reference that it owns, with no
- * lock held, and returns whether to go on. PG_OK, or PG_NO_MEMORY before anything was shown. */
-typedef bool (*pg_retained_fn)(void *arg, struct pg_msg *msg);
-enum pg_reason pg_retained_match(struct pg_retained *retained, struct pg_bytes plain_filter,
-                                 pg_retained_fn fn, void *arg) PG_CHECKED;
-
 /* Forget messages whose expiry has passed, at most `limit` of them. Returns how many went: fewer
  * than `limit` means that none is left now. Costs nothing when none is due; call it about once a
  * second. */

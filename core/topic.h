@@ -64,6 +64,9 @@ enum pg_topic_fault pg_topic_filter_check(struct pg_bytes filter, struct pg_filt
  * in proportion to the shorter of the two. */
 bool pg_topic_matches(struct pg_bytes plain_filter, struct pg_bytes topic);
 
+/* How many levels a valid name or plain filter has, for limits lower than PG_TOPIC_LEVELS_MAX. */
+unsigned pg_topic_levels(struct pg_bytes topic);
+
 /* The sentence of a fault; static. */
 const char *pg_topic_fault_text(enum pg_topic_fault fault);
 

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PG_TAGSET_H
+#define PG_TAGSET_H
+
+/* A set of pointers found by a hash: open addressing, 8 bytes a slot, readers without locks.
+ *
+ * A slot holds a pointer in its low 48 bits and 16 bits of the hash above, so that a probe looks at
+ * an item only when it is very likely the right one. The set is cut into shards that grow one by
+ * one, so that no insertion moves more than a few thousand items even when there are millions.
+ *
+ * One writer at a time (the owner's lock). Readers may run beside it: slots are replaced by single
+ * stores, items never move within a table, and a shard's new table is published whole; the old one
+ * is handed to `retire`, which frees it when no reader can be in it. An owner without such readers
+ * uses pg_tagset_retire_now(). */
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "polygate.h"
+
+#define PG_TAGSET_SHARDS 256u
+
+struct pg_tagset_table {
+    struct pg_tagset_table *next; /* free for the owner's use once retired */
+    uint32_t slots;
+    uint32_t live;
+    uint32_t dead; /* slots whose item was removed; probes pass over them */
+    _Atomic uint64_t slot[];
+};
+
+struct pg_tagset {
+    _Atomic(struct pg_tagset_table *) shards[PG_TAGSET_SHARDS];
+    uint64_t (*hash_of)(const void *item);
+    void (*retire)(void *arg, struct pg_tagset_table *table);
+    void *retire_arg;
+    size_t count;
+    size_t bytes; /* of the tables, without retired ones */
+};
+
+#define PG_TAGSET_EMPTY        ((uint64_t)0)
+#define PG_TAGSET_REMOVED      ((uint64_t)1) /* no item has this address: items are aligned to 8 */
+#define PG_TAGSET_POINTER_MASK ((UINT64_C(1) << 48) - 1)
+
+/* `hash_of` gives the hash of an item that is in the set, when a table is made anew. */
+void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item),
+                    void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg);
+/* Frees the tables at once: no reader is left. Items are the caller's. */
+void pg_tagset_fini(struct pg_tagset *set);
+void pg_tagset_retire_now(void *arg, struct pg_tagset_table *table);
+size_t pg_tagset_table_bytes(const struct pg_tagset_table *table);
+
+/* Put in an item that is not in the set yet. false, and nothing changed: memory is out. */
+bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item) PG_CHECKED;
+/* Take out an item that is in the set. Does not fail. */
+void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item);
+
+/* The hash of the edge from `parent` to the child whose level has the (keyed) hash `level_hash`. */
+static inline uint64_t pg_tagset_edge_hash(const void *parent, uint64_t level_hash)
+{
+    uint64_t x = level_hash ^ ((uint64_t)(uintptr_t)parent * UINT64_C(0x9e3779b97f4a7c15));
+
+    x = (x ^ (x >> 33)) * UINT64_C(0xff51afd7ed558ccd);
+    x = (x ^ (x >> 29)) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ (x >> 32);
+}
+
+/* Candidates for a hash, one after the other; the caller compares keys:
+ *     for (item = pg_tagset_first(set, hash, &probe); item != NULL; item = pg_tagset_next(&probe))
+ */
+struct pg_tagset_probe {
+    const struct pg_tagset_table *table;
+    uint32_t at;
+    uint32_t tag;
+};
+
+static inline uint32_t pg_tagset_tag(uint64_t hash)
+{
+    return (uint32_t)(hash >> 48);
+}
+
+static inline unsigned pg_tagset_shard(uint64_t hash)
+{
+    return (unsigned)(hash >> 40) % PG_TAGSET_SHARDS;
+}
+
+/* The low half of the hash as a fraction of the table: tables may have any size. */
+static inline uint32_t pg_tagset_start(uint64_t hash, uint32_t slots)
+{
+    return (uint32_t)(((hash & UINT32_MAX) * slots) >> 32);
+}
+
+static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
+{
+    const struct pg_tagset_table *table = probe->table;
+
+    for (;;) {
+        uint64_t slot = atomic_load_explicit(&table->slot[probe->at], memory_order_acquire);
+
+        if (slot == PG_TAGSET_EMPTY)
+            return NULL; /* there is always an empty slot: see add */
+        probe->at = probe->at + 1 == table->slots ? 0 : probe->at + 1;
+        if (slot >> 48 == probe->tag && slot != PG_TAGSET_REMOVED)
+            return (void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
+    }
+}
+
+static inline void *pg_tagset_first(const struct pg_tagset *set, uint64_t hash,
+                                    struct pg_tagset_probe *probe)
+{
+    probe->table = atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
+    if (probe->table == NULL)
+        return NULL;
+    probe->at = pg_tagset_start(hash, probe->table->slots);
+    probe->tag = pg_tagset_tag(hash);
+    return pg_tagset_next(probe);
+}
+
+/* Ask the cache for the slot that a later pg_tagset_first() will look at. */
+static inline void pg_tagset_prefetch(const struct pg_tagset *set, uint64_t hash)
+{
+    const struct pg_tagset_table *table =
+        atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
+
+    if (table != NULL)
+        __builtin_prefetch((const void *)&table->slot[pg_tagset_start(hash, table->slots)]);
+}
+
+#endif
