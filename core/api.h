@@ -16,7 +16,4 @@ void pg_api_start(struct pg_server *server);
  * Main thread; before the workers are drained. */
 void pg_api_stop(void);
 
-/* All commands, up to name == NULL. */
-const struct pg_command *pg_api_commands(void);
-
 #endif

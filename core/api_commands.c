@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The commands of the management API, as rows (at the end of the file).
+ *
+ * Everything that belongs to a worker is read in a task on that worker. Lists are bounded by the
+ * argument `limit`, since a worker that writes JSON serves nobody meanwhile. Times are
+ * milliseconds since 1970. */
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "api_parts.h"
+#include "build.h"
+#include "client.h"
+#include "conn_client.h"
+#include "counter.h"
+#include "escape.h"
+#include "option.h"
+#include "registry.h"
+#include "retained.h"
+#include "server.h"
+#include "subscription.h"
+#include "transport.h"
+#include "why.h"
+#include "worker_parts.h"
+
+/* A builder that remembers that memory ran out: the result is then NULL, and says so. */
+struct build {
+    json_t *object;
+};
+
+static struct build build_object(void)
+{
+    return (struct build){.object = json_object()};
+}
+
+static void build_set(struct build *b, const char *key, json_t *value)
+{
+    if (!b->object) {
+        json_decref(value);
+    } else if (!api_set(b->object, key, value)) {
+        json_decref(b->object);
+        b->object = NULL;
+    }
+}
+
+static void build_text(struct build *b, const char *key, const char *text)
+{
+    build_set(b, key, text ? api_bytes(pg_bytes_str(text)) : json_null());
+}
+
+static void build_bytes(struct build *b, const char *key, struct pg_bytes bytes)
+{
+    build_set(b, key, bytes.data ? api_bytes(bytes) : json_null());
+}
+
+static void build_number(struct build *b, const char *key, int64_t value)
+{
+    build_set(b, key, json_integer(value));
+}
+
+static void build_size(struct build *b, const char *key, uint64_t value)
+{
+    build_number(b, key, value <= INT64_MAX ? (int64_t)value : INT64_MAX);
+}
+
+static void build_flag(struct build *b, const char *key, bool value)
+{
+    build_set(b, key, json_boolean(value));
+}
+
+/* Append to a list; `item` is given and may be NULL. The list is given up when memory runs out. */
+static void append(json_t **list, json_t *item)
+{
+    if (!*list) {
+        json_decref(item);
+    } else if (json_array_append_new(*list, item) != 0) {
+        json_decref(*list);
+        *list = NULL;
+    }
+}
+
+/* ---- counters ---------------------------------------------------------------------------------
+ */
+
+static uint64_t counter_sum(const struct pg_server *server, size_t index)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        sum += pg_counter_get(pg_worker_counters(server->workers[i]), index);
+    return sum;
+}
+
+#define COUNTER_NAME_ROOM 160
+
+static const char *counter_name(const struct pg_counter_row *row, char room[COUNTER_NAME_ROOM])
+{
+    struct pg_text text = {.data = room, .room = COUNTER_NAME_ROOM - 1};
+    pg_text_addf(&text, "%s.%s", row->prefix, row->name);
+    room[text.len] = '\0';
+    return room;
+}
+
+static json_t *moved_counters(const struct pg_server *server)
+{
+    struct build b = build_object();
+    for (size_t i = 0; i < pg_counter_total(); i++) {
+        char name[COUNTER_NAME_ROOM];
+        struct pg_counter_row row = pg_counter_row(i);
+        uint64_t sum = counter_sum(server, i);
+        if (sum > 0)
+            build_size(&b, counter_name(&row, name), sum);
+    }
+    return b.object;
+}
+
+static const struct api_argument counters_arguments[] = {
+    {.name = "all", .type = API_FLAG},
+    {.name = NULL},
+};
+
+static void run_counters(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    const struct pg_server *server = api_server(call);
+    json_t *list = json_array();
+    bool all = api_flag(call, "all");
+    for (size_t i = 0; i < pg_counter_total(); i++) {
+        char name[COUNTER_NAME_ROOM];
+        struct pg_counter_row row = pg_counter_row(i);
+        uint64_t sum = counter_sum(server, i);
+        if (sum == 0 && !all)
+            continue;
+        struct build b = build_object();
+        build_text(&b, "name", counter_name(&row, name));
+        build_size(&b, "value", sum);
+        build_text(&b, "sentence", row.sentence);
+        append(&list, b.object);
+    }
+    struct build b = build_object();
+    build_set(&b, "counters", list);
+    api_answer(call, b.object);
+}
+
+/* ---- status -----------------------------------------------------------------------------------
+ */
+
+static json_t *retained_numbers(const struct pg_server *server)
+{
+    struct pg_retained_stats stats;
+    struct build b = build_object();
+    pg_retained_count(server->retained, &stats);
+    build_size(&b, "messages", stats.messages);
+    build_size(&b, "bytes", stats.bytes);
+    return b.object;
+}
+
+static void run_status(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    struct pg_server *server = api_server(call);
+    const struct pg_config *config = atomic_load(&server->config);
+    uint64_t admitted = counter_sum(server, PG_COUNT_CLIENTS_ADMITTED);
+    uint64_t ended = counter_sum(server, PG_COUNT_CLIENTS_ENDED);
+    struct build b = build_object();
+    build_text(&b, "version", PACKAGE_VERSION);
+    build_number(&b, "pid", getpid());
+    build_number(&b, "uptime_ms", pg_now_ms() - server->started_ms);
+    build_number(&b, "workers", server->worker_count);
+    build_flag(&b, "draining", atomic_load(&server->draining));
+    build_text(&b, "config", config->path);
+    build_number(&b, "connections", atomic_load(&server->connections));
+    build_size(&b, "clients", admitted > ended ? admitted - ended : 0);
+    build_size(&b, "sessions", pg_registry_count(server->registry));
+    build_set(&b, "retained", retained_numbers(server));
+    build_set(&b, "counters", moved_counters(server));
+    api_answer(call, b.object);
+}
+
+static void run_retained(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    api_answer(call, retained_numbers(api_server(call)));
+}
+
+/* ---- clients ----------------------------------------------------------------------------------
+ */
+
+static json_t *client_row(const struct pg_session *session)
+{
+    struct build b = build_object();
+    const struct pg_client *client = session->client;
+    build_bytes(&b, "client", pg_session_id(session));
+    build_flag(&b, "online", client != NULL);
+    if (client) {
+        struct pg_conn *conn = pg_client_conn(client);
+        build_text(&b, "protocol", pg_conn_protocol(conn)->name);
+        build_bytes(&b, "user", pg_client_username(client));
+        build_text(&b, "peer", pg_conn_peer(conn));
+        build_text(&b, "listener", pg_conn_listener(conn));
+        build_number(&b, "since_ms", pg_client_since_wall_ms(client));
+    } else {
+        build_number(&b, "since_ms", session->detached_wall_ms);
+    }
+    build_number(&b, "queued", session->queue_count);
+    build_size(&b, "queued_bytes", session->queue_bytes);
+    build_number(&b, "inflight", session->out_count);
+    build_number(&b, "subscriptions", session->sub_count);
+    return b.object;
+}
+
+#define CLIENTS_LIMIT_DEFAULT 1000
+#define CLIENTS_LIMIT_MAX     20000
+
+static const struct api_argument clients_arguments[] = {
+    {.name = "filter", .type = API_TEXT},
+    {.name = "offline", .type = API_FLAG},
+    {.name = "limit", .type = API_NUMBER, .min = 1, .max = CLIENTS_LIMIT_MAX},
+    {.name = NULL},
+};
+
+static bool id_contains(const struct pg_session *session, struct pg_bytes text)
+{
+    struct pg_bytes id = pg_session_id(session);
+    return !text.data || (id.len > 0 && memmem(id.data, id.len, text.data, text.len));
+}
+
+static void run_clients(struct api_call *call, struct pg_worker *worker, json_t *part)
+{
+    json_t *list = json_array();
+    struct pg_bytes filter = api_text(call, "filter");
+    bool offline = api_flag(call, "offline");
+    size_t limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT), total = 0;
+    for (const struct pg_session *s = worker->sessions.all; s; s = s->next) {
+        /* One that is joining is not admitted yet; one that is leaving is its next owner's. */
+        if (s->state != SESSION_LIVE || (!s->client && !offline) || !id_contains(s, filter))
+            continue;
+        if (total++ < limit)
+            append(&list, client_row(s));
+    }
+    /* A list that is missing tells run_clients_merge that memory ran out. */
+    if (!list || !api_set(part, "list", list) ||
+        !api_set(part, "total", json_integer((json_int_t)total)))
+        json_object_clear(part);
+}
+
+static const char *row_id(const json_t *row)
+{
+    const json_t *id = json_object_get(row, "client");
+    return json_string_value(json_is_object(id) ? json_object_get(id, "hex") : id);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(row_id(*(json_t *const *)a), row_id(*(json_t *const *)b));
+}
+
+/* All rows of all parts in one list, by identifier, cut to the limit; NULL: memory ran out. */
+static json_t *merge_rows(struct api_call *call, size_t limit)
+{
+    size_t count = 0, at = 0;
+    for (size_t i = 0; i < api_part_count(call); i++)
+        count += json_array_size(json_object_get(api_part(call, i), "list"));
+    json_t **rows = calloc(count + 1, sizeof(*rows));
+    json_t *list = json_array();
+    if (!rows || !list) {
+        free(rows);
+        json_decref(list);
+        return NULL;
+    }
+    for (size_t i = 0; i < api_part_count(call); i++) {
+        size_t k;
+        json_t *row;
+        json_array_foreach(json_object_get(api_part(call, i), "list"), k, row) rows[at++] = row;
+    }
+    qsort(rows, count, sizeof(*rows), by_id);
+    for (size_t i = 0; i < count && i < limit; i++)
+        append(&list, json_incref(rows[i]));
+    free(rows);
+    return list;
+}
+
+static void merge_clients(struct api_call *call)
+{
+    json_int_t total = 0;
+    for (size_t i = 0; i < api_part_count(call); i++) {
+        json_t *part = api_part(call, i);
+        if (!json_object_get(part, "list")) {
+            api_answer(call, NULL);
+            return;
+        }
+        total += json_integer_value(json_object_get(part, "total"));
+    }
+    struct build b = build_object();
+    build_number(&b, "total", total);
+    build_set(&b, "clients",
+              merge_rows(call, (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT)));
+    api_answer(call, b.object);
+}
+
+/* ---- one client -------------------------------------------------------------------------------
+ */
+
+static const struct api_argument client_arguments[] = {
+    {.name = "client", .type = API_TEXT, .required = true},
+    {.name = NULL},
+};
+
+static json_t *why_notes(struct pg_bytes id)
+{
+    struct pg_why notes[PG_WHY_NOTES];
+    size_t count = pg_why_list(id, notes);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        struct build b = build_object();
+        build_text(&b, "kind", pg_why_kind_name(notes[i].kind));
+        build_text(&b, "reason", pg_reason_name(notes[i].reason));
+        build_text(&b, "sentence", pg_reason_sentence(notes[i].reason));
+        build_flag(&b, "error", pg_reason_is_error(notes[i].reason));
+        build_number(&b, "count", notes[i].count);
+        build_number(&b, "first_ms", notes[i].first_ms);
+        build_number(&b, "last_ms", notes[i].last_ms);
+        build_text(&b, "detail", notes[i].detail);
+        append(&list, b.object);
+    }
+    return list;
+}
+
+/* Subscriptions shown of one client. */
+#define SUBSCRIPTIONS_SHOWN 1000u
+
+struct sub_list {
+    json_t *list;
+    size_t count;
+};
+
+static void add_subscription(void *arg, struct pg_session *session, struct pg_sub *sub)
+{
+    struct sub_list *subs = arg;
+    (void)session;
+    if (subs->count++ >= SUBSCRIPTIONS_SHOWN)
+        return;
+    struct build b = build_object();
+    build_bytes(&b, "filter", pg_sub_filter(sub));
+    build_number(&b, "qos", sub->qos);
+    if (sub->id != 0)
+        build_number(&b, "id", sub->id);
+    if (sub->no_local)
+        build_flag(&b, "no_local", true);
+    if (sub->retain_as_published)
+        build_flag(&b, "retain_as_published", true);
+    if (sub->internal)
+        build_flag(&b, "internal", true);
+    append(&subs->list, b.object);
+}
+
+static void run_client(struct api_call *call, struct pg_session *session)
+{
+    struct build b = {.object = client_row(session)};
+    struct sub_list subs = {.list = json_array()};
+    build_number(&b, "worker", pg_worker_index(session->worker));
+    build_number(&b, "window", session->window);
+    build_number(&b, "receipts", session->receipt_count);
+    build_number(&b, "session_expiry_s", session->expiry_s);
+    build_flag(&b, "will", session->will != NULL);
+    if (session->client)
+        build_size(&b, "unsent_bytes", pg_conn_queued_bytes(pg_client_conn(session->client)));
+    pg_subscriptions_each(session, add_subscription, &subs);
+    build_set(&b, "subscription_list", subs.list);
+    build_set(&b, "why", why_notes(pg_session_id(session)));
+    api_answer(call, b.object);
+}
+
+static void run_why(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    struct pg_bytes id = api_text(call, "client");
+    struct build b = build_object();
+    build_bytes(&b, "client", id);
+    build_flag(&b, "session",
+               pg_registry_find(api_server(call)->registry, id).owner != PG_NO_OWNER);
+    build_set(&b, "notes", why_notes(id));
+    api_answer(call, b.object);
+}
+
+static const struct api_argument kick_arguments[] = {
+    {.name = "client", .type = API_TEXT, .required = true},
+    {.name = "discard", .type = API_FLAG},
+    {.name = NULL},
+};
+
+static void run_kick(struct api_call *call, struct pg_session *session)
+{
+    bool discard = api_flag(call, "discard"), online = session->client != NULL;
+    if (!online && !discard) {
+        api_refuse(call, "the client is not online; its session waits for it (\"discard\": true "
+                         "ends the session)");
+        return;
+    }
+    if (online) {
+        if (discard) /* the session then ends with its client */
+            pg_client_set_session_expiry(session->client, 0);
+        pg_client_evict(session->client, PG_KICKED);
+    } else if (session->state != SESSION_LIVE) {
+        api_refuse(call, "the session is just being fetched by another connection; try again");
+        return;
+    } else {
+        pg_session_destroy(session, PG_KICKED);
+    }
+    struct build b = build_object();
+    build_flag(&b, "was_online", online);
+    build_flag(&b, "session_ends", discard);
+    api_answer(call, b.object);
+}
+
+/* ---- configuration ----------------------------------------------------------------------------
+ */
+
+/* Longest value of one option, as JSON; a longer one is shown as null. */
+#define VALUE_ROOM 4096
+
+static json_t *option_value(const struct pg_option *row, const void *conf)
+{
+    char room[VALUE_ROOM];
+    struct pg_text text = {.data = room, .room = sizeof(room)};
+    pg_option_json(row, conf, &text);
+    return text.cut ? json_null() : json_loadb(room, text.len, JSON_DECODE_ANY, NULL);
+}
+
+static json_t *option_list(const struct pg_option *rows, const void *conf)
+{
+    json_t *list = json_array();
+    for (const struct pg_option *row = rows; row && row->name; row++) {
+        struct build b = build_object();
+        build_text(&b, "name", row->name);
+        build_set(&b, "value", option_value(row, conf));
+        build_text(&b, "default", row->fallback);
+        build_text(&b, "type", pg_option_type_name(row->type));
+        build_flag(&b, "reloadable", row->reloadable);
+        build_text(&b, "sentence", row->sentence);
+        append(&list, b.object);
+    }
+    return list;
+}
+
+static void append_block(json_t **blocks, const char *name, const struct pg_option *rows,
+                         const void *conf)
+{
+    struct build b = build_object();
+    build_text(&b, "block", name);
+    build_set(&b, "options", option_list(rows, conf));
+    append(blocks, b.object);
+}
+
+static json_t *listener_list(const struct pg_config *config)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct pg_listener_conf *listener = &config->listeners[i];
+        json_t *bind = json_array();
+        for (size_t k = 0; k < listener->bind.count; k++)
+            append(&bind, json_string(listener->bind.items[k]));
+        struct build b = build_object();
+        build_text(&b, "name", listener->name);
+        build_set(&b, "bind", bind);
+        build_text(&b, "transport", listener->transport->name);
+        build_text(&b, "protocol", listener->protocol->name);
+        build_set(&b, "options",
+                  option_list(listener->transport->options, listener->transport_conf));
+        append(&list, b.object);
+    }
+    return list;
+}
+
+static void run_config(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    const struct pg_config *config = atomic_load(&api_server(call)->config);
+    json_t *blocks = json_array();
+    for (const struct pg_settings_block *s = pg_settings_blocks(); s->name; s++)
+        append_block(&blocks, s->name, s->rows, &config->settings);
+    for (size_t i = 0; i < config->protocol_count; i++)
+        append_block(&blocks, config->protocols[i].protocol->name,
+                     config->protocols[i].protocol->options, config->protocols[i].conf);
+    for (size_t i = 0; i < config->plugin_count; i++)
+        append_block(&blocks, config->plugins[i].plugin->name, config->plugins[i].plugin->options,
+                     config->plugins[i].conf);
+    struct build b = build_object();
+    build_text(&b, "path", config->path);
+    build_set(&b, "blocks", blocks);
+    build_set(&b, "listeners", listener_list(config));
+    api_answer(call, b.object);
+}
+
+/* ---- help -------------------------------------------------------------------------------------
+ */
+
+static void run_help(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    json_t *list = json_array();
+    for (const struct api_command *c = api_commands; c->row.name; c++) {
+        struct build b = build_object();
+        build_text(&b, "command", c->row.name);
+        build_text(&b, "arguments", c->row.arguments);
+        build_text(&b, "help", c->row.help);
+        append(&list, b.object);
+    }
+    struct build b = build_object();
+    build_set(&b, "commands", list);
+    api_answer(call, b.object);
+}
+
+/* ---- the rows ---------------------------------------------------------------------------------
+ */
+
+const struct api_command api_commands[] = {
+    {
+        .row = {"status", "", "Version, uptime, listeners, how many of what, and what has moved."},
+        .once = run_status,
+    },
+    {
+        .row = {"counters", "[all]", "Every counter that is not zero (all: every one), explained."},
+        .arguments = counters_arguments,
+        .once = run_counters,
+    },
+    {
+        .row = {"clients", "[filter] [offline] [limit]",
+                "Clients whose identifier contains the filter, sorted; offline: sessions without a "
+                "client too."},
+        .arguments = clients_arguments,
+        .every = run_clients,
+        .merge = merge_clients,
+    },
+    {
+        .row = {"client", "client", "All about one session: connection, queue, subscriptions."},
+        .arguments = client_arguments,
+        .session = run_client,
+    },
+    {
+        .row = {"why", "client",
+                "The latest refusals, drops and closes of a client, the newest first."},
+        .arguments = client_arguments,
+        .once = run_why,
+    },
+    {
+        .row = {"kick", "client [discard]",
+                "Close a client's connection; discard: end its session too."},
+        .arguments = kick_arguments,
+        .session = run_kick,
+    },
+    {
+        .row = {"retained", "", "How many retained messages there are, and their bytes."},
+        .once = run_retained,
+    },
+    {
+        .row = {"config", "", "Every option with its value, its default and what it does."},
+        .once = run_config,
+    },
+    {
+        .row = {"help", "", "The commands of this API."},
+        .once = run_help,
+    },
+    {.row = {.name = NULL}},
+};
