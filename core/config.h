@@ -48,7 +48,37 @@ struct pg_config {
     struct pg_conf_pool *pool; /* owns every string and struct above */
 };
 
+struct pg_assembly;
+
+/* Read and check the file; `path` NULL: the assembly's built-in text. Plugins are loaded and not
+ * started. One reference, the caller's. NULL with error->text. Main thread. */
+struct pg_config *pg_config_load(const struct pg_assembly *assembly, const char *path,
+                                 struct pg_error *error) PG_CHECKED;
+/* Have every plugin check its own block, without touching what may be running; false with
+ * error->text. Main thread. */
+bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *error) PG_CHECKED;
+/* Start every plugin, in the order of the file. On failure those that were started are stopped, and
+ * error->text is set. Main thread. */
+bool pg_config_start_plugins(struct pg_config *config, struct pg_error *error) PG_CHECKED;
+
 struct pg_config *pg_config_ref(struct pg_config *config); /* any thread */
-void pg_config_unref(struct pg_config **config);           /* any thread; the last one frees */
+/* Any thread. With the last reference the configuration goes to the reaper, and without one it is
+ * freed at once: its plugins are stopped, which is the main thread's work. */
+void pg_config_unref(struct pg_config **config);
+/* Set before there are other threads, or unset (NULL) when there are none any more. It is called
+ * on any thread with a configuration that nobody uses, and has pg_config_free() called on the main
+ * thread. */
+void pg_config_set_reaper(void (*reaper)(struct pg_config *config));
+void pg_config_free(struct pg_config *config);
+
+/* The configuration as a JSON object, for `config show`: every option with its value, default,
+ * type, bounds and sentence; in memory of malloc. NULL when memory is out. Any thread. */
+char *pg_config_json(const struct pg_config *config);
+/* The options of an assembly as the body of a manual page (mdoc). Main thread. */
+void pg_config_print_options(const struct pg_assembly *assembly);
+
+/* The rows of listener blocks (without those of the transports), and of plugin blocks. */
+extern const struct pg_option pg_listener_rows[];
+extern const struct pg_option pg_plugin_rows[];
 
 #endif

@@ -586,6 +586,10 @@ struct pg_plugin {
      * is stopped after the last use. Main thread. (optional, with stop) */
     void *(*start)(const void *conf, struct pg_error *error);
     void (*stop)(void *self);
+    /* Check what can be checked without side effects, for `polygate -t`: the values against each
+     * other, files that are named. false with error->text refuses the configuration. Called before
+     * `start` as well. Main thread. (optional) */
+    bool (*check)(const void *conf, struct pg_error *error);
 };
 
 #endif

@@ -15,6 +15,8 @@ struct pg_assembly {
     const struct pg_transport *const *transports;
     const struct pg_protocol *const *protocols;
     const struct pg_plugin *const *plugins;
+    const char *config; /* the configuration when no file is given, as a file's text; addresses of
+                           ::1 are left out where there is no IPv6 */
 };
 
 struct pg_server {

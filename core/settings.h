@@ -57,4 +57,15 @@ enum pg_queue_policy { PG_QUEUE_DROP_OLDEST, PG_QUEUE_DROP_NEWEST, PG_QUEUE_DISC
 enum { PG_ANONYMOUS_AUTO, PG_ANONYMOUS_YES, PG_ANONYMOUS_NO };
 enum { PG_OTHERWISE_ALLOW, PG_OTHERWISE_DENY };
 
+/* A block of the configuration file and the rows that fill in struct pg_settings from it. */
+struct pg_settings_block {
+    const char *name; /* "" is the top level of the file */
+    const struct pg_option *rows;
+};
+/* All blocks, up to name == NULL. */
+const struct pg_settings_block *pg_settings_blocks(void);
+/* Whether the values agree with each other; if not, error->text tells which do not, and what to
+ * do. */
+bool pg_settings_check(const struct pg_settings *settings, struct pg_error *error);
+
 #endif

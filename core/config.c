@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A configuration from its file: which blocks there are follows from what is compiled in and from
+ * the plugins that the file loads; each is filled in by the rows of its owner, then checked against
+ * the others. Everything of one load lives in one pool. Nothing here touches what is running.
+ *
+ * Loading is the main thread's; references may be taken and dropped on any. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf.h"
+#include "config.h"
+#include "counter.h"
+#include "plugin.h"
+#include "pool.h"
+#include "server.h"
+#include "transport.h"
+
+#define KINDS_MAX   128
+#define PLUGINS_MAX 32
+#define BUILT_IN    "built-in configuration"
+
+/* What a listener block says before its words are looked up. */
+struct listener_values {
+    struct pg_strings bind;
+    const char *transport;
+    const char *protocol;
+};
+
+const struct pg_option pg_listener_rows[] = {
+    {.name = "bind",
+     .type = PG_OPT_LIST,
+     .offset = offsetof(struct listener_values, bind),
+     .fallback = "",
+     .sentence = "Addresses with ports to listen on, as \"127.0.0.1:1883\", \"[::1]:1883\", or "
+                 "\"*:1883\" for every address of the machine; port 0 picks a free one. Required. "
+                 "An address that other machines can reach needs an authenticator, or "
+                 "access.allow_anonymous = yes."},
+    {.name = "transport",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, transport),
+     .fallback = "tcp",
+     .sentence = "How bytes are carried; plain by default, since it needs no certificate."},
+    {.name = "protocol",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, protocol),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "The frontend that serves what connects here. Required."},
+    {.name = NULL},
+};
+
+struct plugin_values {
+    const char *path;
+};
+
+const struct pg_option pg_plugin_rows[] = {
+    {.name = "path",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct plugin_values, path),
+     .fallback = "",
+     .sentence = "The plugin's file; a relative path starts at the folder of the configuration "
+                 "file. Required."},
+    {.name = NULL},
+};
+
+/* A load under way. */
+struct load {
+    const struct pg_assembly *assembly;
+    struct pg_config *config;
+    struct pg_conf *conf;
+    struct pg_error *error;
+    const struct pg_plugin *loaded[PLUGINS_MAX]; /* by the plugin blocks, in their order */
+    size_t loaded_count;
+    struct pg_conf_kind kinds[KINDS_MAX];
+    size_t kind_count;
+};
+
+static bool no_memory(struct load *load)
+{
+    pg_error_set(load->error, "%s: out of memory",
+                 load->config && load->config->path ? load->config->path : BUILT_IN);
+    return false;
+}
+
+static void *alloc(struct load *load, size_t size)
+{
+    void *p = pg_conf_pool_alloc(load->config->pool, size);
+    if (!p)
+        no_memory(load);
+    return p;
+}
+
+/* ---- plugins that the file loads --------------------------------------------------------------
+ */
+
+static bool load_plugins(struct load *load)
+{
+    const char *title, *value;
+    for (size_t i = 0; pg_conf_peek(load->conf, "plugin", i, "path", &title, &value); i++) {
+        char path[4096];
+        struct pg_error why;
+        const char *slash = load->config->path ? strrchr(load->config->path, '/') : NULL;
+        int folder = value && value[0] != '/' && slash ? (int)(slash + 1 - load->config->path) : 0;
+        if (!value) {
+            pg_error_set(load->error,
+                         "%s: plugin \"%s\": path is not given, expected the path of "
+                         "the plugin's file",
+                         load->config->path, title);
+            return false;
+        }
+        if (load->loaded_count == PLUGINS_MAX) {
+            pg_error_set(load->error, "%s: more than %d plugins", load->config->path, PLUGINS_MAX);
+            return false;
+        }
+        snprintf(path, sizeof(path), "%.*s%s", folder, load->config->path ? load->config->path : "",
+                 value);
+        const struct pg_plugin *plugin = pg_plugin_load(path, &why);
+        if (!plugin) {
+            pg_error_set(load->error, "%s: plugin \"%s\": %s", load->config->path, title, why.text);
+            return false;
+        }
+        if (strcmp(plugin->name, title) != 0) {
+            pg_error_set(load->error, "%s: plugin \"%s\": the file %s has the plugin \"%s\"",
+                         load->config->path, title, path, plugin->name);
+            return false;
+        }
+        load->loaded[load->loaded_count++] = plugin;
+    }
+    return true;
+}
+
+/* ---- kinds of blocks --------------------------------------------------------------------------
+ */
+
+static bool add_kind(struct load *load, const char *name, bool titled,
+                     const struct pg_option *const *rows)
+{
+    for (size_t i = 0; i < load->kind_count; i++)
+        if (strcmp(load->kinds[i].name, name) == 0) {
+            pg_error_set(load->error,
+                         "two parts want the block \"%s\": a plugin has a name that "
+                         "is taken already",
+                         name);
+            return false;
+        }
+    if (load->kind_count == KINDS_MAX) {
+        pg_error_set(load->error, "more than %d kinds of blocks", KINDS_MAX);
+        return false;
+    }
+    load->kinds[load->kind_count++] =
+        (struct pg_conf_kind){.name = name, .titled = titled, .rows = rows};
+    return true;
+}
+
+/* A kind whose keys are `options` (NULL: none). */
+static bool add_rows_kind(struct load *load, const char *name, const struct pg_option *options)
+{
+    const struct pg_option **rows = alloc(load, 2 * sizeof(*rows));
+    if (!rows)
+        return false;
+    rows[0] = options;
+    return add_kind(load, name, false, rows);
+}
+
+static bool add_listener_kind(struct load *load)
+{
+    size_t count = 0;
+    while (load->assembly->transports[count])
+        count++;
+    const struct pg_option **rows = alloc(load, (count + 2) * sizeof(*rows));
+    if (!rows)
+        return false;
+    rows[0] = pg_listener_rows;
+    size_t n = 1;
+    for (size_t i = 0; i < count; i++)
+        if (load->assembly->transports[i]->options)
+            rows[n++] = load->assembly->transports[i]->options;
+    return add_kind(load, "listener", true, rows);
+}
+
+static bool add_plugin_kind(struct load *load)
+{
+    const struct pg_option **rows = alloc(load, (load->loaded_count + 2) * sizeof(*rows));
+    if (!rows)
+        return false;
+    rows[0] = pg_plugin_rows;
+    size_t n = 1;
+    for (size_t i = 0; i < load->loaded_count; i++)
+        if (load->loaded[i]->options)
+            rows[n++] = load->loaded[i]->options;
+    return add_kind(load, "plugin", true, rows);
+}
+
+static bool add_kinds(struct load *load)
+{
+    const struct pg_assembly *a = load->assembly;
+    bool ok = add_listener_kind(load) && add_plugin_kind(load);
+    for (const struct pg_settings_block *b = pg_settings_blocks(); ok && b->name; b++)
+        ok = add_rows_kind(load, b->name, b->rows);
+    for (size_t i = 0; ok && a->protocols[i]; i++)
+        ok = add_rows_kind(load, a->protocols[i]->name, a->protocols[i]->options);
+    for (size_t i = 0; ok && a->plugins[i]; i++)
+        ok = add_rows_kind(load, a->plugins[i]->name, a->plugins[i]->options);
+    for (size_t i = 0; ok && i < load->loaded_count; i++)
+        if (load->loaded[i]->protocol)
+            ok = add_rows_kind(load, load->loaded[i]->protocol->name,
+                               load->loaded[i]->protocol->options);
+    return ok;
+}
+
+/* ---- filling in -------------------------------------------------------------------------------
+ */
+
+static bool fill_settings(struct load *load)
+{
+    struct pg_config *config = load->config;
+    for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
+        if (!pg_conf_fill(pg_conf_block(load->conf, b->name, 0), b->rows, &config->settings,
+                          config->pool, load->error))
+            return false;
+    struct pg_error why;
+    if (pg_settings_check(&config->settings, &why))
+        return true;
+    pg_error_set(load->error, "%s: %s", config->path ? config->path : BUILT_IN, why.text);
+    return false;
+}
+
+/* Values of a block that may be absent. */
+static void *fill_block(struct load *load, const struct pg_conf_block *block,
+                        const struct pg_option *rows, size_t size)
+{
+    void *values = alloc(load, size);
+    if (values && !pg_conf_fill(block, rows, values, load->config->pool, load->error))
+        return NULL;
+    return values;
+}
+
+static bool add_protocol(struct load *load, const struct pg_protocol *protocol)
+{
+    struct pg_config *config = load->config;
+    struct pg_protocol_conf *p = &config->protocols[config->protocol_count];
+    const struct pg_conf_block *block = pg_conf_block(load->conf, protocol->name, 0);
+    struct pg_error why;
+    p->protocol = protocol;
+    p->conf = fill_block(load, block, protocol->options, protocol->conf_size);
+    if (!p->conf)
+        return false;
+    if (protocol->check && !protocol->check(p->conf, &why)) {
+        if (block)
+            return pg_conf_refuse(block, NULL, load->error, "%s", why.text);
+        pg_error_set(load->error, "the defaults of %s: %s", protocol->name, why.text);
+        return false;
+    }
+    p->counter_base = pg_counter_register(protocol->name, protocol->counters);
+    if (p->counter_base == SIZE_MAX) {
+        pg_error_set(load->error,
+                     "the protocol \"%s\" was not there at start, and a reload cannot "
+                     "add one: restart",
+                     protocol->name);
+        return false;
+    }
+    config->protocol_count++;
+    return true;
+}
+
+static bool add_protocols(struct load *load)
+{
+    const struct pg_protocol *const *built_in = load->assembly->protocols;
+    size_t count = 0;
+    while (built_in[count])
+        count++;
+    load->config->protocols =
+        alloc(load, (count + load->loaded_count + 1) * sizeof(*load->config->protocols));
+    if (!load->config->protocols)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!add_protocol(load, built_in[i]))
+            return false;
+    for (size_t i = 0; i < load->loaded_count; i++)
+        if (load->loaded[i]->protocol && !add_protocol(load, load->loaded[i]->protocol))
+            return false;
+    return true;
+}
+
+/* Put a plugin in its place: they are started, and asked, in the order of their blocks. */
+static bool add_plugin(struct load *load, const struct pg_plugin *plugin,
+                       const struct pg_conf_block *block, size_t orders[])
+{
+    struct pg_config *config = load->config;
+    void *values = fill_block(load, block, plugin->options, plugin->conf_size);
+    if (!values)
+        return false;
+    size_t i = config->plugin_count++;
+    for (; i > 0 && orders[i - 1] > block->order; i--) {
+        config->plugins[i] = config->plugins[i - 1];
+        orders[i] = orders[i - 1];
+    }
+    config->plugins[i] = (struct pg_plugin_conf){.plugin = plugin, .conf = values};
+    orders[i] = block->order;
+    return true;
+}
+
+static bool add_plugins(struct load *load)
+{
+    const struct pg_plugin *const *built_in = load->assembly->plugins;
+    size_t count = 0;
+    while (built_in[count])
+        count++;
+    size_t room = count + load->loaded_count + 1;
+    size_t *orders = alloc(load, room * sizeof(*orders));
+    load->config->plugins = alloc(load, room * sizeof(*load->config->plugins));
+    if (!load->config->plugins || !orders)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const struct pg_conf_block *block = pg_conf_block(load->conf, built_in[i]->name, 0);
+        if (block && !add_plugin(load, built_in[i], block, orders))
+            return false;
+    }
+    for (size_t i = 0; i < load->loaded_count; i++) {
+        const struct pg_conf_block *block = pg_conf_block(load->conf, "plugin", i);
+        const struct pg_option *rows[] = {pg_plugin_rows, load->loaded[i]->options, NULL};
+        if (!pg_conf_only(block, rows, "this plugin", load->error) ||
+            !add_plugin(load, load->loaded[i], block, orders))
+            return false;
+    }
+    return true;
+}
+
+/* ---- listeners --------------------------------------------------------------------------------
+ */
+
+/* Words of an error that lists what there is: "a", "b" or "c". */
+static void add_name(char *out, size_t room, const char *name)
+{
+    size_t len = strlen(out);
+    snprintf(out + len, room - len, "%s\"%s\"", len ? ", " : "", name);
+}
+
+static bool find_transport(struct load *load, const struct pg_conf_block *block, const char *name,
+                           struct pg_listener_conf *listener)
+{
+    char known[128] = "";
+    for (const struct pg_transport *const *t = load->assembly->transports; *t; t++) {
+        if (strcmp((*t)->name, name) == 0) {
+            listener->transport = *t;
+            return true;
+        }
+        add_name(known, sizeof(known), (*t)->name);
+    }
+    return pg_conf_refuse(block, "transport", load->error, "found \"%.64s\", expected one of %s",
+                          name, known);
+}
+
+static bool find_protocol(struct load *load, const struct pg_conf_block *block, const char *name,
+                          struct pg_listener_conf *listener)
+{
+    const struct pg_config *config = load->config;
+    char known[128] = "";
+    for (size_t i = 0; i < config->protocol_count; i++) {
+        if (strcmp(config->protocols[i].protocol->name, name) == 0) {
+            listener->protocol = config->protocols[i].protocol;
+            listener->protocol_index = i;
+            return true;
+        }
+        add_name(known, sizeof(known), config->protocols[i].protocol->name);
+    }
+    if (name[0] == '\0')
+        return pg_conf_refuse(block, NULL, load->error, "protocol is not given, expected one of %s",
+                              known);
+    return pg_conf_refuse(block, "protocol", load->error, "found \"%.64s\", expected one of %s",
+                          name, known);
+}
+
+/* Whether only this machine can reach the address; one that is not understood counts as open. */
+static bool is_loopback(const char *address)
+{
+    static const char *const prefixes[] = {"[::1]:", "localhost:"};
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+        if (strncmp(address, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    const char *colon = strrchr(address, ':');
+    return colon && strncmp(address, "127.", 4) == 0 &&
+           strspn(address, "0123456789.") == (size_t)(colon - address);
+}
+
+/* The built-in text names addresses of IPv6, which a machine need not have. */
+static bool has_ipv6_loopback(void)
+{
+    char line[128];
+    bool found = false;
+    FILE *f = fopen("/proc/net/if_inet6", "re");
+    while (f && !found && fgets(line, sizeof(line), f))
+        found = strncmp(line, "00000000000000000000000000000001 ", 33) == 0;
+    if (f)
+        fclose(f);
+    return found;
+}
+
+/* Two listeners of one load on one address: the second would never be served, or half. */
+static bool is_taken(struct load *load, const struct pg_conf_block *block, const char *address)
+{
+    const struct pg_config *config = load->config;
+    const char *colon = strrchr(address, ':');
+    if (colon && strcmp(colon, ":0") == 0)
+        return false;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct pg_listener_conf *other = &config->listeners[i];
+        if (strcmp(other->bind.items[0], address) == 0)
+            return !pg_conf_refuse(block, "bind", load->error,
+                                   "%s is the address of listener \"%s\" (%s:%u) already", address,
+                                   other->name, other->file, other->line);
+    }
+    return false;
+}
+
+/* One struct pg_listener_conf for each address. */
+static bool add_addresses(struct load *load, const struct pg_conf_block *block,
+                          const struct pg_listener_conf *listener, const struct pg_strings *bind)
+{
+    struct pg_config *config = load->config;
+    bool skip_ipv6 = !config->path && !has_ipv6_loopback();
+    for (size_t i = 0; i < bind->count; i++) {
+        const char *address = bind->items[i];
+        if (skip_ipv6 && strncmp(address, "[::1]:", 6) == 0)
+            continue;
+        if (is_taken(load, block, address))
+            return false;
+        struct pg_listener_conf *grown = pg_conf_pool_grow(
+            config->pool, config->listeners, config->listener_count, sizeof(*config->listeners));
+        if (!grown)
+            return no_memory(load);
+        config->listeners = grown;
+        grown[config->listener_count] = *listener;
+        grown[config->listener_count].bind =
+            (struct pg_strings){.items = &bind->items[i], .count = 1};
+        config->listener_count++;
+    }
+    return true;
+}
+
+static bool add_listener(struct load *load, const struct pg_conf_block *block)
+{
+    struct pg_conf_pool *pool = load->config->pool;
+    struct listener_values values = {0};
+    struct pg_listener_conf listener = {.line = block->line};
+    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error) ||
+        !find_transport(load, block, values.transport, &listener) ||
+        !find_protocol(load, block, values.protocol, &listener))
+        return false;
+    if (values.bind.count == 0)
+        return pg_conf_refuse(block, NULL, load->error,
+                              "bind is not given, expected at least one address, as in bind = "
+                              "\"127.0.0.1:1883\"");
+
+    char whose[80];
+    const struct pg_option *rows[] = {pg_listener_rows, listener.transport->options, NULL};
+    snprintf(whose, sizeof(whose), "transport \"%s\"", listener.transport->name);
+    if (!pg_conf_only(block, rows, whose, load->error))
+        return false;
+    if (listener.transport->conf_size > 0) {
+        listener.transport_conf =
+            fill_block(load, block, listener.transport->options, listener.transport->conf_size);
+        if (!listener.transport_conf)
+            return false;
+    }
+    listener.name = pg_conf_pool_text(pool, block->title, strlen(block->title));
+    listener.file = pg_conf_pool_text(pool, block->file, strlen(block->file));
+    if (!listener.name || !listener.file)
+        return no_memory(load);
+    return add_addresses(load, block, &listener, &values.bind);
+}
+
+/* Who has an authenticator, for the advice of the error below. */
+static const char *advice(const struct pg_assembly *assembly)
+{
+    for (const struct pg_plugin *const *p = assembly->plugins; *p; p++)
+        if ((*p)->authenticator)
+            return (*p)->name;
+    return "plugin \"...\"";
+}
+
+/* A gateway that the network can reach asks who is there, unless it was told in so many words that
+ * anybody may come. */
+static bool is_guarded(struct load *load)
+{
+    const struct pg_config *config = load->config;
+    if (config->settings.access.allow_anonymous == PG_ANONYMOUS_YES)
+        return true;
+    for (size_t i = 0; i < config->plugin_count; i++)
+        if (config->plugins[i].plugin->authenticator &&
+            config->plugins[i].plugin->authenticator->authenticate)
+            return true;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct pg_listener_conf *l = &config->listeners[i];
+        if (is_loopback(l->bind.items[0]))
+            continue;
+        pg_error_set(load->error,
+                     "%s:%u: listener \"%.64s\": bind: other machines can reach %.80s, and nobody "
+                     "is asked who he is; add an authenticator (%s { ... }), or write access { "
+                     "allow_anonymous = yes }",
+                     l->file, l->line, l->name, l->bind.items[0], advice(load->assembly));
+        return false;
+    }
+    return true;
+}
+
+static bool add_listeners(struct load *load)
+{
+    const struct pg_conf_block *block;
+    for (size_t i = 0; (block = pg_conf_block(load->conf, "listener", i)) != NULL; i++)
+        if (!add_listener(load, block))
+            return false;
+    if (load->config->listener_count > 0)
+        return is_guarded(load);
+    pg_error_set(load->error,
+                 "%s: there is no listener, expected at least one, as in listener "
+                 "\"name\" { bind = \"127.0.0.1:1883\"  protocol = ... }",
+                 load->config->path ? load->config->path : BUILT_IN);
+    return false;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------
+ */
+
+static bool load_all(struct load *load)
+{
+    return load_plugins(load) && add_kinds(load) &&
+           pg_conf_parse(load->conf, load->kinds, load->kind_count, load->error) &&
+           fill_settings(load) && add_protocols(load) && add_plugins(load) && add_listeners(load);
+}
+
+struct pg_config *pg_config_load(const struct pg_assembly *assembly, const char *path,
+                                 struct pg_error *error)
+{
+    struct load load = {.assembly = assembly, .error = error};
+    load.conf =
+        path ? pg_conf_read(path, error) : pg_conf_read_text(BUILT_IN, assembly->config, error);
+    if (!load.conf)
+        return NULL;
+
+    bool ok = false;
+    struct pg_config *config = load.config = calloc(1, sizeof(*config));
+    if (config) {
+        atomic_init(&config->refs, 1);
+        config->pool = pg_conf_pool_new();
+        if (config->pool && path)
+            config->path = pg_conf_pool_text(config->pool, path, strlen(path));
+        ok = config->pool && (!path || config->path) ? load_all(&load) : no_memory(&load);
+    } else {
+        pg_error_set(error, "%s: out of memory", path ? path : BUILT_IN);
+    }
+    pg_conf_free(&load.conf);
+    if (!ok && config)
+        pg_config_free(config);
+    return ok ? config : NULL;
+}
+
+static bool refuse_plugin(const struct pg_config *config, const struct pg_plugin *plugin,
+                          const struct pg_error *why, struct pg_error *error)
+{
+    pg_error_set(error, "%s: %s: %.400s", config->path ? config->path : BUILT_IN, plugin->name,
+                 why->text);
+    return false;
+}
+
+bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *error)
+{
+    for (size_t i = 0; i < config->plugin_count; i++) {
+        const struct pg_plugin_conf *p = &config->plugins[i];
+        struct pg_error why;
+        if (p->plugin->check && !p->plugin->check(p->conf, &why))
+            return refuse_plugin(config, p->plugin, &why, error);
+    }
+    return true;
+}
+
+static void stop_plugins(struct pg_config *config)
+{
+    for (size_t i = config->plugin_count; i-- > 0;) {
+        struct pg_plugin_conf *p = &config->plugins[i];
+        if (p->self)
+            p->plugin->stop(p->self);
+        p->self = NULL;
+    }
+}
+
+bool pg_config_start_plugins(struct pg_config *config, struct pg_error *error)
+{
+    if (!pg_config_check_plugins(config, error))
+        return false;
+    for (size_t i = 0; i < config->plugin_count; i++) {
+        struct pg_plugin_conf *p = &config->plugins[i];
+        struct pg_error why;
+        if (p->plugin->start && !(p->self = p->plugin->start(p->conf, &why))) {
+            refuse_plugin(config, p->plugin, &why, error);
+            stop_plugins(config);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- references -------------------------------------------------------------------------------
+ */
+
+static void (*_Atomic reaper)(struct pg_config *config);
+
+void pg_config_set_reaper(void (*fn)(struct pg_config *config))
+{
+    atomic_store(&reaper, fn);
+}
+
+struct pg_config *pg_config_ref(struct pg_config *config)
+{
+    atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
+    return config;
+}
+
+void pg_config_unref(struct pg_config **config)
+{
+    struct pg_config *c = *config;
+    *config = NULL;
+    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    void (*reap)(struct pg_config *) = atomic_load(&reaper);
+    if (reap)
+        reap(c);
+    else
+        pg_config_free(c);
+}
+
+void pg_config_free(struct pg_config *config)
+{
+    stop_plugins(config);
+    pg_conf_pool_free(&config->pool);
+    free(config);
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The rows of the core's own options: name, unit, default with its reason, bounds, and whether a
+ * reload changes it. The checker, `config show` and the manual are made from them. */
+
+#include "settings.h"
+
+#define KIB    (INT64_C(1) << 10)
+#define MIB    (INT64_C(1) << 20)
+#define GIB    (INT64_C(1) << 30)
+#define TIB    (INT64_C(1) << 40)
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define DAY    (24 * 60 * MINUTE)
+
+#define AT(field) offsetof(struct pg_settings, field)
+
+static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_words[] = {"text", "json", NULL};
+static const char *const policy_words[] = {"drop_oldest", "drop_newest", "disconnect", NULL};
+static const char *const anonymous_words[] = {"auto", "yes", "no", NULL};
+static const char *const otherwise_words[] = {"allow", "deny", NULL};
+
+static const struct pg_option top_rows[] = {
+    {.name = "workers",
+     .type = PG_OPT_INT,
+     .offset = AT(workers),
+     .fallback = "0",
+     .min = 0,
+     .max = 64,
+     .sentence = "Threads that serve connections; 0 is one for each CPU that the process may use, "
+                 "since a worker never waits for anything but its sockets."},
+    {.name = "drain_timeout",
+     .type = PG_OPT_DURATION,
+     .offset = AT(drain_timeout),
+     .fallback = "10s",
+     .min = 0,
+     .max = 10 * MINUTE,
+     .reloadable = true,
+     .sentence = "Longest time from SIGTERM to the end of the process, for goodbyes and queued "
+                 "bytes to leave; shorter than the 90s after which systemd kills."},
+    {.name = NULL},
+};
+
+static const struct pg_option log_rows[] = {
+    {.name = "level",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(log.level),
+     .fallback = "info",
+     .choices = level_words,
+     .reloadable = true,
+     .sentence = "Least level of the lines that are written; info has every refusal and close, and "
+                 "nothing per message."},
+    {.name = "format",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(log.format),
+     .fallback = "text",
+     .choices = format_words,
+     .reloadable = true,
+     .sentence = "How a line is written: key=value text for people, or one JSON object for "
+                 "collectors; both have the same fields."},
+    {.name = NULL},
+};
+
+static const struct pg_option limits_rows[] = {
+    {.name = "connections",
+     .type = PG_OPT_INT,
+     .offset = AT(limits.connections),
+     .fallback = "0",
+     .min = 0,
+     .max = 10000000,
+     .reloadable = true,
+     .sentence =
+         "Most connections of the process; a further one is closed at once. 0 is as many as "
+         "there are descriptors, which the process raises to its hard limit at start."},
+    {.name = "login_frame_size",
+     .type = PG_OPT_SIZE,
+     .offset = AT(limits.login_frame_size),
+     .fallback = "16k",
+     .min = 256,
+     .max = 16 * MIB,
+     .reloadable = true,
+     .sentence =
+         "Longest frame before a client is admitted. Small, because whoever can connect can "
+         "make the gateway keep this much; 16k has room for a long token and a will."},
+    {.name = "frame_size",
+     .type = PG_OPT_SIZE,
+     .offset = AT(limits.frame_size),
+     .fallback = "1m",
+     .min = KIB,
+     .max = 256 * MIB,
+     .reloadable = true,
+     .sentence =
+         "Longest frame of an admitted client, unless its frontend has a lower limit of its "
+         "own; 1m is more than a vehicle's report and a photo's package need."},
+    {.name = "first_byte_timeout",
+     .type = PG_OPT_DURATION,
+     .offset = AT(limits.first_byte_timeout),
+     .fallback = "10s",
+     .min = 100,
+     .max = 10 * MINUTE,
+     .reloadable = true,
+     .sentence =
+         "Longest time from connecting to the first byte; a client has no reason to wait, a "
+         "scanner has."},
+    {.name = "login_timeout",
+     .type = PG_OPT_DURATION,
+     .offset = AT(limits.login_timeout),
+     .fallback = "20s",
+     .min = 100,
+     .max = 10 * MINUTE,
+     .reloadable = true,
+     .sentence = "Longest time from connecting to being admitted; 20s lets a terminal register and "
+                 "authenticate over a slow mobile link."},
+    {.name = "output_high",
+     .type = PG_OPT_SIZE,
+     .offset = AT(limits.output_high),
+     .fallback = "256k",
+     .min = 4 * KIB,
+     .max = GIB,
+     .reloadable = true,
+     .sentence =
+         "Bytes queued for one peer above which its deliveries wait in the session's queue; "
+         "256k keeps a fast link busy, and messages stay where limits and expiry count."},
+    {.name = "output_max",
+     .type = PG_OPT_SIZE,
+     .offset = AT(limits.output_max),
+     .fallback = "4m",
+     .min = 64 * KIB,
+     .max = 4 * GIB,
+     .reloadable = true,
+     .sentence = "Bytes queued for one peer, answers included, at which it is cut off as a slow "
+                 "consumer; at least output_high and one frame_size together."},
+    {.name = "linger",
+     .type = PG_OPT_DURATION,
+     .offset = AT(limits.linger),
+     .fallback = "2s",
+     .min = 0,
+     .max = MINUTE,
+     .reloadable = true,
+     .sentence = "Longest time for queued bytes to leave before a connection that ends is closed; "
+                 "enough for a goodbye on a slow link."},
+    {.name = "clients_per_connection",
+     .type = PG_OPT_INT,
+     .offset = AT(limits.clients_per_connection),
+     .fallback = "10000",
+     .min = 1,
+     .max = 1000000,
+     .reloadable = true,
+     .sentence = "Most clients admitted on one connection, for links of platforms and forwarders "
+                 "that carry many vehicles."},
+    {.name = "topic_levels",
+     .type = PG_OPT_INT,
+     .offset = AT(limits.topic_levels),
+     .fallback = "128",
+     .min = 1,
+     .max = 65535,
+     .reloadable = true,
+     .sentence = "Most levels of a topic or a filter: the work of finding subscribers grows with "
+                 "them, and no real topic has so many."},
+    {.name = "mailbox_batches",
+     .type = PG_OPT_INT,
+     .offset = AT(limits.mailbox_batches),
+     .fallback = "1024",
+     .min = 1,
+     .max = 1000000,
+     .reloadable = true,
+     .sentence = "Batches of messages that may wait at one worker before those who publish to it "
+                 "are not read for a while."},
+    {.name = NULL},
+};
+
+static const struct pg_option session_rows[] = {
+    {.name = "queue_messages",
+     .type = PG_OPT_INT,
+     .offset = AT(session.queue_messages),
+     .fallback = "10000",
+     .min = 1,
+     .max = 10000000,
+     .reloadable = true,
+     .sentence =
+         "Most messages that wait for one session; 10000 is some hours of a vehicle that is "
+         "out of reach."},
+    {.name = "queue_bytes",
+     .type = PG_OPT_SIZE,
+     .offset = AT(session.queue_bytes),
+     .fallback = "16m",
+     .min = KIB,
+     .max = TIB,
+     .reloadable = true,
+     .sentence = "Most bytes that wait for one session, topics and properties included; whichever "
+                 "of the two limits is reached first counts."},
+    {.name = "queue_policy",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(session.queue_policy),
+     .fallback = "drop_oldest",
+     .choices = policy_words,
+     .reloadable = true,
+     .sentence = "What happens to a message for a full queue: the oldest one makes room, it is "
+                 "dropped itself, or the session's client is disconnected. The oldest goes, since "
+                 "the newest position and state of a vehicle say most."},
+    {.name = "expiry_max",
+     .type = PG_OPT_DURATION,
+     .offset = AT(session.expiry_max),
+     .fallback = "7d",
+     .min = 0,
+     .max = 3650 * DAY,
+     .reloadable = true,
+     .sentence = "Longest life of a session without a client; what a client asks for beyond it is "
+                 "cut, and the client told where its protocol can. 0: no session outlives its "
+                 "client."},
+    {.name = "inflight",
+     .type = PG_OPT_INT,
+     .offset = AT(session.inflight),
+     .fallback = "256",
+     .min = 1,
+     .max = 65535,
+     .reloadable = true,
+     .sentence = "Most deliveries that are out to a client without its acknowledgement, whatever "
+                 "the client grants; 256 fills a link with a long way, and bounds what is sent "
+                 "again."},
+    {.name = "receipts",
+     .type = PG_OPT_INT,
+     .offset = AT(session.receipts),
+     .fallback = "256",
+     .min = 1,
+     .max = 65535,
+     .reloadable = true,
+     .sentence =
+         "Most identifiers of incoming QoS 2 messages held between publication and release; "
+         "clients are told this limit where their protocol can."},
+    {.name = "subscriptions",
+     .type = PG_OPT_INT,
+     .offset = AT(session.subscriptions),
+     .fallback = "10000",
+     .min = 1,
+     .max = 10000000,
+     .reloadable = true,
+     .sentence = "Most subscriptions of one session; an application that follows single vehicles "
+                 "needs thousands, nobody needs millions."},
+    {.name = NULL},
+};
+
+static const struct pg_option retained_rows[] = {
+    {.name = "messages",
+     .type = PG_OPT_INT,
+     .offset = AT(retained.messages),
+     .fallback = "1000000",
+     .min = 0,
+     .max = 100000000,
+     .reloadable = true,
+     .sentence = "Most retained messages; a further one is refused, replacing goes on. 0: none are "
+                 "kept."},
+    {.name = "bytes",
+     .type = PG_OPT_SIZE,
+     .offset = AT(retained.bytes),
+     .fallback = "256m",
+     .min = 0,
+     .max = TIB,
+     .reloadable = true,
+     .sentence = "Most bytes of all retained messages together, topics included; anybody who may "
+                 "publish may leave some, so the sum is bounded."},
+    {.name = NULL},
+};
+
+static const struct pg_option access_rows[] = {
+    {.name = "allow_anonymous",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(access.allow_anonymous),
+     .fallback = "auto",
+     .choices = anonymous_words,
+     .reloadable = true,
+     .sentence = "Whether a client may come in that no authenticator has judged: auto is yes "
+                 "while every listener is on loopback and no authenticator is configured, else no. "
+                 "A listener on another address needs an authenticator or yes."},
+    {.name = "otherwise",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(access.otherwise),
+     .fallback = "allow",
+     .choices = otherwise_words,
+     .reloadable = true,
+     .sentence = "What a client may publish and subscribe when no rule has an opinion; write deny "
+                 "once there are rules that name what is allowed."},
+    {.name = NULL},
+};
+
+static const struct pg_settings_block blocks[] = {
+    {"", top_rows},
+    {"log", log_rows},
+    {"limits", limits_rows},
+    {"session", session_rows},
+    {"retained", retained_rows},
+    {"access", access_rows},
+    {NULL, NULL},
+};
+
+const struct pg_settings_block *pg_settings_blocks(void)
+{
+    return blocks;
+}
+
+bool pg_settings_check(const struct pg_settings *settings, struct pg_error *error)
+{
+    if (settings->limits.login_frame_size > settings->limits.frame_size) {
+        pg_error_set(error, "limits.login_frame_size is above limits.frame_size: a login would be "
+                            "allowed more than what follows it; lower the first or raise the "
+                            "second");
+        return false;
+    }
+    if (settings->limits.output_max < settings->limits.output_high + settings->limits.frame_size) {
+        pg_error_set(error, "limits.output_max is below limits.output_high and limits.frame_size "
+                            "together: one long delivery would cut its reader off; raise "
+                            "limits.output_max");
+        return false;
+    }
+    if (settings->limits.first_byte_timeout > settings->limits.login_timeout) {
+        pg_error_set(error, "limits.first_byte_timeout is above limits.login_timeout, which ends "
+                            "first; lower the first or raise the second");
+        return false;
+    }
+    return true;
+}
