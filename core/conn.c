@@ -26,6 +26,7 @@
 
 #include "conn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,7 +116,7 @@ struct pg_conn {
     int64_t idle_ms;
     uint64_t id;
     void *link_state;     /* transport's, behind this struct */
-    void *protocol_state; /* frontend's, behind that */
+    void *protocol_state; /* frontend's, behind that and a pointer back to this struct */
     char peer[];
 };
 
@@ -197,7 +198,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
 
     size_t peer_size = strlen(peer) + 1;
     size_t link_at = aligned(sizeof(struct pg_conn) + peer_size);
-    size_t state_at = aligned(link_at + listener->transport->link_size);
+    size_t state_at = aligned(link_at + listener->transport->link_size + sizeof(struct pg_conn *));
     struct pg_conn *conn = calloc(1, state_at + listener->protocol->conn_size);
     why = PG_NO_MEMORY;
     if (!conn)
@@ -217,6 +218,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
     memcpy(conn->peer, peer, peer_size);
     conn->link_state = (uint8_t *)conn + link_at;
     conn->protocol_state = (uint8_t *)conn + state_at;
+    memcpy((uint8_t *)conn->protocol_state - sizeof(conn), &conn, sizeof(conn));
 
     struct pg_conn_part *part = &worker->conns;
     conn->next = part->all;
@@ -257,6 +259,14 @@ void *pg_conn_link(struct pg_conn *conn)
 void *pg_conn_state(struct pg_conn *conn)
 {
     return conn->protocol_state;
+}
+
+struct pg_conn *pg_conn_of_state(void *state)
+{
+    struct pg_conn *conn;
+    memcpy(&conn, (uint8_t *)state - sizeof(conn), sizeof(conn));
+    assert(conn->magic == CONN_MAGIC);
+    return conn;
 }
 
 const void *pg_conn_conf(const struct pg_conn *conn)

@@ -16,7 +16,6 @@ struct pg_worker;
 struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
                              const struct pg_listener_conf *listener, const char *peer);
 void *pg_conn_link(struct pg_conn *conn);
-struct pg_conn *pg_conn_of_link(void *link, const struct pg_transport *transport);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 
 /* Where the next bytes should be read to; at least 4 KiB. Lent until the next call for any
