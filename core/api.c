@@ -25,7 +25,7 @@
 #include "server.h"
 
 /* Longest request that is parsed; a bound for those who pass on what they read from a socket. */
-#define REQUEST_MAX (256u * 1024)
+#define REQUEST_MAX (512u * 1024)
 /* A session that changes hands faster than this is fought for. */
 #define FOLLOW_MAX 16u
 

@@ -2,10 +2,10 @@
 
 /* The plugin `authfile`: users from a password file, permissions from a rules file.
  *
- * Both files are read by `start`, which runs at start-up and at every reload; a file that cannot
- * be read or has an error refuses the reload, and what was loaded before stays in force. A running
- * instance never opens a file. Passwords are verified by the threads of pool.c; rules are checked
- * on the worker that asks, at once.
+ * Both files are read by `check` and by `start`, which runs at start-up and at every reload; a file
+ * that cannot be read or has an error refuses the reload, and what was loaded before stays in
+ * force. A running instance never opens a file. Passwords are verified by the threads of pool.c;
+ * rules are checked on the worker that asks, at once.
  *
  * Logins: a user of the file is allowed with the right password and denied otherwise; others are
  * left to the next in the chain. Actions: the first rule that applies decides; without one the
@@ -113,21 +113,21 @@ static bool load_passwords(struct authfile *self, const struct authfile_conf *co
                            struct pg_error *error)
 {
     struct pg_bytes file;
+    if (!conf->password_file[0])
+        return true;
     if (!read_file(conf->password_file, "password_file", &file, error))
         return false;
     self->passwords = auth_passwords_parse(file, conf->password_file, error);
     free_file(&file);
-    if (!self->passwords)
-        return false;
-    self->pool =
-        auth_pool_start(self->passwords, (unsigned)conf->threads, (size_t)conf->pending, error);
-    return self->pool != NULL;
+    return self->passwords != NULL;
 }
 
 static bool load_rules(struct authfile *self, const struct authfile_conf *conf,
                        struct pg_error *error)
 {
     struct pg_bytes file;
+    if (!conf->rules_file[0])
+        return true;
     if (!read_file(conf->rules_file, "rules_file", &file, error))
         return false;
     self->rules = auth_rules_parse(file, conf->rules_file, error);
@@ -135,30 +135,55 @@ static bool load_rules(struct authfile *self, const struct authfile_conf *conf,
     return self->rules != NULL;
 }
 
-static void authfile_stop(void *arg)
+/* Everything that the files say; no threads yet. */
+static bool load_files(struct authfile *self, const struct authfile_conf *conf,
+                       struct pg_error *error)
 {
-    struct authfile *self = arg;
+    if (!conf->password_file[0] && !conf->rules_file[0]) {
+        pg_error_set(error, "authfile: neither password_file nor rules_file is set; set one, or "
+                            "leave the block out");
+        return false;
+    }
+    return load_passwords(self, conf, error) && load_rules(self, conf, error);
+}
+
+static void unload(struct authfile *self)
+{
     auth_pool_stop(&self->pool);
     auth_passwords_free(&self->passwords);
     auth_rules_free(&self->rules);
+}
+
+static bool authfile_check(const void *conf, struct pg_error *error)
+{
+    struct authfile files = {.passwords = NULL};
+    bool good = load_files(&files, conf, error);
+    unload(&files);
+    return good;
+}
+
+static void authfile_stop(void *arg)
+{
+    struct authfile *self = arg;
+    unload(self);
     free(self);
 }
 
 static void *authfile_start(const void *arg, struct pg_error *error)
 {
     const struct authfile_conf *conf = arg;
-    if (!conf->password_file[0] && !conf->rules_file[0]) {
-        pg_error_set(error, "authfile: neither password_file nor rules_file is set; set one, or "
-                            "leave the block out");
-        return NULL;
-    }
     struct authfile *self = calloc(1, sizeof(*self));
     if (!self) {
         pg_error_set(error, "authfile: out of memory");
         return NULL;
     }
-    if ((conf->password_file[0] && !load_passwords(self, conf, error)) ||
-        (conf->rules_file[0] && !load_rules(self, conf, error))) {
+    bool good = load_files(self, conf, error);
+    if (good && self->passwords) {
+        self->pool =
+            auth_pool_start(self->passwords, (unsigned)conf->threads, (size_t)conf->pending, error);
+        good = self->pool != NULL;
+    }
+    if (!good) {
         authfile_stop(self);
         return NULL;
     }
@@ -203,4 +228,5 @@ const struct pg_plugin authfile_plugin = {
     .authenticator = &authfile_authenticator,
     .start = authfile_start,
     .stop = authfile_stop,
+    .check = authfile_check,
 };
