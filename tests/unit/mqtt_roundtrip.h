@@ -5,6 +5,7 @@
 /* For tests: encode whatever packet was decoded, and compare two sets of properties by value. */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "mqtt/mqtt_codec.h"
 

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The MQTT frontend: its descriptor, options and counters, the life of a connection, and the way of
+ * a packet from the bytes to its handler.
+ *
+ * Bytes come to mqtt_bytes(), which takes packet after packet from the read buffer in place and
+ * calls the handler of its type; the first rule that a packet breaks closes the connection with the
+ * rule's reason code and clause. Handlers are in mqtt_login.c (CONNECT, DISCONNECT), mqtt_session.c
+ * (SUBSCRIBE, UNSUBSCRIBE, PINGREQ, AUTH), mqtt_receive.c (PUBLISH and PUBREL from the client) and
+ * mqtt_deliver.c (PUBLISH to the client, and what it answers). The states are drawn in
+ * mqtt_conn.h. While an answer of the core is out that the next packet must wait for, reading is
+ * off and nothing is buffered here.
+ *
+ * One connection admits one client. Everything runs on the connection's worker.
+ *
+ * Standard: MQTT 5.0 (OASIS, 2019), MQTT 3.1.1 (OASIS, 2014), MQTT 3.1 (2010), on one port, told
+ * apart by CONNECT. Not offered: enhanced authentication (5.0, 4.12); a CONNECT that asks for it is
+ * refused with 0x8C. */
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "mqtt_conn.h"
+#include "mqtt_reason.h"
+
+/* ---- options and counters -------------------------------------------------------------------- */
+
+#define AT(field) offsetof(struct mqtt_conf, field)
+
+static const char *const empty_client_id_words[] = {"assign", "refuse", NULL};
+static const char *const denied_publish_words[] = {"acknowledge", "close", NULL};
+
+/* clang-format off */
+static const struct pg_option mqtt_options[] = {
+    {"connect_packet_size", PG_OPT_SIZE, AT(connect_packet_size), "16k", 64, MQTT_PACKET_MAX, NULL, true,
+     "longest CONNECT; small, because anybody may send one (will, user name and password included)"},
+    {"max_packet_size", PG_OPT_SIZE, AT(max_packet_size), "1m", 256, MQTT_PACKET_MAX, NULL, true,
+     "longest packet taken from a client that is connected; told to MQTT 5 clients"},
+    {"receive_maximum", PG_OPT_INT, AT(receive_maximum), "1000", 1, 65535, NULL, true,
+     "QoS 1 and 2 messages that a client may have unacknowledged; told to MQTT 5 clients, others are not read meanwhile"},
+    {"keepalive_max", PG_OPT_DURATION, AT(keepalive_max), "0s", 0, 65535000, NULL, true,
+     "longest keep-alive, imposed on MQTT 5 clients that ask for more or for none; 0: as they ask; clients of 3.x cannot be told and keep their own"},
+    {"topic_alias_max", PG_OPT_INT, AT(topic_alias_max), "32", 0, 65535, NULL, true,
+     "topic aliases that a client may set; each keeps one topic in memory for the connection; 0: none"},
+    {"topic_alias_send", PG_OPT_INT, AT(topic_alias_send), "32", 0, 65535, NULL, true,
+     "topic aliases that are used towards a client that allows them; 0: none"},
+    {"max_qos", PG_OPT_INT, AT(max_qos), "2", 0, 2, NULL, true,
+     "highest QoS that a client may publish with or is granted"},
+    {"allow_3_1", PG_OPT_BOOL, AT(allow_31), "yes", 0, 0, NULL, true,
+     "whether MQTT 3.1 (MQIsdp) is served: old devices need it"},
+    {"retain_available", PG_OPT_BOOL, AT(retain_available), "yes", 0, 0, NULL, true,
+     "whether clients may publish retained messages"},
+    {"wildcard_available", PG_OPT_BOOL, AT(wildcard_available), "yes", 0, 0, NULL, true,
+     "whether clients may subscribe with + and #"},
+    {"shared_available", PG_OPT_BOOL, AT(shared_available), "yes", 0, 0, NULL, true,
+     "whether clients may use shared subscriptions ($share/group/filter)"},
+    {"subscription_id_available", PG_OPT_BOOL, AT(subscription_id_available), "yes", 0, 0, NULL, true,
+     "whether MQTT 5 clients may give subscription identifiers"},
+    {"check_payload_format", PG_OPT_BOOL, AT(check_payload_format), "no", 0, 0, NULL, true,
+     "refuse a payload that is declared to be UTF-8 and is not; off, because it costs a pass over the payload"},
+    {"empty_client_id", PG_OPT_CHOICE, AT(empty_client_id), "assign", 0, 0, empty_client_id_words, true,
+     "what happens to a client without identifier where the standard allows one: a random one is assigned, or it is refused"},
+    {"denied_publish_3x", PG_OPT_CHOICE, AT(denied_publish_3x), "acknowledge", 0, 0, denied_publish_words, true,
+     "what a client of 3.x sees whose message was not authorized: those versions have no refusal, so it is acknowledged and dropped, or the connection is closed"},
+    {"response_information", PG_OPT_STRING, AT(response_information), "", 0, 0, NULL, true,
+     "told to MQTT 5 clients that ask for response information: where they may put their response topics"},
+    {.name = NULL},
+};
+
+static const struct pg_counter mqtt_counters[] = {
+    [MQTT_COUNT_MALFORMED] = {"malformed", "a packet broke a rule of the format"},
+    [MQTT_COUNT_OVERSIZE] = {"oversize", "a message was dropped for a client that does not take packets that long"},
+    [MQTT_COUNT_DUPLICATES] = {"duplicates", "a QoS 2 message came again before its release"},
+    [MQTT_COUNT_STRAY_ACKS] = {"stray_acks", "an acknowledgement came for nothing that is out"},
+    [MQTT_COUNT_ALIASED_RECEIVED] = {"aliased_received", "a message came with a topic alias alone"},
+    [MQTT_COUNT_ALIASED_SENT] = {"aliased_sent", "a message left with a topic alias alone"},
+    [MQTT_COUNT_PINGS] = {"pings", "a PINGREQ was answered"},
+    {.name = NULL},
+};
+/* clang-format on */
+
+/* ---- closing --------------------------------------------------------------------------------- */
+
+struct mqtt_conn *mqtt_conn_of(struct pg_conn *conn)
+{
+    struct mqtt_conn *m = pg_conn_state(conn);
+    if (m->magic != MQTT_CONN_MAGIC) {
+        abort(); /* the core's promise: the state is the one that `open` prepared */
+    }
+    return m;
+}
+
+static enum pg_reason reason_of(enum mqtt_error error)
+{
+    switch (mqtt_error_code(error)) {
+    case MQTT_RC_MALFORMED_PACKET:
+        return PG_MALFORMED;
+    case MQTT_RC_UNSUPPORTED_VERSION:
+        return PG_VERSION_UNSUPPORTED;
+    case MQTT_RC_TOPIC_ALIAS_INVALID:
+        return PG_TOPIC_ALIAS_INVALID;
+    case MQTT_RC_PACKET_TOO_LARGE:
+        return PG_TOO_LARGE;
+    default:
+        return PG_PROTOCOL_ERROR;
+    }
+}
+
+void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum mqtt_error error)
+{
+    struct mqtt_conn *m = mqtt_conn_of(conn);
+    m->error = (uint8_t)error;
+    pg_conn_count(conn, MQTT_COUNT_MALFORMED, 1);
+    pg_conn_close(conn, reason_of(error), "%s: %s (MQTT %s)", mqtt_type_name(frame->first >> 4),
+                  mqtt_error_sentence(error), mqtt_error_clause(error));
+}
+
+void mqtt_close_code(struct pg_conn *conn, enum pg_reason reason, uint8_t code, const char *detail)
+{
+    mqtt_conn_of(conn)->code = code;
+    pg_conn_close(conn, reason, "%s", detail);
+}
+
+static void refuse_connect(struct pg_conn *conn, const struct mqtt_conn *m, enum pg_reason reason,
+                           const char *why)
+{
+    const struct mqtt_reason_codes *codes = mqtt_reason_codes(reason);
+    struct mqtt_connack packet = {.props = MQTT_PROPS_NONE};
+    if (m->version == MQTT_V5) {
+        packet.code = m->code != 0 ? m->code : codes->connack;
+        packet.props.reason_string = pg_bytes_str(why);
+        mqtt_props_set(&packet.props, MQTT_PROP_REASON_STRING);
+    } else {
+        packet.code = codes->connack_3x;
+    }
+    if (packet.code != 0 && m->version != MQTT_V_UNKNOWN) {
+        mqtt_write_connack(conn, &packet);
+    }
+}
+
+/* The last words: CONNACK to who is not yet connected, DISCONNECT where MQTT 5 allows it. */
+static void mqtt_goodbye(struct pg_conn *conn, enum pg_reason reason)
+{
+    struct mqtt_conn *m = mqtt_conn_of(conn);
+    const char *why = m->error != MQTT_E_OK ? mqtt_error_sentence((enum mqtt_error)m->error)
+                                            : pg_reason_sentence(reason);
+    enum mqtt_state state = (enum mqtt_state)m->state;
+    m->state = MQTT_CLOSED;
+    switch (state) {
+    case MQTT_FRESH:
+    case MQTT_CLOSED:
+        break;
+    case MQTT_CONNECTING:
+        refuse_connect(conn, m, reason, why);
+        break;
+    case MQTT_ONLINE:
+    case MQTT_SUBSCRIBING:
+        /* Nothing may follow the client's own DISCONNECT [MQTT-3.14.4-1]. */
+        if (m->version == MQTT_V5 && reason != PG_CLIENT_CLOSED) {
+            mqtt_write_disconnect(
+                conn, m->code != 0 ? m->code : mqtt_reason_codes(reason)->disconnect, why);
+        }
+        break;
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void mqtt_open(struct pg_conn *conn)
+{
+    struct mqtt_conn *m = pg_conn_state(conn);
+    m->magic = MQTT_CONN_MAGIC;
+    m->state = MQTT_FRESH;
+    m->max_packet_size = MQTT_PACKET_MAX;
+    pg_conn_set_frame_limit(conn, (size_t)mqtt_conf_of(conn)->connect_packet_size);
+}
+
+static void mqtt_closed(struct pg_conn *conn)
+{
+    struct mqtt_conn *m = mqtt_conn_of(conn);
+    free(m->dues);
+    free(m->subscribing);
+    mqtt_aliases_free(&m->aliases_in);
+    mqtt_aliases_free(&m->aliases_out);
+    m->magic = 0;
+}
+
+static void mqtt_client_ended(struct pg_client *client, enum pg_reason reason)
+{
+    struct mqtt_conn *m = pg_client_cookie(client);
+    m->client = NULL;
+    /* One client is all that there is on this connection. */
+    pg_conn_close(pg_conn_of_state(m), reason, NULL);
+}
+
+/* ---- from bytes to handlers ------------------------------------------------------------------ */
+
+static mqtt_handler *const handlers[16] = {
+    [MQTT_CONNECT] = mqtt_on_connect,     [MQTT_PUBLISH] = mqtt_on_publish,
+    [MQTT_PUBACK] = mqtt_on_puback,       [MQTT_PUBREC] = mqtt_on_pubrec,
+    [MQTT_PUBREL] = mqtt_on_pubrel,       [MQTT_PUBCOMP] = mqtt_on_pubcomp,
+    [MQTT_SUBSCRIBE] = mqtt_on_subscribe, [MQTT_UNSUBSCRIBE] = mqtt_on_unsubscribe,
+    [MQTT_PINGREQ] = mqtt_on_pingreq,     [MQTT_DISCONNECT] = mqtt_on_disconnect,
+    [MQTT_AUTH] = mqtt_on_auth,
+};
+
+/* CONNECT is the first packet, and only the first [MQTT-3.1.0-1, -2]; no packet is taken that only
+ * servers send. */
+static void handle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    mqtt_handler *handler = handlers[mqtt_frame_type(frame)];
+    bool connects = mqtt_frame_type(frame) == MQTT_CONNECT;
+    if (handler == NULL || connects != (m->state == MQTT_FRESH)) {
+        mqtt_close_error(conn, frame, MQTT_E_NOT_EXPECTED);
+        return;
+    }
+    handler(conn, m, frame);
+}
+
+static size_t packet_limit(const struct pg_conn *conn, const struct mqtt_conn *m)
+{
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
+    return (size_t)(m->state == MQTT_FRESH ? conf->connect_packet_size : conf->max_packet_size);
+}
+
+/* Whether the next packet may be handled now. */
+static bool reads(const struct pg_conn *conn, const struct mqtt_conn *m)
+{
+    return (m->state == MQTT_FRESH || m->state == MQTT_ONLINE) && !m->dues_full &&
+           !pg_conn_closing(conn);
+}
+
+static size_t mqtt_bytes(struct pg_conn *conn, struct pg_bytes in)
+{
+    struct mqtt_conn *m = mqtt_conn_of(conn);
+    size_t limit = packet_limit(conn, m);
+    size_t used = 0;
+    struct mqtt_frame frame;
+    while (reads(conn, m)) {
+        struct pg_bytes rest = {.data = in.data + used, .len = in.len - used};
+        enum mqtt_result result =
+            mqtt_frame_next(rest, (enum mqtt_version)m->version, limit, &frame);
+        if (result == MQTT_MORE) {
+            if (frame.total > 0) {
+                pg_conn_expect(conn, frame.total);
+            }
+            break;
+        }
+        if (result == MQTT_MALFORMED) {
+            mqtt_close_error(conn, &frame, frame.error);
+            break;
+        }
+        used += frame.total;
+        handle(conn, m, &frame);
+    }
+    if (used > 0) {
+        pg_conn_alive(conn);
+    }
+    return used;
+}
+
+/* The first bytes of a CONNECT: type and flags, length, and the length and first letter of the
+ * protocol name. */
+static enum pg_sniff mqtt_sniff(struct pg_bytes head)
+{
+    struct mqtt_frame frame;
+    if (head.len > 0 && head.data[0] != MQTT_CONNECT << 4) {
+        return PG_SNIFF_NO;
+    }
+    size_t at = 1;
+    while (at < head.len && at < MQTT_HEADER_MAX && (head.data[at] & 0x80) != 0) {
+        at++;
+    }
+    if (mqtt_frame_next(head, MQTT_V_UNKNOWN, MQTT_PACKET_MAX, &frame) == MQTT_MALFORMED) {
+        return PG_SNIFF_NO;
+    }
+    at++; /* behind the last byte of the length */
+    static const uint8_t lengths[] = {4, 6};
+    if (at < head.len && head.data[at] != 0) {
+        return PG_SNIFF_NO;
+    }
+    if (at + 1 < head.len && head.data[at + 1] != lengths[0] && head.data[at + 1] != lengths[1]) {
+        return PG_SNIFF_NO;
+    }
+    if (at + 2 >= head.len) {
+        return PG_SNIFF_MORE;
+    }
+    return head.data[at + 2] == 'M' ? PG_SNIFF_YES : PG_SNIFF_NO;
+}
+
+const struct pg_protocol mqtt_protocol = {
+    .abi = PG_ABI,
+    .name = "mqtt",
+    .options = mqtt_options,
+    .conf_size = sizeof(struct mqtt_conf),
+    .counters = mqtt_counters,
+    .conn_size = sizeof(struct mqtt_conn),
+    .sniff = mqtt_sniff,
+    .open = mqtt_open,
+    .bytes = mqtt_bytes,
+    .admitted = mqtt_admitted,
+    .published = mqtt_published,
+    .subscribed = mqtt_subscribed,
+    .deliver = mqtt_deliver,
+    .client_ended = mqtt_client_ended,
+    .goodbye = mqtt_goodbye,
+    .closed = mqtt_closed,
+};

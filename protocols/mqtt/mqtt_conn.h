@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MQTT_CONN_H
+#define MQTT_CONN_H
+
+/* The state that the frontend keeps of a connection, and what its parts call each other for.
+ * Everything runs on the connection's worker. */
+
+#include "mqtt_alias.h"
+#include "mqtt_codec.h"
+#include "polygate.h"
+
+/* The block `mqtt { }`; what each means stands in the rows in mqtt.c. */
+struct mqtt_conf {
+    int64_t connect_packet_size;
+    int64_t max_packet_size;
+    int64_t receive_maximum;
+    int64_t keepalive_max; /* milliseconds */
+    int64_t topic_alias_max;
+    int64_t topic_alias_send;
+    int64_t max_qos;
+    bool allow_31;
+    bool retain_available;
+    bool wildcard_available;
+    bool shared_available;
+    bool subscription_id_available;
+    bool check_payload_format;
+    int empty_client_id;   /* enum mqtt_empty_id */
+    int denied_publish_3x; /* enum mqtt_denied */
+    const char *response_information;
+};
+
+enum mqtt_empty_id { MQTT_EMPTY_ID_ASSIGN, MQTT_EMPTY_ID_REFUSE };
+enum mqtt_denied { MQTT_DENIED_ACKNOWLEDGE, MQTT_DENIED_CLOSE };
+
+/* Rows of the counters, in the order of mqtt_counters[]. */
+enum mqtt_counter {
+    MQTT_COUNT_MALFORMED,
+    MQTT_COUNT_OVERSIZE,
+    MQTT_COUNT_DUPLICATES,
+    MQTT_COUNT_STRAY_ACKS,
+    MQTT_COUNT_ALIASED_RECEIVED,
+    MQTT_COUNT_ALIASED_SENT,
+    MQTT_COUNT_PINGS,
+};
+
+/*              CONNECT                 admitted
+ *  MQTT_FRESH ---------> MQTT_CONNECTING -----> MQTT_ONLINE <------> MQTT_SUBSCRIBING
+ *      |                        |                    |    SUBSCRIBE        |
+ *      |                        |                    |  all answered       |
+ *      +--- pg_conn_close() ----+--------------------+---------------------+---> MQTT_CLOSED
+ *           says nothing          says CONNACK         says DISCONNECT (5.0)
+ */
+enum mqtt_state {
+    MQTT_FRESH,       /* version unknown; only CONNECT may come; the core's login deadline runs */
+    MQTT_CONNECTING,  /* CONNECT is judged, or admission is out: reading is off; closing cancels it
+                       */
+    MQTT_ONLINE,      /* client is set; every packet is allowed; the keep-alive runs */
+    MQTT_SUBSCRIBING, /* ONLINE, and an answer about a subscription is out: reading is off */
+    MQTT_CLOSED,      /* last words are said; nothing more is read or written */
+};
+
+/* An acknowledgement that waits for the result of its publication, or for one before it. */
+struct mqtt_due {
+    uint16_t packet_id;
+    uint8_t qos; /* 1: PUBACK, 2: PUBREC */
+    bool known;
+    uint8_t reason; /* enum pg_reason, once known */
+};
+
+/* Acknowledgements in the order of their PUBLISH packets: a ring. The token of a publication is its
+ * number since the connection began, counting those that wait. */
+struct mqtt_dues {
+    uint64_t first; /* token of the oldest */
+    uint32_t at;    /* ... and its place */
+    uint32_t count;
+    uint32_t size; /* a power of two */
+    struct mqtt_due ring[];
+};
+
+/* A SUBSCRIBE whose filters are not all answered. The token of a subscription is its index. */
+struct mqtt_subscribing {
+    uint16_t packet_id;
+    size_t count, open;
+    uint8_t codes[];
+};
+
+#define MQTT_CONN_MAGIC 0x4d515454u
+
+struct mqtt_conn {
+    uint32_t magic;
+    uint8_t state;   /* enum mqtt_state */
+    uint8_t version; /* enum mqtt_version */
+    uint8_t code;    /* what the last words say instead of the reason's own code; 0: nothing else */
+    uint8_t error;   /* enum mqtt_error that is being closed for, for the reason string */
+    bool assigned_id : 1;     /* CONNACK tells the client its identifier */
+    bool no_problem_info : 1; /* no reason strings outside CONNACK and DISCONNECT */
+    bool wants_response : 1;  /* CONNACK tells the response information */
+    bool session_ends : 1;    /* the session expiry of CONNECT was 0: DISCONNECT may not raise it */
+    bool dues_full : 1;       /* reading is off until some of `dues` are sent */
+    uint16_t keepalive_s;     /* as used */
+    uint16_t alias_send;      /* aliases that may be assigned to the client's topics */
+    uint16_t open_receipts;   /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
+    uint32_t max_packet_size; /* that the client takes */
+    uint32_t session_expiry_s; /* as asked for */
+    bool server_keepalive;     /* keepalive_s is ours: CONNACK tells it */
+    struct pg_client *client;  /* NULL before admission */
+    struct mqtt_dues *dues;
+    struct mqtt_subscribing *subscribing;
+    struct mqtt_aliases *aliases_in;
+    struct mqtt_aliases *aliases_out;
+};
+
+extern const struct pg_protocol mqtt_protocol;
+
+static inline const struct mqtt_conf *mqtt_conf_of(const struct pg_conn *conn)
+{
+    return pg_conn_conf(conn);
+}
+
+struct mqtt_conn *mqtt_conn_of(struct pg_conn *conn); /* checks the magic */
+
+/* ---- closing: mqtt.c ------------------------------------------------------------------------- */
+
+/* Close for a packet that broke a rule of the format. */
+void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum mqtt_error error);
+/* Close with an MQTT 5 code of its own in the last words. */
+void mqtt_close_code(struct pg_conn *conn, enum pg_reason reason, uint8_t code, const char *detail);
+
+/* ---- writing: mqtt_write.c ------------------------------------------------------------------- */
+
+/* Each queues one packet; one that the client does not take is not sent (false). */
+bool mqtt_write_connack(struct pg_conn *conn, const struct mqtt_connack *packet);
+bool mqtt_write_disconnect(struct pg_conn *conn, uint8_t code, const char *why);
+bool mqtt_write_suback(struct pg_conn *conn, enum mqtt_type type, uint16_t packet_id,
+                       struct pg_bytes codes);
+/* `reason` gives the reason string of a refusal. */
+void mqtt_write_ack(struct pg_conn *conn, enum mqtt_type type, uint16_t packet_id, uint8_t code,
+                    enum pg_reason reason);
+void mqtt_write_pingresp(struct pg_conn *conn);
+
+/* ---- one handler per packet ------------------------------------------------------------------ */
+
+typedef void mqtt_handler(struct pg_conn *conn, struct mqtt_conn *m,
+                          const struct mqtt_frame *frame);
+
+mqtt_handler mqtt_on_connect;     /* mqtt_login.c */
+mqtt_handler mqtt_on_disconnect;  /* mqtt_login.c */
+mqtt_handler mqtt_on_subscribe;   /* mqtt_session.c */
+mqtt_handler mqtt_on_unsubscribe; /* mqtt_session.c */
+mqtt_handler mqtt_on_pingreq;     /* mqtt_session.c */
+mqtt_handler mqtt_on_auth;        /* mqtt_session.c */
+mqtt_handler mqtt_on_publish;     /* mqtt_receive.c */
+mqtt_handler mqtt_on_pubrel;      /* mqtt_receive.c */
+mqtt_handler mqtt_on_puback;      /* mqtt_deliver.c */
+mqtt_handler mqtt_on_pubrec;      /* mqtt_deliver.c */
+mqtt_handler mqtt_on_pubcomp;     /* mqtt_deliver.c */
+
+/* ---- answers of the core --------------------------------------------------------------------- */
+
+void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
+void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void mqtt_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void mqtt_deliver(struct pg_client *client);
+
+#endif

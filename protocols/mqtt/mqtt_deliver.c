@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Messages to the client: PUBLISH out of deliveries, and what the client answers to them.
+ *
+ * Delivery is a pull: the core says that there is something, and as many deliveries are taken as
+ * the connection has room for. The head of a PUBLISH is encoded into the output in place; a short
+ * payload is copied behind it, a long one is sent from where it lies in the message. What all
+ * subscribers get alike of the MQTT 5 properties is encoded once and left with the message.
+ *
+ * A packet longer than the client takes is dropped as if it had been delivered [MQTT-3.1.2-25].
+ * That is decided before an alias is looked at: an alias stands alone only after the packet with
+ * both has been queued, and what is queued leaves in order.
+ *
+ * Worker of the connection. Standard: MQTT 5.0, 3.3 to 3.7, 4.3, 4.4; MQTT 3.1.1, 3.3 to 3.7, 4.3,
+ * 4.4. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mqtt_conn.h"
+#include "mqtt_publish.h"
+
+/* The block of properties that all subscribers get, as left with the message (pg_msg_encoding). */
+#define FORWARDED_PROPERTIES 1u
+
+/* ---- PUBLISH --------------------------------------------------------------------------------- */
+
+/* The block of properties for every subscriber, lent as long as the message. false: no memory. */
+static bool forwarded(struct pg_msg *msg, struct pg_bytes *out)
+{
+    *out = PG_BYTES_NONE;
+    if (msg->props == NULL) {
+        return true;
+    }
+    const struct pg_encoding *cached = pg_msg_encoding(msg, &mqtt_protocol, FORWARDED_PROPERTIES);
+    if (cached == NULL) {
+        struct mqtt_props props;
+        mqtt_props_of_msg(msg->props, &props);
+        size_t len = mqtt_props_encode_block(&props, NULL, 0);
+        uint8_t few[512];
+        uint8_t *block = len <= sizeof(few) ? few : malloc(len);
+        if (block == NULL) {
+            return false;
+        }
+        mqtt_props_encode_block(&props, block, len);
+        const struct pg_bytes bytes = {.data = block, .len = len};
+        cached = pg_msg_encoding_add(msg, &mqtt_protocol, FORWARDED_PROPERTIES, bytes);
+        if (block != few) {
+            free(block);
+        }
+    }
+    if (cached == NULL) {
+        return false;
+    }
+    *out = (struct pg_bytes){.data = cached->bytes, .len = cached->len};
+    return true;
+}
+
+/* Let an alias stand for the topic where the client allows it. */
+static void choose_alias(struct pg_conn *conn, struct mqtt_conn *m, struct mqtt_publish_head *head)
+{
+    if (m->alias_send == 0) {
+        return;
+    }
+    if (m->aliases_out == NULL) {
+        m->aliases_out = mqtt_aliases_new(m->alias_send);
+        if (m->aliases_out == NULL) {
+            return; /* without aliases everything still works */
+        }
+    }
+    bool known;
+    uint16_t alias = mqtt_alias_of(m->aliases_out, head->topic, &known);
+    if (known) {
+        head->topic_alias = alias;
+        head->topic = PG_BYTES_NONE;
+        pg_conn_count(conn, MQTT_COUNT_ALIASED_SENT, 1);
+        return;
+    }
+    /* With both in it the packet is three bytes longer. */
+    head->topic_alias = alias;
+    size_t len = mqtt_encode_publish_head(head, NULL, 0);
+    if (len == 0 || len + head->payload_len > m->max_packet_size ||
+        !mqtt_alias_set(m->aliases_out, alias, head->topic)) {
+        head->topic_alias = 0;
+    }
+}
+
+/* Queue head and payload. */
+static void write_publish(struct pg_conn *conn, const struct mqtt_publish_head *head, size_t len,
+                          struct pg_msg *msg)
+{
+    if (len + msg->payload.len <= PG_RESERVE_MAX) {
+        uint8_t *at = pg_conn_reserve(conn, len + msg->payload.len);
+        mqtt_encode_publish_head(head, at, len);
+        if (msg->payload.len > 0) {
+            memcpy(at + len, msg->payload.data, msg->payload.len);
+        }
+        pg_conn_commit(conn, len + msg->payload.len);
+        return;
+    }
+    if (len <= PG_RESERVE_MAX) {
+        mqtt_encode_publish_head(head, pg_conn_reserve(conn, len), len);
+        pg_conn_commit(conn, len);
+    } else {
+        uint8_t *heap = malloc(len);
+        if (heap == NULL) {
+            pg_conn_close(conn, PG_NO_MEMORY, "for the head of a PUBLISH of %zu bytes", len);
+            return;
+        }
+        mqtt_encode_publish_head(head, heap, len);
+        pg_conn_append(conn, (struct pg_bytes){.data = heap, .len = len});
+        free(heap);
+    }
+    pg_conn_append_msg(conn, msg, msg->payload);
+}
+
+/* PG_OK, or why the message cannot go to this client. */
+static enum pg_reason send_publish(struct pg_conn *conn, struct mqtt_conn *m,
+                                   const struct pg_delivery *d)
+{
+    struct pg_msg *msg = d->msg;
+    struct mqtt_publish_head head = {
+        .version = (enum mqtt_version)m->version,
+        .dup = d->redelivered && d->qos > 0,
+        .retain = d->retain,
+        .qos = d->qos,
+        .packet_id = d->id,
+        .topic = msg->topic,
+        .payload_len = msg->payload.len,
+    };
+    if (m->version == MQTT_V5) {
+        if (!forwarded(msg, &head.forwarded)) {
+            pg_conn_close(conn, PG_NO_MEMORY, "for the properties of a PUBLISH");
+            return PG_NO_MEMORY;
+        }
+        if (msg->expires_ms != PG_NEVER) {
+            head.expires = true;
+            head.message_expiry_s = pg_msg_expiry_left_s(msg);
+        }
+        head.subscription_ids = d->subscription_ids;
+        head.subscription_id_count = d->subscription_id_count;
+    }
+    enum pg_reason reason = PG_OK;
+    size_t len = mqtt_encode_publish_head(&head, NULL, 0);
+    if (len == 0 || len + msg->payload.len > m->max_packet_size) {
+        reason = PG_TOO_LARGE;
+    } else {
+        choose_alias(conn, m, &head);
+        if (head.topic_alias != 0) {
+            len = mqtt_encode_publish_head(&head, NULL, 0);
+        }
+        write_publish(conn, &head, len, msg);
+    }
+    return reason;
+}
+
+void mqtt_deliver(struct pg_client *client)
+{
+    struct mqtt_conn *m = pg_client_cookie(client);
+    struct pg_conn *conn = pg_client_conn(client);
+    struct pg_delivery d;
+    while (m->state != MQTT_CLOSED && pg_conn_has_room(conn) && pg_delivery_next(client, &d)) {
+        if (d.received) {
+            mqtt_write_ack(conn, MQTT_PUBREL, d.id, MQTT_RC_SUCCESS, PG_OK);
+            continue;
+        }
+        enum pg_reason reason = send_publish(conn, m, &d);
+        if (reason == PG_TOO_LARGE) {
+            pg_conn_count(conn, MQTT_COUNT_OVERSIZE, 1);
+            if (d.id != 0) {
+                (void)pg_delivery_settle(client, d.id, reason);
+            }
+        }
+    }
+}
+
+/* ---- what the client answers ----------------------------------------------------------------- */
+
+/* Decode; false: closed. */
+static bool decode(struct pg_conn *conn, const struct mqtt_conn *m, const struct mqtt_frame *frame,
+                   struct mqtt_ack *out)
+{
+    enum mqtt_error error = mqtt_decode_ack(frame, (enum mqtt_version)m->version, out);
+    if (error != MQTT_E_OK) {
+        mqtt_close_error(conn, frame, error);
+    }
+    return error == MQTT_E_OK;
+}
+
+static enum pg_reason verdict(const struct mqtt_ack *ack)
+{
+    return ack->code >= MQTT_RC_UNSPECIFIED_ERROR ? PG_REJECTED : PG_OK;
+}
+
+static void settle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_ack *ack)
+{
+    if (!pg_delivery_settle(m->client, ack->packet_id, verdict(ack))) {
+        pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
+    }
+}
+
+void mqtt_on_puback(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    struct mqtt_ack ack;
+    if (decode(conn, m, frame, &ack)) {
+        settle(conn, m, &ack);
+    }
+}
+
+void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    struct mqtt_ack ack;
+    if (!decode(conn, m, frame, &ack)) {
+        return;
+    }
+    if (verdict(&ack) != PG_OK) { /* refused: there is no PUBREL (4.3.3) */
+        settle(conn, m, &ack);
+        return;
+    }
+    uint8_t code = MQTT_RC_SUCCESS;
+    if (!pg_delivery_received(m->client, ack.packet_id)) {
+        pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
+        code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
+    }
+    mqtt_write_ack(conn, MQTT_PUBREL, ack.packet_id, code, PG_OK);
+}
+
+void mqtt_on_pubcomp(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    struct mqtt_ack ack;
+    bool received;
+    if (!decode(conn, m, frame, &ack)) {
+        return;
+    }
+    if (pg_delivery_outstanding(m->client, ack.packet_id, &received) && !received) {
+        mqtt_close_error(conn, frame, MQTT_E_NOT_EXPECTED); /* PUBREC comes first */
+        return;
+    }
+    settle(conn, m, &ack);
+}

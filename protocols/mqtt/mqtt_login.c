@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* CONNECT, CONNACK, and the client's DISCONNECT: how a client comes and goes.
+ *
+ * CONNECT is judged in this order: format, version, what the configuration allows, identifier; then
+ * the core is asked for admission and nothing more is read. The answer becomes CONNACK: a refusal
+ * by way of pg_conn_close() and mqtt_goodbye(), so that there is one place where last words are
+ * made. What the server limits or decides is told to MQTT 5 clients in CONNACK, and only where it
+ * differs from what they assume without it.
+ *
+ * Worker of the connection. Standard: MQTT 5.0, 3.1, 3.2, 3.14; MQTT 3.1.1 and 3.1, the same. */
+
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "mqtt_conn.h"
+#include "mqtt_publish.h"
+#include "mqtt_reason.h"
+#include "mqtt_text.h"
+
+/* An identifier for a client that has none: 128 random bits, unique by chance alone. */
+#define ASSIGNED_PREFIX "auto-"
+struct assigned_id {
+    char text[sizeof(ASSIGNED_PREFIX) + 32];
+};
+
+static bool assign_id(struct assigned_id *out)
+{
+    uint8_t random[16];
+    if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {
+        return false;
+    }
+    size_t at = (size_t)snprintf(out->text, sizeof(out->text), ASSIGNED_PREFIX);
+    for (size_t i = 0; i < sizeof(random); i++) {
+        at += (size_t)snprintf(out->text + at, sizeof(out->text) - at, "%02x", random[i]);
+    }
+    return true;
+}
+
+/* Whether this version lets a client come without an identifier: 3.1 never, 3.1.1 only with a clean
+ * session [MQTT-3.1.3-8], 5.0 always. */
+static bool may_lack_id(const struct mqtt_connect *c, const struct mqtt_conf *conf)
+{
+    if (conf->empty_client_id == MQTT_EMPTY_ID_REFUSE || c->version == MQTT_V31) {
+        return false;
+    }
+    return c->version == MQTT_V5 || c->clean_start;
+}
+
+/* What the configuration does not allow of a CONNECT. false: closed. */
+static bool allowed(struct pg_conn *conn, const struct mqtt_conf *conf,
+                    const struct mqtt_connect *c)
+{
+    if (c->version == MQTT_V31 && !conf->allow_31) {
+        pg_conn_close(conn, PG_VERSION_UNSUPPORTED, "MQTT 3.1; see mqtt.allow_3_1");
+    } else if (mqtt_props_has(&c->props, MQTT_PROP_AUTH_METHOD)) {
+        mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_BAD_AUTH_METHOD,
+                        "enhanced authentication is not offered");
+    } else if (c->has_will && c->will_qos > conf->max_qos) {
+        mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_QOS_NOT_SUPPORTED,
+                        "will QoS; see mqtt.max_qos");
+    } else if (c->has_will && c->will_retain && !conf->retain_available) {
+        mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_RETAIN_NOT_SUPPORTED,
+                        "will retain; see mqtt.retain_available");
+    } else if (c->has_will && conf->check_payload_format && c->version == MQTT_V5 &&
+               !mqtt_payload_format_holds(&c->will_props, c->will_payload)) {
+        pg_conn_close(conn, PG_PAYLOAD_INVALID, "the will; see mqtt.check_payload_format");
+    } else if (c->client_id.len == 0 && !may_lack_id(c, conf)) {
+        pg_conn_close(conn, PG_CLIENT_ID_INVALID, "empty; see mqtt.empty_client_id");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* What must be remembered of CONNECT. */
+static void keep(struct mqtt_conn *m, const struct mqtt_conf *conf, const struct mqtt_connect *c)
+{
+    const struct mqtt_props *props = &c->props;
+    m->keepalive_s = c->keepalive_s;
+    m->session_expiry_s = c->clean_start ? 0 : PG_FOREVER;
+    if (c->version != MQTT_V5) {
+        return;
+    }
+    m->session_expiry_s =
+        mqtt_props_has(props, MQTT_PROP_SESSION_EXPIRY) ? props->session_expiry_s : 0;
+    m->session_ends = m->session_expiry_s == 0;
+    if (mqtt_props_has(props, MQTT_PROP_MAXIMUM_PACKET_SIZE)) {
+        m->max_packet_size = props->maximum_packet_size;
+    }
+    if (mqtt_props_has(props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM)) {
+        m->alias_send = props->topic_alias_maximum < conf->topic_alias_send
+                            ? props->topic_alias_maximum
+                            : (uint16_t)conf->topic_alias_send;
+    }
+    m->no_problem_info =
+        mqtt_props_has(props, MQTT_PROP_REQUEST_PROBLEM) && props->request_problem == 0;
+    m->wants_response =
+        mqtt_props_has(props, MQTT_PROP_REQUEST_RESPONSE) && props->request_response == 1;
+    int64_t keepalive_max_s = conf->keepalive_max / 1000;
+    if (keepalive_max_s > 0 && (m->keepalive_s == 0 || m->keepalive_s > keepalive_max_s)) {
+        m->keepalive_s = (uint16_t)keepalive_max_s;
+        m->server_keepalive = true;
+    }
+}
+
+static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_connect *c)
+{
+    struct assigned_id assigned;
+    struct pg_login login = {
+        .client_id = c->client_id,
+        .username = c->username,
+        .password = c->password,
+        .clean_start = c->clean_start,
+        .session_expiry_s = m->session_expiry_s,
+        .window = mqtt_props_has(&c->props, MQTT_PROP_RECEIVE_MAXIMUM) ? c->props.receive_maximum
+                                                                       : UINT16_MAX,
+    };
+    if (c->client_id.len == 0) {
+        if (!assign_id(&assigned)) {
+            pg_conn_close(conn, PG_BUSY, "no random numbers for a client identifier");
+            return;
+        }
+        login.client_id = pg_bytes_str(assigned.text);
+        m->assigned_id = true;
+    }
+    struct pg_msg_spec will;
+    struct mqtt_user_room room;
+    if (c->has_will) {
+        if (!mqtt_spec_fill(&will, &c->will_props, &room)) {
+            pg_conn_close(conn, PG_NO_MEMORY, "for the user properties of a will");
+            return;
+        }
+        will.topic = c->will_topic;
+        will.payload = c->will_payload;
+        will.qos = c->will_qos;
+        will.retain = c->will_retain;
+        will.publisher = login.client_id;
+        login.will = &will;
+        if (mqtt_props_has(&c->will_props, MQTT_PROP_WILL_DELAY)) {
+            login.will_delay_s = c->will_props.will_delay_s;
+        }
+    }
+    pg_conn_pause(conn);
+    pg_client_admit(conn, &login, m);
+    if (c->has_will) {
+        mqtt_user_room_free(&room);
+    }
+}
+
+void mqtt_on_connect(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
+    struct mqtt_connect c;
+    enum mqtt_error error = mqtt_decode_connect(frame, &c);
+    m->state = MQTT_CONNECTING;
+    m->version = (uint8_t)c.version;
+    if (error == MQTT_E_PROTOCOL_LEVEL) {
+        m->version = MQTT_V311; /* the refusal that every client understands [MQTT-3.1.2-2] */
+    }
+    if (c.version == MQTT_V5 && mqtt_props_has(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE) &&
+        error == MQTT_E_OK) {
+        m->max_packet_size = c.props.maximum_packet_size;
+    }
+    if (error != MQTT_E_OK) {
+        mqtt_close_error(conn, frame, error);
+        return;
+    }
+    keep(m, conf, &c);
+    if (allowed(conn, conf, &c)) {
+        ask_admission(conn, m, &c);
+    }
+}
+
+/* ---- CONNACK --------------------------------------------------------------------------------- */
+
+static void set_flag_if_off(struct mqtt_props *props, enum mqtt_prop id, uint8_t *value, bool on)
+{
+    if (!on) {
+        *value = 0;
+        mqtt_props_set(props, id);
+    }
+}
+
+/* What an MQTT 5 client must know, where it differs from what it assumes (3.2.2.3). */
+static void tell(struct pg_conn *conn, const struct mqtt_conn *m, struct mqtt_props *props)
+{
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
+    uint32_t expiry = pg_client_session_expiry(m->client);
+    if (expiry != m->session_expiry_s) {
+        props->session_expiry_s = expiry;
+        mqtt_props_set(props, MQTT_PROP_SESSION_EXPIRY);
+    }
+    if (conf->receive_maximum < UINT16_MAX) {
+        props->receive_maximum = (uint16_t)conf->receive_maximum;
+        mqtt_props_set(props, MQTT_PROP_RECEIVE_MAXIMUM);
+    }
+    if (conf->max_qos < 2) {
+        props->maximum_qos = (uint8_t)conf->max_qos;
+        mqtt_props_set(props, MQTT_PROP_MAXIMUM_QOS);
+    }
+    if (conf->max_packet_size < MQTT_PACKET_MAX) {
+        props->maximum_packet_size = (uint32_t)conf->max_packet_size;
+        mqtt_props_set(props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
+    }
+    if (m->assigned_id) {
+        props->assigned_client_id = pg_client_id(m->client);
+        mqtt_props_set(props, MQTT_PROP_ASSIGNED_CLIENT_ID);
+    }
+    if (conf->topic_alias_max > 0) {
+        props->topic_alias_maximum = (uint16_t)conf->topic_alias_max;
+        mqtt_props_set(props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM);
+    }
+    if (m->server_keepalive) {
+        props->server_keep_alive_s = m->keepalive_s;
+        mqtt_props_set(props, MQTT_PROP_SERVER_KEEP_ALIVE);
+    }
+    if (m->wants_response && conf->response_information[0] != '\0') {
+        props->response_information = pg_bytes_str(conf->response_information);
+        mqtt_props_set(props, MQTT_PROP_RESPONSE_INFORMATION);
+    }
+    set_flag_if_off(props, MQTT_PROP_RETAIN_AVAILABLE, &props->retain_available,
+                    conf->retain_available);
+    set_flag_if_off(props, MQTT_PROP_WILDCARD_AVAILABLE, &props->wildcard_available,
+                    conf->wildcard_available);
+    set_flag_if_off(props, MQTT_PROP_SHARED_AVAILABLE, &props->shared_available,
+                    conf->shared_available);
+    set_flag_if_off(props, MQTT_PROP_SUBSCRIPTION_ID_AVAILABLE, &props->subscription_id_available,
+                    conf->subscription_id_available);
+}
+
+void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
+{
+    struct mqtt_conn *m = cookie;
+    if (admission->reason != PG_OK) {
+        pg_conn_close(conn, admission->reason, "%s",
+                      admission->server_reason != NULL ? admission->server_reason : "");
+        return;
+    }
+    m->client = admission->client;
+    struct mqtt_connack packet = {.session_present = admission->session_present,
+                                  .props = MQTT_PROPS_NONE};
+    if (m->version == MQTT_V5) {
+        tell(conn, m, &packet.props);
+    }
+    if (!mqtt_write_connack(conn, &packet)) {
+        pg_conn_close(conn, PG_TOO_LARGE, "CONNACK is longer than the client takes");
+        return;
+    }
+    m->state = MQTT_ONLINE;
+    pg_conn_set_frame_limit(conn, (size_t)mqtt_conf_of(conn)->max_packet_size);
+    /* One and a half times the keep-alive [MQTT-3.1.2-22]. */
+    pg_conn_set_idle(conn, (int64_t)m->keepalive_s * 1500, PG_KEEPALIVE_TIMEOUT);
+    pg_conn_resume(conn);
+}
+
+/* ---- DISCONNECT ------------------------------------------------------------------------------ */
+
+void mqtt_on_disconnect(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    struct mqtt_disconnect d;
+    enum mqtt_error error =
+        mqtt_decode_disconnect(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &d);
+    if (error != MQTT_E_OK) {
+        mqtt_close_error(conn, frame, error);
+        return;
+    }
+    if (mqtt_props_has(&d.props, MQTT_PROP_SESSION_EXPIRY)) {
+        if (m->session_ends && d.props.session_expiry_s != 0) {
+            pg_conn_close(conn, PG_PROTOCOL_ERROR,
+                          "DISCONNECT raises a session expiry of 0 (MQTT 3.14.2.2.2)");
+            return;
+        }
+        pg_client_set_session_expiry(m->client, d.props.session_expiry_s);
+    }
+    if (d.code == MQTT_RC_SUCCESS) {
+        pg_client_drop_will(m->client);
+    }
+    pg_conn_close(conn, PG_CLIENT_CLOSED, "%s", d.code != 0 ? mqtt_code_name(d.code) : "");
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* SUBSCRIBE, UNSUBSCRIBE, PINGREQ, AUTH.
+ *
+ * A SUBSCRIBE is judged as a whole before any of its filters takes effect (the decoder does), then
+ * each filter is asked of the core. SUBACK leaves when the last answer is there, with one code for
+ * each filter in their order [MQTT-3.8.4-6]; while one is out the state is MQTT_SUBSCRIBING and
+ * nothing more is read, so that what comes behind the SUBSCRIBE finds it done.
+ *
+ * An invalid filter is refused by its code in MQTT 5; the versions before have no such code and
+ * close the connection. Nothing of a refused filter is stored.
+ *
+ * Worker of the connection. Standard: MQTT 5.0, 3.8 to 3.12, 3.15, 4.7, 4.8; MQTT 3.1.1, 3.8 to
+ * 3.12. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mqtt_conn.h"
+#include "mqtt_reason.h"
+#include "mqtt_text.h"
+
+#define SHARED_PREFIX "$share/"
+
+static bool is_shared(struct pg_bytes filter)
+{
+    return filter.len >= sizeof(SHARED_PREFIX) - 1 &&
+           memcmp(filter.data, SHARED_PREFIX, sizeof(SHARED_PREFIX) - 1) == 0;
+}
+
+static size_t count_filters(const struct mqtt_subscribe *packet, enum mqtt_type type)
+{
+    struct mqtt_filter filter;
+    size_t n = 0;
+    for (size_t at = 0; mqtt_filter_next(packet, type, &at, &filter);) {
+        n++;
+    }
+    return n;
+}
+
+/* The code of a filter that is refused before the core is asked; 0: it is not. */
+static uint8_t refusal(const struct mqtt_conf *conf, struct pg_bytes filter)
+{
+    if (pg_topic_filter_valid(filter) != PG_OK) {
+        return MQTT_RC_TOPIC_FILTER_INVALID;
+    }
+    if (!conf->shared_available && is_shared(filter)) {
+        return MQTT_RC_SHARED_NOT_SUPPORTED;
+    }
+    if (!conf->wildcard_available && (mqtt_text_check(filter) & MQTT_TEXT_WILDCARD) != 0) {
+        return MQTT_RC_WILDCARD_NOT_SUPPORTED;
+    }
+    return 0;
+}
+
+/* Clients before MQTT 5 know one failure only [MQTT-3.9.3-2]. */
+static uint8_t suback_code(const struct mqtt_conn *m, enum pg_reason reason, uint8_t granted_qos)
+{
+    if (reason == PG_OK) {
+        return granted_qos;
+    }
+    return m->version == MQTT_V5 ? mqtt_reason_codes(reason)->suback
+                                 : (uint8_t)MQTT_RC3_SUBSCRIBE_FAILURE;
+}
+
+/* SUBACK, and back to reading. */
+static void answer(struct pg_conn *conn, struct mqtt_conn *m)
+{
+    struct mqtt_subscribing *s = m->subscribing;
+    m->subscribing = NULL;
+    if (!mqtt_write_suback(conn, MQTT_SUBACK, s->packet_id,
+                           (struct pg_bytes){.data = s->codes, .len = s->count})) {
+        pg_conn_close(conn, PG_TOO_LARGE, "SUBACK is longer than the client takes");
+    }
+    free(s);
+    if (m->state == MQTT_SUBSCRIBING) {
+        m->state = MQTT_ONLINE;
+        pg_conn_resume(conn);
+    }
+}
+
+static struct mqtt_subscribing *subscribing_new(uint16_t packet_id, size_t count)
+{
+    struct mqtt_subscribing *s = calloc(1, sizeof(*s) + count);
+    if (s != NULL) {
+        s->packet_id = packet_id;
+        s->count = count;
+    }
+    return s;
+}
+
+void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
+    struct mqtt_subscribe packet;
+    enum mqtt_error error = mqtt_decode_subscribe(frame, (enum mqtt_version)m->version, &packet);
+    if (error != MQTT_E_OK) {
+        mqtt_close_error(conn, frame, error);
+        return;
+    }
+    uint32_t id = 0;
+    size_t id_at = 0;
+    if (mqtt_props_subscription_id_next(&packet.props, &id_at, &id) &&
+        !conf->subscription_id_available) {
+        mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_SUBSCRIPTION_ID_NOT_SUPPORTED,
+                        "subscription identifier; see mqtt.subscription_id_available");
+        return;
+    }
+    struct mqtt_subscribing *s =
+        subscribing_new(packet.packet_id, count_filters(&packet, MQTT_SUBSCRIBE));
+    if (s == NULL) {
+        pg_conn_close(conn, PG_NO_MEMORY, "for a SUBSCRIBE");
+        return;
+    }
+    m->subscribing = s;
+    struct mqtt_filter f;
+    size_t i = 0;
+    for (size_t at = 0; mqtt_filter_next(&packet, MQTT_SUBSCRIBE, &at, &f); i++) {
+        uint8_t refused = refusal(conf, f.filter);
+        if (refused == MQTT_RC_TOPIC_FILTER_INVALID && m->version != MQTT_V5) {
+            pg_conn_close(conn, PG_FILTER_INVALID, "SUBSCRIBE (MQTT 4.7.1, 4.8.2)");
+            return;
+        }
+        if (refused != 0) {
+            s->codes[i] = m->version == MQTT_V5 ? refused : (uint8_t)MQTT_RC3_SUBSCRIBE_FAILURE;
+            continue;
+        }
+        const struct pg_subscription sub = {
+            .filter = f.filter,
+            .qos = f.qos < conf->max_qos ? f.qos : (uint8_t)conf->max_qos,
+            .no_local = f.no_local,
+            .retain_as_published = f.retain_as_published,
+            .retain_handling = f.retain_handling,
+            .id = id,
+        };
+        enum pg_reason reason = pg_subscribe(m->client, &sub, i);
+        if (reason == PG_PENDING) {
+            s->codes[i] = sub.qos; /* what is granted, if it is */
+            s->open++;
+        } else {
+            s->codes[i] = suback_code(m, reason, sub.qos);
+        }
+    }
+    if (pg_conn_closing(conn)) {
+        return;
+    }
+    if (s->open == 0) {
+        answer(conn, m);
+    } else {
+        m->state = MQTT_SUBSCRIBING;
+        pg_conn_pause(conn);
+    }
+}
+
+void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    struct mqtt_conn *m = pg_client_cookie(client);
+    struct mqtt_subscribing *s = m->subscribing;
+    if (m->state != MQTT_SUBSCRIBING || s == NULL || token >= s->count) {
+        return;
+    }
+    s->codes[token] = suback_code(m, reason, s->codes[token]);
+    s->open--;
+    if (s->open == 0) {
+        answer(pg_client_conn(client), m);
+    }
+}
+
+void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    struct mqtt_subscribe packet;
+    enum mqtt_error error = mqtt_decode_subscribe(frame, (enum mqtt_version)m->version, &packet);
+    if (error != MQTT_E_OK) {
+        mqtt_close_error(conn, frame, error);
+        return;
+    }
+    size_t count = count_filters(&packet, MQTT_UNSUBSCRIBE);
+    uint8_t *codes = calloc(count, 1);
+    if (codes == NULL) {
+        pg_conn_close(conn, PG_NO_MEMORY, "for an UNSUBSCRIBE");
+        return;
+    }
+    struct mqtt_filter f;
+    size_t i = 0;
+    for (size_t at = 0; mqtt_filter_next(&packet, MQTT_UNSUBSCRIBE, &at, &f); i++) {
+        if (pg_topic_filter_valid(f.filter) == PG_OK) {
+            codes[i] = pg_unsubscribe(m->client, f.filter) == PG_OK
+                           ? MQTT_RC_SUCCESS
+                           : MQTT_RC_NO_SUBSCRIPTION_EXISTED;
+        } else if (m->version == MQTT_V5) {
+            codes[i] = MQTT_RC_TOPIC_FILTER_INVALID;
+        } else {
+            pg_conn_close(conn, PG_FILTER_INVALID, "UNSUBSCRIBE (MQTT 4.7.1, 4.8.2)");
+            break;
+        }
+    }
+    if (!pg_conn_closing(conn) &&
+        !mqtt_write_suback(conn, MQTT_UNSUBACK, packet.packet_id,
+                           (struct pg_bytes){.data = codes, .len = count})) {
+        pg_conn_close(conn, PG_TOO_LARGE, "UNSUBACK is longer than the client takes");
+    }
+    free(codes);
+}
+
+void mqtt_on_pingreq(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    (void)m;
+    enum mqtt_error error = mqtt_decode_empty(frame);
+    if (error != MQTT_E_OK) {
+        mqtt_close_error(conn, frame, error);
+        return;
+    }
+    pg_conn_count(conn, MQTT_COUNT_PINGS, 1);
+    mqtt_write_pingresp(conn);
+}
+
+/* No method was agreed on, so that there is nothing that an AUTH could continue [MQTT-4.12.0-6]. */
+void mqtt_on_auth(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
+{
+    struct mqtt_disconnect packet;
+    enum mqtt_error error =
+        mqtt_decode_auth(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &packet);
+    mqtt_close_error(conn, frame, error != MQTT_E_OK ? error : MQTT_E_NOT_EXPECTED);
+}
