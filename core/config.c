@@ -34,6 +34,7 @@ const struct pg_option pg_listener_rows[] = {
      .type = PG_OPT_LIST,
      .offset = offsetof(struct listener_values, bind),
      .fallback = "",
+     .reloadable = true,
      .sentence = "Addresses with ports to listen on, as \"127.0.0.1:1883\", \"[::1]:1883\", or "
                  "\"*:1883\" for every address of the machine; port 0 picks a free one. Required. "
                  "An address that other machines can reach needs an authenticator, or "
@@ -42,6 +43,7 @@ const struct pg_option pg_listener_rows[] = {
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, transport),
      .fallback = "tcp",
+     .reloadable = true,
      .sentence = "How bytes are carried; plain by default, since it needs no certificate."},
     {.name = "protocol",
      .type = PG_OPT_STRING,
@@ -61,6 +63,7 @@ const struct pg_option pg_plugin_rows[] = {
      .type = PG_OPT_STRING,
      .offset = offsetof(struct plugin_values, path),
      .fallback = "",
+     .reloadable = true,
      .sentence = "The plugin's file; a relative path starts at the folder of the configuration "
                  "file. Required."},
     {.name = NULL},

@@ -45,6 +45,7 @@ struct pg_config {
     struct pg_plugin_conf *plugins;
     size_t plugin_count;
     const char *path;          /* NULL: built-in defaults */
+    struct pg_config *next_retired; /* for the reaper */
     struct pg_conf_pool *pool; /* owns every string and struct above */
 };
 

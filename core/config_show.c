@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A configuration shown: as JSON with every value in effect, and the options themselves as the body
+ * of the manual page polygate.conf(5). Both walk the rows that the checker walks, so that they
+ * cannot tell anything else. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "escape.h"
+#include "option.h"
+#include "server.h"
+#include "transport.h"
+
+/* ---- JSON -------------------------------------------------------------------------------------
+ */
+
+static void add_json(struct pg_text *out, const char *text)
+{
+    pg_text_add_quoted(out, pg_bytes_str(text), PG_QUOTE_JSON);
+}
+
+static void add_option(struct pg_text *out, const char *block, const struct pg_option *row,
+                       const void *values, bool *first)
+{
+    pg_text_addf(out, *first ? "" : ",");
+    *first = false;
+    pg_text_addf(out, "{\"block\":");
+    add_json(out, block);
+    pg_text_addf(out, ",\"name\":");
+    add_json(out, row->name);
+    pg_text_addf(out, ",\"value\":");
+    pg_option_json(row, values, out);
+    pg_text_addf(out, ",\"default\":");
+    add_json(out, row->fallback ? row->fallback : "");
+    pg_text_addf(out, ",\"type\":");
+    add_json(out, pg_option_type_name(row->type));
+    char expected[256];
+    struct pg_text text = {.data = expected, .room = sizeof(expected) - 1};
+    pg_option_expected(row, &text);
+    expected[text.len] = '\0';
+    pg_text_addf(out, ",\"expected\":");
+    add_json(out, expected);
+    pg_text_addf(out, ",\"reloadable\":%s,\"sentence\":", row->reloadable ? "true" : "false");
+    add_json(out, row->sentence ? row->sentence : "");
+    pg_text_addf(out, "}");
+}
+
+static void add_rows(struct pg_text *out, const char *block, const struct pg_option *rows,
+                     const void *values, bool *first)
+{
+    for (const struct pg_option *row = rows; row && row->name; row++)
+        add_option(out, block, row, values, first);
+}
+
+static void add_listener(struct pg_text *out, const struct pg_listener_conf *l)
+{
+    bool first = true;
+    pg_text_addf(out, "{\"name\":");
+    add_json(out, l->name);
+    pg_text_addf(out, ",\"bind\":");
+    add_json(out, l->bind.items[0]);
+    pg_text_addf(out, ",\"transport\":");
+    add_json(out, l->transport->name);
+    pg_text_addf(out, ",\"protocol\":");
+    add_json(out, l->protocol->name);
+    pg_text_addf(out, ",\"options\":[");
+    add_rows(out, "listener", l->transport->options, l->transport_conf, &first);
+    pg_text_addf(out, "]}");
+}
+
+static void add_config(struct pg_text *out, const struct pg_config *config)
+{
+    bool first = true;
+    pg_text_addf(out, "{\"file\":");
+    add_json(out, config->path ? config->path : "");
+    pg_text_addf(out, ",\"options\":[");
+    for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
+        add_rows(out, b->name, b->rows, &config->settings, &first);
+    for (size_t i = 0; i < config->protocol_count; i++)
+        add_rows(out, config->protocols[i].protocol->name, config->protocols[i].protocol->options,
+                 config->protocols[i].conf, &first);
+    for (size_t i = 0; i < config->plugin_count; i++)
+        add_rows(out, config->plugins[i].plugin->name, config->plugins[i].plugin->options,
+                 config->plugins[i].conf, &first);
+    pg_text_addf(out, "],\"listeners\":[");
+    for (size_t i = 0; i < config->listener_count; i++) {
+        pg_text_addf(out, i ? "," : "");
+        add_listener(out, &config->listeners[i]);
+    }
+    pg_text_addf(out, "]}");
+}
+
+char *pg_config_json(const struct pg_config *config)
+{
+    for (size_t size = 64u << 10;; size *= 2) {
+        char *data = malloc(size);
+        if (!data)
+            return NULL;
+        struct pg_text out = {.data = data, .room = size - 1};
+        add_config(&out, config);
+        data[out.len] = '\0';
+        if (!out.cut)
+            return data;
+        free(data);
+    }
+}
+
+/* ---- the manual -------------------------------------------------------------------------------
+ */
+
+/* Text of a row in mdoc: a backslash is one, and no line starts with a control character. */
+static void print_text(const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        fputs("\\&", stdout);
+    for (; *text; text++) {
+        if (*text == '\\')
+            fputs("\\e", stdout);
+        else
+            putchar(*text);
+    }
+    putchar('\n');
+}
+
+static void print_rows(const struct pg_option *rows)
+{
+    for (const struct pg_option *row = rows; row && row->name; row++) {
+        char expected[256];
+        struct pg_text text = {.data = expected, .room = sizeof(expected) - 1};
+        pg_option_expected(row, &text);
+        expected[text.len] = '\0';
+        printf(".It Ic %s\n", row->name);
+        print_text(row->sentence);
+        printf(".br\nValue: ");
+        print_text(expected);
+        if (row->fallback && row->fallback[0])
+            printf(".br\nDefault:\n.Cm %s\n", row->fallback);
+        if (!row->reloadable)
+            printf(".br\nA reload does not change it.\n");
+    }
+}
+
+static void print_block(const char *head, const struct pg_option *rows)
+{
+    if (!rows || !rows[0].name)
+        return;
+    printf(".Ss %s\n.Bl -tag -width Ds\n", head);
+    print_rows(rows);
+    printf(".El\n");
+}
+
+/* before NAME after */
+static void print_named(const char *before, const char *name, const char *after,
+                        const struct pg_option *rows)
+{
+    char head[128];
+    snprintf(head, sizeof(head), "%s%s%s", before, name, after);
+    print_block(head, rows);
+}
+
+void pg_config_print_options(const struct pg_assembly *assembly)
+{
+    for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
+        print_named("", b->name[0] ? b->name : "Top level", b->name[0] ? " { }" : "", b->rows);
+    print_block("listener \"name\" { }", pg_listener_rows);
+    for (const struct pg_transport *const *t = assembly->transports; *t; t++)
+        print_named("listener \"name\" { transport = ", (*t)->name, " }", (*t)->options);
+    print_block("plugin \"name\" { }", pg_plugin_rows);
+    for (const struct pg_protocol *const *p = assembly->protocols; *p; p++)
+        print_named("", (*p)->name, " { }", (*p)->options);
+    for (const struct pg_plugin *const *p = assembly->plugins; *p; p++)
+        print_named("", (*p)->name, " { }", (*p)->options);
+}

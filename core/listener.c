@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Changing what is listened on; see listener.h.
+ *
+ * One task goes to each worker. It starts, moves and stops in that order, so that an address never
+ * has a moment without a socket. The last worker to finish says so, and only then does the main
+ * thread free what nobody accepts on any more. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "listener.h"
+#include "server.h"
+#include "transport.h"
+#include "worker.h"
+
+#define ADDRESSES_MAX 16 /* of one listener, in the log */
+
+/* One address. */
+struct listener {
+    struct listener *next;
+    const struct pg_transport *transport;
+    char *bind;                             /* as in the configuration */
+    struct pg_listening *listening;         /* the transport's */
+    const struct pg_listener_conf *planned; /* in a change: what it will serve; NULL: it goes */
+};
+
+struct pg_listeners {
+    struct listener *first;
+};
+
+struct worker_task {
+    struct pg_task task; /* first */
+    struct pg_change *change;
+};
+
+struct pg_change {
+    struct pg_server *server;
+    struct pg_listeners *listeners;
+    struct pg_config *config;   /* a reference; NULL: everything stops */
+    struct listener *opened;    /* new ones, until the change begins */
+    _Atomic unsigned remaining; /* workers that have not done their part */
+    void (*done)(void *arg);
+    void *arg;
+    struct worker_task tasks[]; /* one per worker */
+};
+
+struct pg_listeners *pg_listeners_new(void)
+{
+    return calloc(1, sizeof(struct pg_listeners));
+}
+
+void pg_listeners_free(struct pg_listeners **listeners)
+{
+    free(*listeners);
+    *listeners = NULL;
+}
+
+/* ---- preparing --------------------------------------------------------------------------------
+ */
+
+static void free_listener(struct listener *l)
+{
+    if (l->listening)
+        l->transport->close_listening(&l->listening);
+    free(l->bind);
+    free(l);
+}
+
+static struct listener *open_listener(const struct pg_listener_conf *conf, unsigned workers,
+                                      struct pg_error *error)
+{
+    struct listener *l = calloc(1, sizeof(*l));
+    char *bind = strdup(conf->bind.items[0]);
+    if (!l || !bind) {
+        pg_error_set(error, "listener \"%s\": out of memory", conf->name);
+        free(bind);
+        free(l);
+        return NULL;
+    }
+    *l = (struct listener){.transport = conf->transport, .bind = bind, .planned = conf};
+    l->listening = conf->transport->listen(conf, workers, error);
+    if (l->listening)
+        return l;
+    free_listener(l);
+    return NULL;
+}
+
+/* The listener of now that has this address and is not planned for another block. */
+static struct listener *find_kept(struct pg_listeners *listeners,
+                                  const struct pg_listener_conf *conf)
+{
+    struct listener *l = listeners->first;
+    while (l && (l->planned || l->transport != conf->transport ||
+                 strcmp(l->bind, conf->bind.items[0]) != 0))
+        l = l->next;
+    return l;
+}
+
+struct pg_change *pg_change_prepare(struct pg_server *server, struct pg_listeners *listeners,
+                                    struct pg_config *config, struct pg_error *error)
+{
+    struct pg_change *change =
+        calloc(1, sizeof(*change) + server->worker_count * sizeof(change->tasks[0]));
+    if (!change) {
+        pg_error_set(error, "out of memory");
+        return NULL;
+    }
+    change->server = server;
+    change->listeners = listeners;
+    change->config = config ? pg_config_ref(config) : NULL;
+    for (struct listener *l = listeners->first; l; l = l->next)
+        l->planned = NULL;
+    for (size_t i = 0; config && i < config->listener_count; i++) {
+        const struct pg_listener_conf *conf = &config->listeners[i];
+        struct listener *l = find_kept(listeners, conf);
+        if (l) {
+            l->planned = conf;
+            continue;
+        }
+        l = open_listener(conf, server->worker_count, error);
+        if (!l) {
+            pg_change_abandon(&change);
+            return NULL;
+        }
+        l->next = change->opened;
+        change->opened = l;
+    }
+    return change;
+}
+
+void pg_change_abandon(struct pg_change **change)
+{
+    struct pg_change *c = *change;
+    *change = NULL;
+    while (c->opened) {
+        struct listener *l = c->opened;
+        c->opened = l->next;
+        free_listener(l);
+    }
+    pg_config_unref(&c->config);
+    free(c);
+}
+
+/* ---- carrying out -----------------------------------------------------------------------------
+ */
+
+static void on_worker(struct pg_task *task, struct pg_worker *worker)
+{
+    struct pg_change *change = ((struct worker_task *)task)->change;
+    for (struct listener *l = change->listeners->first; l; l = l->next)
+        if (l->planned)
+            l->transport->start(l->listening, worker, change->config, l->planned);
+    for (struct listener *l = change->listeners->first; l; l = l->next)
+        if (!l->planned)
+            l->transport->stop(l->listening, worker);
+    void (*done)(void *) = change->done;
+    void *arg = change->arg;
+    /* The change may be freed from here on. */
+    if (atomic_fetch_sub_explicit(&change->remaining, 1, memory_order_acq_rel) == 1)
+        done(arg);
+}
+
+static void log_addresses(const struct listener *l)
+{
+    struct pg_listening_info info[ADDRESSES_MAX];
+    size_t count = l->transport->addresses(l->listening, info, ADDRESSES_MAX);
+    for (size_t i = 0; i < count && i < ADDRESSES_MAX; i++) {
+        struct pg_log_site site = {0}; /* as many lines as there are addresses */
+        const struct pg_field fields[] = {
+            PG_F_TEXT("name", l->planned->name),
+            PG_F_TEXT("address", info[i].address),
+            PG_F_TEXT("transport", l->transport->name),
+            PG_F_TEXT("protocol", l->planned->protocol->name),
+        };
+        pg_log_write(&site, PG_INFO, "listening", fields, sizeof(fields) / sizeof(fields[0]));
+    }
+}
+
+/* The new ones are collected newest first: hang them in, in the order of the file. */
+static void hang_in(struct pg_change *change)
+{
+    struct listener *in_order = NULL;
+    while (change->opened) {
+        struct listener *l = change->opened;
+        change->opened = l->next;
+        l->next = in_order;
+        in_order = l;
+    }
+    for (const struct listener *l = in_order; l; l = l->next)
+        log_addresses(l);
+    struct listener **tail = &change->listeners->first;
+    while (*tail)
+        tail = &(*tail)->next;
+    *tail = in_order;
+}
+
+void pg_change_begin(struct pg_change *change, void (*done)(void *arg), void *arg)
+{
+    struct pg_server *server = change->server;
+    unsigned count = server->worker_count;
+    change->done = done;
+    change->arg = arg;
+    atomic_store(&change->remaining, count);
+    hang_in(change);
+    for (unsigned i = 0; i < count; i++)
+        change->tasks[i] = (struct worker_task){.task.run = on_worker, .change = change};
+    struct worker_task *tasks = change->tasks;
+    for (unsigned i = 0; i < count; i++)
+        pg_worker_post(server->workers[i], &tasks[i].task);
+}
+
+void pg_change_complete(struct pg_change **change)
+{
+    struct pg_change *c = *change;
+    *change = NULL;
+    for (struct listener **p = &c->listeners->first; *p;) {
+        struct listener *l = *p;
+        if (l->planned) {
+            p = &l->next;
+            continue;
+        }
+        PG_LOG(PG_INFO, "listener_closed", PG_F_TEXT("address", l->bind),
+               PG_F_TEXT("transport", l->transport->name));
+        *p = l->next;
+        free_listener(l);
+    }
+    pg_config_unref(&c->config);
+    free(c);
+}
