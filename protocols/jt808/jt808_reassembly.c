@@ -409,6 +409,10 @@ enum jt808_due jt808_reassembly_due(struct jt808_reassembly *r, int64_t now_ms,
         }
         p->asks++;
         p->asked_ms = now_ms;
+        if (p->packages[0].index == 1) {
+            missing->first_body =
+                (struct pg_bytes){.data = p->packages[0].bytes, .len = p->packages[0].len};
+        }
         return JT808_DUE_ASK;
     }
     return JT808_DUE_NOTHING;

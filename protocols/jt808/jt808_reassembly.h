@@ -67,6 +67,8 @@ struct jt808_missing {
     struct jt808_frame header;       /* of the package that came first; no body */
     uint16_t first_serial;           /* serial of package 1, computed if it is the missing one */
     uint16_t received;               /* packages that are here */
+    struct pg_bytes first_body;      /* of package 1, lent until the next call; empty if it is the
+                                      * missing one or the message was given up */
     uint16_t ids[JT808_MISSING_MAX]; /* ascending; the first ones if there are more */
     unsigned count;
 };

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FAKE_CORE_H
+#define FAKE_CORE_H
+
+/* A test double of the core: everything of polygate.h that a frontend may call, with a clock that
+ * stands until it is told to move, no sockets, and records of all that the frontend did. One
+ * worker, one thread, one frontend at a time. Events reach the frontend in fake_turn(), as the core
+ * delivers them later in a turn, never from inside a call.
+ *
+ * What it checks by itself: callbacks are only made on what lives, answers are not written to a
+ * closed link, messages are not leaked (fake_end() aborts if one is).
+ */
+
+#include "polygate.h"
+
+/* Begin a test: forget everything, take the defaults of the frontend's option rows. */
+void fake_begin(const struct pg_protocol *protocol);
+/* End it: close what is open, check that nothing is leaked. */
+void fake_end(void);
+/* The frontend's configuration struct, to be changed before fake_connect(). */
+void *fake_conf(void);
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+struct pg_conn *fake_connect(void);
+/* Bytes arrive; then a turn. */
+void fake_feed(struct pg_conn *conn, struct pg_bytes bytes);
+/* The link breaks; then a turn. `conn` must not be used afterwards. */
+void fake_break(struct pg_conn *conn);
+/* Deliver what is due, until nothing is. */
+void fake_turn(void);
+/* Move the clock, in steps of 100 ms with timers and turns in between. */
+void fake_advance(int64_t ms);
+
+/* What was written and not yet taken; lent until the next call. */
+struct pg_bytes fake_written(struct pg_conn *conn);
+void fake_taken(struct pg_conn *conn, size_t len);
+/* Whether it was closed, and why. A closed connection stays readable until fake_end(). */
+bool fake_is_closed(struct pg_conn *conn, enum pg_reason *reason);
+/* While set, pg_conn_has_room() says no. */
+void fake_full(struct pg_conn *conn, bool full);
+/* Bytes that the frontend left unconsumed. */
+size_t fake_kept(struct pg_conn *conn);
+bool fake_is_paused(struct pg_conn *conn);
+
+/* ---- decisions ------------------------------------------------------------------------------ */
+
+/* What the access chain says to a login; NULL: everybody comes in. */
+extern enum pg_reason (*fake_login)(const struct pg_login *login);
+/* Admissions are held back until fake_admit_held(). */
+extern bool fake_hold_admissions;
+void fake_admit_held(void);
+/* What pg_publish() says; PG_PENDING: decided by fake_decide(). */
+extern enum pg_reason fake_publish_result;
+void fake_decide(uint64_t token, enum pg_reason reason);
+void fake_kick(const char *client_id, enum pg_reason reason);
+
+/* ---- messages ------------------------------------------------------------------------------- */
+
+struct fake_message {
+    struct pg_msg *msg;
+    char publisher[64];
+    bool announced; /* by pg_announce() */
+    uint64_t token;
+};
+/* What was published and announced, in order; lent until the next call of this file. */
+size_t fake_message_count(void);
+const struct fake_message *fake_message(size_t index);
+/* Number of messages on a topic, and the last of them (NULL: none). */
+size_t fake_count_on(const char *topic, const struct fake_message **last);
+void fake_forget_messages(void);
+
+/* Queue a message for a session (which need not be there yet), then a turn. */
+struct fake_send {
+    const char *client_id;
+    const char *topic;
+    struct pg_bytes payload;
+    uint8_t qos;
+    const char *response_topic; /* NULL: none */
+    struct pg_bytes correlation;
+    bool expires;
+    uint32_t expiry_s;
+};
+void fake_send(const struct fake_send *send);
+/* Deliveries that were settled: how many, and the last one's reason. */
+size_t fake_settled(enum pg_reason *last);
+/* Deliveries of a session that are neither settled nor taken. */
+size_t fake_waiting(const char *client_id);
+/* Whether the session has this subscription. */
+bool fake_has_subscription(const char *client_id, const char *filter);
+
+/* Messages that have a reference. */
+size_t fake_live_messages(void);
+
+/* The value of one of the frontend's counters. */
+uint64_t fake_counter(const char *name);
+
+#endif
