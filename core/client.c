@@ -127,6 +127,7 @@ struct pg_client *pg_client_next(const struct pg_client *client)
 
 struct pg_session *pg_client_session(const struct pg_client *client)
 {
+    /* NULL also between being put out of its session and its end. */
     return client->state == CLIENT_ADMITTED ? client->session : NULL;
 }
 
@@ -145,7 +146,7 @@ static uint32_t within_expiry_max(const struct pg_client *client, uint32_t secon
 void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds)
 {
     client->expiry_s = within_expiry_max(client, seconds);
-    if (client->state == CLIENT_ADMITTED)
+    if (pg_client_session(client))
         client->session->expiry_s = client->expiry_s;
 }
 
@@ -157,19 +158,19 @@ uint32_t pg_client_session_expiry(const struct pg_client *client)
 void pg_client_drop_will(struct pg_client *client)
 {
     pg_will_free(&client->will);
-    if (client->state == CLIENT_ADMITTED)
+    if (pg_client_session(client))
         pg_will_free(&client->session->will);
 }
 
 void pg_client_make_ready(struct pg_client *client)
 {
-    if (client->state == CLIENT_ADMITTED)
+    if (pg_client_session(client))
         pg_session_make_ready(client->session);
 }
 
 void pg_client_deliver(struct pg_client *client)
 {
-    if (client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn))
+    if (pg_client_session(client) && client->announced && !pg_conn_closing(client->conn))
         protocol_of(client)->deliver(client);
 }
 
@@ -347,8 +348,10 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
 {
     struct pg_client *client = session->client;
     session->client = NULL;
-    if (client)
+    if (client) {
+        cancel_questions(client);
         client->session = NULL;
+    }
     session->detached_wall_ms = pg_wall_ms();
     pg_msg_unref(&session->lent);
 
@@ -675,7 +678,7 @@ static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, 
     enum pg_reason reason = pg_topic_name_valid(msg->topic);
     if (reason == PG_OK && reserved_topic(msg->topic))
         reason = PG_NOT_AUTHORIZED;
-    if (reason == PG_OK && client->state != CLIENT_ADMITTED)
+    if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason != PG_OK) {
         count_publication(client, reason, msg->topic);
@@ -777,7 +780,7 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
     enum pg_reason reason = pg_topic_filter_valid(sub->filter);
-    if (reason == PG_OK && client->state != CLIENT_ADMITTED)
+    if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
         reason = subscribe_allowed(client, sub);

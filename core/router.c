@@ -317,7 +317,7 @@ static uint64_t pick_workers(struct pg_worker *worker, struct pg_match *match)
 static bool route_elsewhere(struct pg_worker *worker, unsigned to, struct pg_msg *msg,
                             struct pg_ticket *ticket, const struct pg_match *match)
 {
-    pg_node_ref few[64];
+    pg_node_ref few[64] = {PG_NODE_NONE};
     pg_node_ref *nodes = match->count <= 64 ? few : malloc(match->count * sizeof(*nodes));
     if (!nodes)
         return false;

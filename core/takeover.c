@@ -281,10 +281,19 @@ static void on_asked(struct pg_task *task, struct pg_worker *worker)
 
 /* ---- between workers ------------------------------------------------------------------------- */
 
-static void after_grace(struct rcu_head *head)
+static struct pg_move *move_of(struct rcu_head *head)
 {
-    struct pg_move *move = (struct pg_move *)((uint8_t *)head - offsetof(struct pg_move, grace));
-    post(move, move->owner, on_ready);
+    return (struct pg_move *)((uint8_t *)head - offsetof(struct pg_move, grace));
+}
+
+static void after_first_grace(struct rcu_head *head)
+{
+    post(move_of(head), move_of(head)->owner, on_ready);
+}
+
+static void after_second_grace(struct rcu_head *head)
+{
+    post(move_of(head), move_of(head)->home, on_granted);
 }
 
 /* At home: subscribe as the leaving session does, and hold what comes. */
@@ -298,7 +307,7 @@ static void on_prepare(struct pg_task *task, struct pg_worker *worker)
         if (!pg_subscription_put(move->to, &s->sub, &added, &reason))
             move->failed = true;
     }
-    call_rcu(&move->grace, after_grace);
+    call_rcu(&move->grace, after_first_grace);
 }
 
 /* At the owner: everything matched before the new subscriptions were seen has been taken. */
@@ -314,7 +323,7 @@ static void on_ready(struct pg_task *task, struct pg_worker *worker)
     session->waiting = NULL;
     pg_registry_replace(registry_of(worker), session, move->to);
     struct pg_worker *home = move->home;
-    post(move, home, on_granted);
+    call_rcu(&move->grace, after_second_grace);
     while (waiting) {
         struct pg_move *next = waiting->next;
         post(waiting, home, on_asked);

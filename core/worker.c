@@ -321,12 +321,12 @@ void pg_workers_join(struct pg_server *server)
     bool work = true;
     while (work) {
         work = false;
-        for (unsigned i = 0; i < count; i++) {
+        for (unsigned i = 0; i < count; i++)
             settle(workers[i]);
+        rcu_barrier(); /* moves of sessions go on from its callbacks */
+        for (unsigned i = 0; i < count; i++)
             work = work || workers[i]->later ||
                    atomic_load_explicit(&workers[i]->mailbox, memory_order_relaxed);
-        }
-        rcu_quiescent_state();
     }
     for (unsigned i = 0; i < count; i++) {
         current_worker = workers[i];

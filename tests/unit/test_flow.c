@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* From one client to another through the real core: delivery, sessions, take-over within a worker
+ * and between workers, wills, retained messages, shared subscriptions, P2P, and a store that
+ * answers late. A test's name says what must hold. */
+
+#include <CUnit/Basic.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "testbed.h"
+
+#define TEXT(s) pg_bytes_str(s)
+
+static struct testbed bed;
+
+static struct pg_login login(const char *id)
+{
+    return (struct pg_login){.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
+}
+
+static struct pg_login durable(const char *id)
+{
+    return (struct pg_login){
+        .client_id = pg_bytes_str(id), .session_expiry_s = 3600, .window = 100};
+}
+
+static bool ended(void *arg)
+{
+    return ((struct probe *)arg)->has_ended;
+}
+
+static bool has_published(void *arg)
+{
+    return ((struct probe *)arg)->published_count > 0;
+}
+
+/* ---- delivery -------------------------------------------------------------------------------- */
+
+static void message_reaches_subscribers_on_every_worker(void)
+{
+    testbed_start(&bed, 3, NULL);
+    struct probe subs[3] = {0}, pub = {0};
+    const char *names[] = {"s0", "s1", "s2"};
+    for (unsigned i = 0; i < 3; i++) {
+        struct pg_login l = login(names[i]);
+        probe_connect(&bed, &subs[i], i, &l);
+        CU_ASSERT_EQUAL(subs[i].admission, PG_OK);
+        CU_ASSERT_EQUAL(probe_subscribe(&bed, &subs[i], i == 1 ? "a/+" : "a/b", 1), PG_OK);
+    }
+    struct pg_login l = login("p");
+    probe_connect(&bed, &pub, 1, &l);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &pub, "a/b", "hello", 1, false), PG_OK);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &pub, "a/b/c", "nobody", 1, false), PG_NO_SUBSCRIBERS);
+    for (unsigned i = 0; i < 3; i++) {
+        CU_ASSERT_TRUE(probe_got(&subs[i], 1));
+        CU_ASSERT_STRING_EQUAL(subs[i].messages[0].payload, "hello");
+        CU_ASSERT_STRING_EQUAL(subs[i].messages[0].publisher, "p");
+        CU_ASSERT_EQUAL(subs[i].messages[0].qos, 1);
+    }
+    testbed_settle(&bed);
+    for (unsigned i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(subs[i].message_count, 1);
+    testbed_stop(&bed);
+    for (unsigned i = 0; i < 3; i++)
+        probe_free(&subs[i]);
+    probe_free(&pub);
+}
+
+static void overlapping_subscriptions_are_one_delivery_with_all_identifiers(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe sub = {0}, pub = {0};
+    struct pg_login ls = login("s"), lp = login("p");
+    probe_connect(&bed, &sub, 0, &ls);
+    probe_connect(&bed, &pub, 1, &lp);
+    struct pg_subscription a = {.filter = TEXT("x/y"), .qos = 0, .id = 5};
+    struct pg_subscription b = {.filter = TEXT("x/#"), .qos = 2, .id = 9};
+    struct pg_subscription c = {.filter = TEXT("+/y"), .qos = 1};
+    probe_subscribe_with(&bed, &sub, &a);
+    probe_subscribe_with(&bed, &sub, &b);
+    probe_subscribe_with(&bed, &sub, &c);
+    probe_publish(&bed, &pub, "x/y", "1", 2, false);
+    CU_ASSERT_TRUE(probe_got(&sub, 1));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(sub.message_count, 1);
+    CU_ASSERT_EQUAL(sub.messages[0].qos, 2);
+    CU_ASSERT_EQUAL(sub.messages[0].id_count, 2);
+    CU_ASSERT_EQUAL(sub.messages[0].ids[0] + sub.messages[0].ids[1], 14);
+    testbed_stop(&bed);
+    probe_free(&sub);
+    probe_free(&pub);
+}
+
+static void no_local_keeps_a_clients_own_messages_from_it(void)
+{
+    testbed_start(&bed, 1, NULL);
+    struct probe p = {0}, q = {0};
+    struct pg_login lp = login("p"), lq = login("q");
+    probe_connect(&bed, &p, 0, &lp);
+    probe_connect(&bed, &q, 0, &lq);
+    struct pg_subscription sub = {.filter = TEXT("t"), .qos = 1, .no_local = true};
+    probe_subscribe_with(&bed, &p, &sub);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "own", 1, false), PG_NO_SUBSCRIBERS);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &q, "t", "other", 1, false), PG_OK);
+    CU_ASSERT_TRUE(probe_got(&p, 1));
+    CU_ASSERT_STRING_EQUAL(p.messages[0].payload, "other");
+    testbed_stop(&bed);
+    probe_free(&p);
+    probe_free(&q);
+}
+
+static void window_bounds_what_is_out_and_queue_what_waits(void)
+{
+    testbed_settings()->session.queue_messages = 5;
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = login("s"), lp = login("p");
+    ls.window = 2;
+    probe_connect(&bed, &s, 0, &ls);
+    probe_takes(&bed, &s, true, false);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_subscribe(&bed, &s, "t", 1);
+    char text[16];
+    for (int i = 0; i < 10; i++) {
+        snprintf(text, sizeof(text), "%d", i);
+        CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", text, 1, false), PG_OK);
+    }
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 2);
+    /* 0 and 1 are out, 2..9 were queued in room for 5: the oldest three went. */
+    for (size_t i = 0; i < 5; i++) {
+        CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[i].id));
+        CU_ASSERT_FALSE(probe_settle(&bed, &s, s.messages[i].id));
+        testbed_settle(&bed);
+    }
+    CU_ASSERT_EQUAL(s.message_count, 7);
+    CU_ASSERT_STRING_EQUAL(s.messages[2].payload, "5");
+    CU_ASSERT_STRING_EQUAL(s.messages[6].payload, "9");
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
+static void durable_session_keeps_qos_1_and_2_but_not_qos_0(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = durable("s"), lp = login("p");
+    probe_connect(&bed, &s, 0, &ls);
+    CU_ASSERT_FALSE(s.session_present);
+    probe_connect(&bed, &p, 1, &lp);
+    probe_subscribe(&bed, &s, "t", 2);
+    probe_close(&bed, &s, PG_CLIENT_CLOSED);
+    CU_ASSERT_EQUAL(s.ended, PG_CLIENT_CLOSED);
+    probe_publish(&bed, &p, "t", "zero", 0, false);
+    probe_publish(&bed, &p, "t", "one", 1, false);
+    probe_publish(&bed, &p, "t", "two", 2, false);
+    testbed_settle(&bed);
+    probe_connect(&bed, &s, 0, &ls);
+    CU_ASSERT_TRUE(s.session_present);
+    CU_ASSERT_TRUE(probe_got(&s, 2));
+    CU_ASSERT_STRING_EQUAL(s.messages[0].payload, "one");
+    CU_ASSERT_STRING_EQUAL(s.messages[1].payload, "two");
+    CU_ASSERT_FALSE(s.messages[0].redelivered);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+static void unsettled_deliveries_come_again_in_order_with_their_identifiers(void)
+{
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = durable("s"), lp = login("p");
+    s.holds = true;
+    probe_connect(&bed, &s, 0, &ls);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_subscribe(&bed, &s, "t", 2);
+    probe_publish(&bed, &p, "t", "a", 2, false);
+    probe_publish(&bed, &p, "t", "b", 1, false);
+    probe_publish(&bed, &p, "t", "c", 2, false);
+    CU_ASSERT_TRUE(probe_got(&s, 3));
+    CU_ASSERT_TRUE(probe_received(&bed, &s, s.messages[0].id));
+    CU_ASSERT_FALSE(probe_received(&bed, &s, s.messages[1].id)); /* QoS 1 has no such step */
+    CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[1].id));
+    for (int again = 0; again < 3; again++) { /* through any number of connections */
+        probe_close(&bed, &s, PG_PEER_CLOSED);
+        s.message_count = 3;
+        probe_begin(&bed, &s, 0, &ls);
+        CU_ASSERT_TRUE(probe_got(&s, 5));
+        CU_ASSERT_EQUAL(s.messages[3].id, s.messages[0].id);
+        CU_ASSERT_TRUE(s.messages[3].received && s.messages[3].redelivered);
+        CU_ASSERT_EQUAL(s.messages[4].id, s.messages[2].id);
+        CU_ASSERT_STRING_EQUAL(s.messages[4].payload, "c");
+        CU_ASSERT_TRUE(s.messages[4].redelivered);
+    }
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+static void clean_start_discards_the_session(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = durable("s"), lp = login("p");
+    probe_connect(&bed, &s, 0, &ls);
+    probe_subscribe(&bed, &s, "t", 1);
+    probe_close(&bed, &s, PG_CLIENT_CLOSED);
+    ls.clean_start = true;
+    probe_connect(&bed, &s, 1, &ls); /* on another worker, too */
+    CU_ASSERT_FALSE(s.session_present);
+    probe_connect(&bed, &p, 0, &lp);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_NO_SUBSCRIBERS);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+static void session_ends_when_its_expiry_passes(void)
+{
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = durable("s"), lp = login("p");
+    ls.session_expiry_s = 1;
+    probe_connect(&bed, &s, 0, &ls);
+    probe_subscribe(&bed, &s, "t", 1);
+    struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("gone"), .qos = 1};
+    struct pg_login lw = durable("w");
+    lw.session_expiry_s = 1;
+    lw.will = &will;
+    lw.will_delay_s = 600; /* the session's end comes first */
+    struct probe w = {0};
+    probe_connect(&bed, &w, 0, &lw);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_subscribe(&bed, &p, "will", 1);
+    probe_close(&bed, &s, PG_CLIENT_CLOSED);
+    probe_close(&bed, &w, PG_PEER_CLOSED);
+    CU_ASSERT_TRUE(probe_got(&p, 1));
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "late", 1, false), PG_NO_SUBSCRIBERS);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&w);
+    probe_free(&p);
+}
+
+/* ---- wills ----------------------------------------------------------------------------------- */
+
+static void will_comes_after_a_broken_link_and_not_after_a_goodbye(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe w = {0}, s = {0};
+    struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("gone"), .qos = 1};
+    struct pg_login lw = login("w"), ls = login("s");
+    lw.will = &will;
+    probe_connect(&bed, &s, 1, &ls);
+    probe_subscribe(&bed, &s, "will", 1);
+    probe_connect(&bed, &w, 0, &lw);
+    void (*drop)(struct pg_client *) = pg_client_drop_will;
+    testbed_run(&bed, 0, (void (*)(void *))drop, w.client);
+    probe_close(&bed, &w, PG_CLIENT_CLOSED);
+    probe_connect(&bed, &w, 0, &lw);
+    probe_close(&bed, &w, PG_PEER_CLOSED);
+    CU_ASSERT_TRUE(probe_got(&s, 1));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 1);
+    CU_ASSERT_STRING_EQUAL(s.messages[0].publisher, "w");
+    testbed_stop(&bed);
+    probe_free(&w);
+    probe_free(&s);
+}
+
+static void take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe w1 = {0}, w2 = {0}, w3 = {0}, s = {0};
+    struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("1"), .qos = 1};
+    struct pg_login lw = durable("w"), ls = login("s");
+    lw.will = &will;
+    probe_connect(&bed, &s, 1, &ls);
+    probe_subscribe(&bed, &s, "will", 1);
+    probe_connect(&bed, &w1, 0, &lw);
+    will.payload = TEXT("2");
+    lw.will_delay_s = 600;
+    probe_connect(&bed, &w2, 1, &lw); /* takes over; will 1 has no delay */
+    CU_ASSERT_TRUE(testbed_wait(ended, &w1));
+    CU_ASSERT_EQUAL(w1.ended, PG_TAKEN_OVER);
+    CU_ASSERT_EQUAL(w1.closed_for, PG_TAKEN_OVER);
+    CU_ASSERT_TRUE(w2.session_present);
+    CU_ASSERT_TRUE(probe_got(&s, 1));
+    lw.will = NULL;
+    probe_connect(&bed, &w3, 0, &lw); /* resumes in time: will 2 is not sent */
+    CU_ASSERT_TRUE(w3.session_present);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 1);
+    CU_ASSERT_STRING_EQUAL(s.messages[0].payload, "1");
+    testbed_stop(&bed);
+    probe_free(&w1);
+    probe_free(&w2);
+    probe_free(&w3);
+    probe_free(&s);
+}
+
+/* ---- retained -------------------------------------------------------------------------------- */
+
+static void retained_messages_come_with_the_lower_qos_and_not_to_shared_subscriptions(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = login("s"), lp = login("p");
+    probe_connect(&bed, &p, 0, &lp);
+    probe_publish(&bed, &p, "r/1", "one", 2, true);
+    probe_publish(&bed, &p, "r/2", "two", 1, true);
+    probe_publish(&bed, &p, "r/3", "three", 1, true);
+    probe_publish(&bed, &p, "r/3", "", 1, true);
+    probe_connect(&bed, &s, 1, &ls);
+    probe_subscribe(&bed, &s, "$share/g/r/+", 2);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 0);
+    probe_subscribe(&bed, &s, "r/+", 1);
+    CU_ASSERT_TRUE(probe_got(&s, 2));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        CU_ASSERT_TRUE(s.messages[i].retain);
+        CU_ASSERT_EQUAL(s.messages[i].qos, 1);
+    }
+    struct pg_subscription again = {.filter = TEXT("r/+"), .qos = 1, .retain_handling = 1};
+    probe_subscribe_with(&bed, &s, &again);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 2);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+/* ---- shared ---------------------------------------------------------------------------------- */
+
+static void shared_subscription_gives_each_message_to_one_member_in_fair_shares(void)
+{
+    testbed_start(&bed, 3, NULL);
+    struct probe m[4] = {0}, p = {0};
+    const char *names[] = {"m0", "m1", "m2", "m3"};
+    for (unsigned i = 0; i < 4; i++) {
+        struct pg_login l = login(names[i]);
+        probe_connect(&bed, &m[i], i % 3, &l);
+        probe_subscribe(&bed, &m[i], "$share/g/t", 1);
+    }
+    struct pg_login lp = login("p");
+    probe_connect(&bed, &p, 2, &lp);
+    for (int i = 0; i < 400; i++)
+        probe_publish(&bed, &p, "t", "x", 1, false);
+    testbed_settle(&bed);
+    size_t total = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        total += m[i].message_count;
+        CU_ASSERT_TRUE(m[i].message_count >= 60 && m[i].message_count <= 140);
+    }
+    CU_ASSERT_EQUAL(total, 400);
+    testbed_stop(&bed);
+    for (unsigned i = 0; i < 4; i++)
+        probe_free(&m[i]);
+    probe_free(&p);
+}
+
+static void what_a_leaving_member_had_not_settled_goes_to_another(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe a = {0}, b = {0}, p = {0};
+    struct pg_login la = login("a"), lb = login("b"), lp = login("p");
+    probe_connect(&bed, &a, 0, &la);
+    probe_subscribe(&bed, &a, "$share/g/t", 1);
+    probe_takes(&bed, &a, true, false);
+    probe_connect(&bed, &p, 0, &lp);
+    for (int i = 0; i < 20; i++)
+        probe_publish(&bed, &p, "t", "x", 1, false);
+    CU_ASSERT_TRUE(probe_got(&a, 20));
+    probe_connect(&bed, &b, 1, &lb);
+    probe_subscribe(&bed, &b, "$share/g/t", 1);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    CU_ASSERT_TRUE(probe_got(&b, 20));
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+/* ---- P2P ------------------------------------------------------------------------------------- */
+
+static void p2p_reaches_one_client_wherever_it_is_without_subscription(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe a = {0}, p = {0};
+    struct pg_login la = durable("dev/1"), lp = login("p");
+    probe_connect(&bed, &a, 0, &la);
+    probe_connect(&bed, &p, 1, &lp);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "parent/p2p/dev/1", "hi", 1, false), PG_OK);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "parent/p2p/nobody", "hi", 1, false),
+                    PG_NO_SUCH_CLIENT);
+    CU_ASSERT_TRUE(probe_got(&a, 1));
+    CU_ASSERT_STRING_EQUAL(a.messages[0].topic, "parent/p2p/dev/1");
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    CU_ASSERT_EQUAL(probe_send(&bed, &p, "dev/1", "kept", 1), PG_OK);
+    probe_connect(&bed, &a, 1, &la);
+    CU_ASSERT_TRUE(probe_got(&a, 2));
+    CU_ASSERT_STRING_EQUAL(a.messages[1].payload, "kept");
+    CU_ASSERT_EQUAL(probe_send(&bed, &p, "ghost", "x", 1), PG_NO_SUCH_CLIENT);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+/* ---- a store that answers late --------------------------------------------------------------- */
+
+struct late_store {
+    struct pg_store store;
+    pthread_mutex_t lock;
+    struct pg_store_done *waiting[16];
+    size_t count;
+    struct pg_store *memory;
+};
+
+static struct late_store *late(struct pg_store *store)
+{
+    return (struct late_store *)store;
+}
+
+static enum pg_reason late_enqueue(struct pg_store *store, struct pg_bytes client_id,
+                                   struct pg_msg *msg, struct pg_store_done *done)
+{
+    (void)client_id, (void)msg;
+    pthread_mutex_lock(&late(store)->lock);
+    if (done)
+        late(store)->waiting[late(store)->count++] = done;
+    pthread_mutex_unlock(&late(store)->lock);
+    return done ? PG_PENDING : PG_OK;
+}
+
+static void late_free(struct pg_store *store)
+{
+    pg_store_free(&late(store)->memory);
+}
+
+static void acknowledgement_waits_until_every_store_has_committed(void)
+{
+    struct late_store ls = {.lock = PTHREAD_MUTEX_INITIALIZER, .memory = pg_store_memory_new()};
+    struct pg_store_ops ops = *ls.memory->ops;
+    ops.name = "late";
+    ops.waits = true;
+    ops.enqueue = late_enqueue;
+    ops.free = late_free;
+    ls.store.ops = &ops;
+    testbed_start(&bed, 2, &ls.store);
+    struct probe a = {0}, b = {0}, p = {0};
+    struct pg_login la = durable("a"), lb = durable("b"), lp = login("p");
+    probe_connect(&bed, &a, 0, &la);
+    probe_connect(&bed, &b, 1, &lb);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_subscribe(&bed, &a, "t", 1);
+    probe_subscribe(&bed, &b, "t", 1);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(ls.count, 2);
+    CU_ASSERT_EQUAL(p.published_count, 0);
+    pg_store_complete(ls.waiting[0], PG_OK);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(p.published_count, 0);
+    pg_store_complete(ls.waiting[1], PG_STORE_FAILED);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p));
+    CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
+    CU_ASSERT_EQUAL(p.published_token, 42);
+    /* An answer for a publisher that has gone finds nobody and frees everything. */
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "y", 1, false), PG_PENDING);
+    testbed_settle(&bed);
+    probe_close(&bed, &p, PG_PEER_CLOSED);
+    pg_store_complete(ls.waiting[2], PG_OK);
+    pg_store_complete(ls.waiting[3], PG_OK);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(p.published_count, 1);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        void (*test)(void);
+    } tests[] = {
+#define TEST(name) {#name, name}
+        TEST(message_reaches_subscribers_on_every_worker),
+        TEST(overlapping_subscriptions_are_one_delivery_with_all_identifiers),
+        TEST(no_local_keeps_a_clients_own_messages_from_it),
+        TEST(window_bounds_what_is_out_and_queue_what_waits),
+        TEST(durable_session_keeps_qos_1_and_2_but_not_qos_0),
+        TEST(unsettled_deliveries_come_again_in_order_with_their_identifiers),
+        TEST(clean_start_discards_the_session),
+        TEST(session_ends_when_its_expiry_passes),
+        TEST(will_comes_after_a_broken_link_and_not_after_a_goodbye),
+        TEST(take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed),
+        TEST(retained_messages_come_with_the_lower_qos_and_not_to_shared_subscriptions),
+        TEST(shared_subscription_gives_each_message_to_one_member_in_fair_shares),
+        TEST(what_a_leaving_member_had_not_settled_goes_to_another),
+        TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
+        TEST(acknowledgement_waits_until_every_store_has_committed),
+#undef TEST
+    };
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("flow", NULL, NULL);
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        CU_add_test(suite, tests[i].name, tests[i].test);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failed != 0;
+}

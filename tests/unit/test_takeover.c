@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One identity that moves between workers while others publish to it without pause: nothing is
+ * lost, nothing comes twice, order holds per publisher; and many connections that fight for one
+ * identity: one has it in the end, all others are told. */
+
+#include <CUnit/Basic.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry.h"
+#include "testbed.h"
+
+#define WORKERS    4
+#define PUBLISHERS 4
+
+static struct testbed bed;
+static _Atomic bool stop;
+
+struct publisher {
+    pthread_t thread;
+    struct probe probe;
+    unsigned number;
+    size_t sent;
+    size_t most;
+};
+
+static void *publish_on(void *arg)
+{
+    struct publisher *p = arg;
+    char text[32];
+    while (!atomic_load(&stop) && p->sent < p->most) {
+        snprintf(text, sizeof(text), "%zu", p->sent);
+        enum pg_reason r = probe_publish(&bed, &p->probe, "fleet/x", text, 2, false);
+        if (r != PG_OK)
+            break;
+        p->sent++;
+    }
+    return NULL;
+}
+
+static void session_that_moves_loses_nothing_and_repeats_nothing(void)
+{
+    static const char *names[] = {"p0", "p1", "p2", "p3"};
+    testbed_start(&bed, WORKERS, NULL);
+    atomic_store(&stop, false);
+    struct pg_login mover = {
+        .client_id = pg_bytes_str("mover"), .session_expiry_s = PG_FOREVER, .window = 50};
+    struct probe *at = calloc(1, sizeof(*at));
+    probe_connect(&bed, at, 0, &mover);
+    struct pg_subscription one = {.filter = pg_bytes_str("fleet/+"), .qos = 2, .id = 1};
+    struct pg_subscription two = {.filter = pg_bytes_str("fleet/x"), .qos = 1, .id = 2};
+    probe_subscribe_with(&bed, at, &one);
+    probe_subscribe_with(&bed, at, &two);
+
+    struct publisher pubs[PUBLISHERS] = {0};
+    for (unsigned i = 0; i < PUBLISHERS; i++) {
+        struct pg_login l = {
+            .client_id = pg_bytes_str(names[i]), .clean_start = true, .window = 10};
+        pubs[i].number = i;
+        pubs[i].most = 1000000;
+        probe_connect(&bed, &pubs[i].probe, i % WORKERS, &l);
+        pthread_create(&pubs[i].thread, NULL, publish_on, &pubs[i]);
+    }
+    /* Each connection of the mover notes down what it got; all stay for the check. */
+    enum { MOVES = 150 };
+    struct probe *all[MOVES + 1] = {at};
+    for (int i = 1; i <= MOVES; i++) {
+        all[i] = calloc(1, sizeof(*all[i]));
+        if (i % 3 == 0) /* sometimes it was away in between */
+            probe_close(&bed, all[i - 1], PG_PEER_CLOSED);
+        probe_connect(&bed, all[i], (unsigned)(i * 7) % WORKERS, &mover);
+        CU_ASSERT_EQUAL(all[i]->admission, PG_OK);
+        CU_ASSERT_TRUE(all[i]->session_present);
+    }
+    atomic_store(&stop, true);
+    size_t total = 0;
+    for (unsigned i = 0; i < PUBLISHERS; i++) {
+        pthread_join(pubs[i].thread, NULL);
+        total += pubs[i].sent;
+    }
+    for (int i = 0; i < 5; i++)
+        testbed_settle(&bed);
+
+    size_t next[PUBLISHERS] = {0}, got = 0, faults = 0;
+    for (int i = 0; i <= MOVES; i++)
+        for (size_t m = 0; m < all[i]->message_count; m++) {
+            struct probe_message *msg = &all[i]->messages[m];
+            unsigned from = (unsigned)(msg->publisher[1] - '0');
+            bool wrong =
+                (size_t)atol(msg->payload) != next[from] || msg->qos != 2 || msg->id_count != 2;
+            if (wrong && faults++ < 5)
+                printf("\n  connection %d: p%u sent %s, expected %zu (qos %u, %zu identifiers)", i,
+                       from, msg->payload, next[from], msg->qos, msg->id_count);
+            next[from] = (size_t)atol(msg->payload) + 1;
+            got++;
+        }
+    printf(" (%zu messages, %d moves) ", total, MOVES);
+    CU_ASSERT_EQUAL(faults, 0);
+    CU_ASSERT_EQUAL(got, total);
+    testbed_stop(&bed);
+    for (int i = 0; i <= MOVES; i++) {
+        probe_free(all[i]);
+        free(all[i]);
+    }
+    for (unsigned i = 0; i < PUBLISHERS; i++)
+        probe_free(&pubs[i].probe);
+}
+
+struct fighter {
+    pthread_t thread;
+    unsigned number;
+    int rounds;
+    size_t refused;
+    bool clean;
+    struct probe last;
+};
+
+static void *fight(void *arg)
+{
+    struct fighter *f = arg;
+    struct pg_login l = {.client_id = pg_bytes_str("champion"),
+                         .session_expiry_s = f->clean ? 0 : 600,
+                         .clean_start = f->clean,
+                         .window = 10};
+    struct probe *before = NULL;
+    for (int i = 0; i < f->rounds; i++) {
+        struct probe *p = calloc(1, sizeof(*p));
+        probe_connect(&bed, p, (f->number + (unsigned)i) % WORKERS, &l);
+        if (!p->is_closed && p->admission != PG_OK)
+            f->refused++;
+        if (p->client)
+            (void)probe_subscribe(&bed, p, i % 2 ? "a/b" : "a/+", 1);
+        if (before) {
+            probe_close(&bed, before, PG_PEER_CLOSED);
+            probe_free(before);
+            free(before);
+        }
+        before = p;
+    }
+    probe_close(&bed, before, PG_PEER_CLOSED);
+    probe_free(before);
+    free(before);
+    return NULL;
+}
+
+static void fight_for_one_identity(bool mixed)
+{
+    testbed_start(&bed, WORKERS, NULL);
+    struct fighter fighters[6] = {0};
+    for (unsigned i = 0; i < 6; i++) {
+        fighters[i].number = i;
+        fighters[i].rounds = 100;
+        fighters[i].clean = mixed && i % 2;
+        pthread_create(&fighters[i].thread, NULL, fight, &fighters[i]);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        pthread_join(fighters[i].thread, NULL);
+        CU_ASSERT_EQUAL(fighters[i].refused, 0);
+    }
+    testbed_settle(&bed);
+    CU_ASSERT_TRUE(pg_registry_count(bed.server.registry) <= 1);
+    testbed_stop(&bed);
+}
+
+static void many_connections_that_fight_for_one_durable_identity_leave_one_session(void)
+{
+    fight_for_one_identity(false);
+}
+
+static void clean_and_durable_fighters_mixed_leave_at_most_one_session(void)
+{
+    fight_for_one_identity(true);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("takeover", NULL, NULL);
+    CU_add_test(suite, "session_that_moves_loses_nothing_and_repeats_nothing",
+                session_that_moves_loses_nothing_and_repeats_nothing);
+    CU_add_test(suite, "many_connections_that_fight_for_one_durable_identity_leave_one_session",
+                many_connections_that_fight_for_one_durable_identity_leave_one_session);
+    CU_add_test(suite, "clean_and_durable_fighters_mixed_leave_at_most_one_session",
+                clean_and_durable_fighters_mixed_leave_at_most_one_session);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failed != 0;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTBED_H
+#define TESTBED_H
+
+/* The real core with real workers, without sockets: a transport whose links are memory, and a
+ * frontend ("probe") that does what a test tells it and writes down what the core tells it. */
+
+#include "polygate.h"
+#include "server.h"
+#include "store.h"
+
+struct probe_message {
+    char topic[64];
+    char payload[64];
+    char publisher[32];
+    uint16_t id;
+    uint8_t qos;
+    bool retain, redelivered, received;
+    uint32_t ids[4];
+    size_t id_count;
+};
+
+/* One client on one connection. Fields are guarded by the testbed's lock; read them through
+ * testbed_wait(), or after it. */
+struct probe {
+    unsigned worker;
+    struct pg_conn *conn;
+    struct pg_client *client;
+    bool holds;   /* set before connecting: deliveries are not settled */
+    bool settle;  /* settle what is delivered at once */
+    bool collect; /* take deliveries; false: leave them queued */
+    bool answered, session_present;
+    enum pg_reason admission, ended, closed_for;
+    bool has_ended, is_closed;
+    struct probe_message *messages;
+    size_t message_count, message_size;
+    uint64_t published_token;
+    enum pg_reason published_reason;
+    size_t published_count;
+};
+
+struct testbed {
+    struct pg_server server;
+    struct pg_config *config;
+};
+
+/* Start `workers` workers; `store` NULL: the one in memory. Aborts the test program on failure. */
+void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store);
+void testbed_stop(struct testbed *bed);
+/* The settings, before testbed_start; reset by testbed_stop. */
+struct pg_settings *testbed_settings(void);
+void testbed_set_authenticator(const struct pg_authenticator *authenticator, void *self);
+
+/* Run fn on a worker, and wait until it has run. */
+void testbed_run(struct testbed *bed, unsigned worker, void (*fn)(void *arg), void *arg);
+/* Wait until fn says yes (called with the lock held, whenever something happened); false after 20
+ * seconds. */
+bool testbed_wait(bool (*fn)(void *arg), void *arg);
+
+/* Open a connection on a worker and ask for admission; returns when that is answered. */
+void probe_connect(struct testbed *bed, struct probe *probe, unsigned worker,
+                   const struct pg_login *login);
+/* Do not wait for the answer. */
+void probe_begin(struct testbed *bed, struct probe *probe, unsigned worker,
+                 const struct pg_login *login);
+void probe_close(struct testbed *bed, struct probe *probe, enum pg_reason reason);
+enum pg_reason probe_subscribe(struct testbed *bed, struct probe *probe, const char *filter,
+                               uint8_t qos);
+enum pg_reason probe_subscribe_with(struct testbed *bed, struct probe *probe,
+                                    const struct pg_subscription *sub);
+enum pg_reason probe_publish(struct testbed *bed, struct probe *probe, const char *topic,
+                             const char *payload, uint8_t qos, bool retain);
+bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id);
+bool probe_received(struct testbed *bed, struct probe *probe, uint16_t id);
+enum pg_reason probe_send(struct testbed *bed, struct probe *probe, const char *target,
+                          const char *payload, uint8_t qos);
+/* Whether deliveries are taken, and settled at once, from now on. */
+void probe_takes(struct testbed *bed, struct probe *probe, bool collect, bool settle);
+/* Wait for so many messages. */
+bool probe_got(struct probe *probe, size_t count);
+/* Wait until every worker has been through a turn: what was not delivered by then is not coming. */
+void testbed_settle(struct testbed *bed);
+void probe_free(struct probe *probe);
+
+#endif
