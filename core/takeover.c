@@ -59,6 +59,9 @@ struct pg_move {
     struct pg_session *from; /* granted: to be adopted and freed; NULL: nothing is handed over */
     bool clean;
     bool failed; /* a subscription could not be made at home: memory is out */
+    /* Stored before call_rcu() and loaded in its callback. The library orders memory between the
+     * two as well, but a thread checker does not see inside it. */
+    _Atomic bool waits_for_grace;
     struct moved_sub *subs;
     uint64_t seen[]; /* one per worker */
 };
@@ -281,19 +284,29 @@ static void on_asked(struct pg_task *task, struct pg_worker *worker)
 
 /* ---- between workers ------------------------------------------------------------------------- */
 
-static struct pg_move *move_of(struct rcu_head *head)
+static void wait_for_grace(struct pg_move *move, void (*then)(struct rcu_head *head))
 {
-    return (struct pg_move *)((uint8_t *)head - offsetof(struct pg_move, grace));
+    atomic_store_explicit(&move->waits_for_grace, true, memory_order_release);
+    call_rcu(&move->grace, then);
+}
+
+static struct pg_move *after_grace(struct rcu_head *head)
+{
+    struct pg_move *move = (struct pg_move *)((uint8_t *)head - offsetof(struct pg_move, grace));
+    (void)atomic_load_explicit(&move->waits_for_grace, memory_order_acquire);
+    return move;
 }
 
 static void after_first_grace(struct rcu_head *head)
 {
-    post(move_of(head), move_of(head)->owner, on_ready);
+    struct pg_move *move = after_grace(head);
+    post(move, move->owner, on_ready);
 }
 
 static void after_second_grace(struct rcu_head *head)
 {
-    post(move_of(head), move_of(head)->home, on_granted);
+    struct pg_move *move = after_grace(head);
+    post(move, move->home, on_granted);
 }
 
 /* At home: subscribe as the leaving session does, and hold what comes. */
@@ -307,7 +320,7 @@ static void on_prepare(struct pg_task *task, struct pg_worker *worker)
         if (!pg_subscription_put(move->to, &s->sub, &added, &reason))
             move->failed = true;
     }
-    call_rcu(&move->grace, after_first_grace);
+    wait_for_grace(move, after_first_grace);
 }
 
 /* At the owner: everything matched before the new subscriptions were seen has been taken. */
@@ -323,7 +336,7 @@ static void on_ready(struct pg_task *task, struct pg_worker *worker)
     session->waiting = NULL;
     pg_registry_replace(registry_of(worker), session, move->to);
     struct pg_worker *home = move->home;
-    call_rcu(&move->grace, after_second_grace);
+    wait_for_grace(move, after_second_grace);
     while (waiting) {
         struct pg_move *next = waiting->next;
         post(waiting, home, on_asked);

@@ -288,7 +288,7 @@ static void take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed(voi
     will.payload = TEXT("2");
     lw.will_delay_s = 600;
     probe_connect(&bed, &w2, 1, &lw); /* takes over; will 1 has no delay */
-    CU_ASSERT_TRUE(testbed_wait(ended, &w1));
+    CU_ASSERT_TRUE(testbed_wait(ended, &w1, PATIENCE_S));
     CU_ASSERT_EQUAL(w1.ended, PG_TAKEN_OVER);
     CU_ASSERT_EQUAL(w1.closed_for, PG_TAKEN_OVER);
     CU_ASSERT_TRUE(w2.session_present);
@@ -471,7 +471,7 @@ static void acknowledgement_waits_until_every_store_has_committed(void)
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(p.published_count, 0);
     pg_store_complete(ls.waiting[1], PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p));
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
     CU_ASSERT_EQUAL(p.published_token, 42);
     /* An answer for a publisher that has gone finds nobody and frees everything. */

@@ -118,6 +118,12 @@ struct fighter {
     struct probe last;
 };
 
+static bool was_refused(void *arg)
+{
+    struct probe *p = arg;
+    return !p->is_closed && p->answered && p->admission != PG_OK;
+}
+
 static void *fight(void *arg)
 {
     struct fighter *f = arg;
@@ -129,10 +135,9 @@ static void *fight(void *arg)
     for (int i = 0; i < f->rounds; i++) {
         struct probe *p = calloc(1, sizeof(*p));
         probe_connect(&bed, p, (f->number + (unsigned)i) % WORKERS, &l);
-        if (!p->is_closed && p->admission != PG_OK)
+        if (testbed_wait(was_refused, p, 0))
             f->refused++;
-        if (p->client)
-            (void)probe_subscribe(&bed, p, i % 2 ? "a/b" : "a/+", 1);
+        (void)probe_subscribe(&bed, p, i % 2 ? "a/b" : "a/+", 1);
         if (before) {
             probe_close(&bed, before, PG_PEER_CLOSED);
             probe_free(before);

@@ -353,14 +353,14 @@ void testbed_run(struct testbed *bed, unsigned worker, void (*fn)(void *arg), vo
 {
     struct job job = {.task.run = run_job, .fn = fn, .arg = arg};
     pg_worker_post(bed->server.workers[worker], &job.task);
-    must(testbed_wait(job_done, &job), "a worker does not answer");
+    must(testbed_wait(job_done, &job, PATIENCE_S), "a worker does not answer");
 }
 
-bool testbed_wait(bool (*fn)(void *arg), void *arg)
+bool testbed_wait(bool (*fn)(void *arg), void *arg, int seconds)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
+    until.tv_sec += seconds;
     bool ok;
     pthread_mutex_lock(&lock);
     while (!(ok = fn(arg)))
@@ -431,7 +431,7 @@ void probe_connect(struct testbed *bed, struct probe *probe, unsigned worker,
                    const struct pg_login *login)
 {
     probe_begin(bed, probe, worker, login);
-    must(testbed_wait(is_answered, probe), "no answer to an admission");
+    must(testbed_wait(is_answered, probe, PATIENCE_S), "no answer to an admission");
 }
 
 struct closing {
@@ -455,7 +455,7 @@ void probe_close(struct testbed *bed, struct probe *probe, enum pg_reason reason
 {
     struct closing c = {.probe = probe, .reason = reason};
     testbed_run(bed, probe->worker, do_close, &c);
-    must(testbed_wait(is_closed, probe), "a connection does not close");
+    must(testbed_wait(is_closed, probe, PATIENCE_S), "a connection does not close");
 }
 
 struct subscribing {
@@ -607,7 +607,7 @@ static bool has_count(void *arg)
 bool probe_got(struct probe *probe, size_t count)
 {
     struct counted c = {.probe = probe, .count = count};
-    return testbed_wait(has_count, &c);
+    return testbed_wait(has_count, &c, PATIENCE_S);
 }
 
 void probe_free(struct probe *probe)

@@ -53,9 +53,10 @@ void testbed_set_authenticator(const struct pg_authenticator *authenticator, voi
 
 /* Run fn on a worker, and wait until it has run. */
 void testbed_run(struct testbed *bed, unsigned worker, void (*fn)(void *arg), void *arg);
-/* Wait until fn says yes (called with the lock held, whenever something happened); false after 20
- * seconds. */
-bool testbed_wait(bool (*fn)(void *arg), void *arg);
+/* Wait until fn says yes (called with the lock held, whenever something happened); false after
+ * `seconds`; 0 asks once. */
+#define PATIENCE_S 20
+bool testbed_wait(bool (*fn)(void *arg), void *arg, int seconds);
 
 /* Open a connection on a worker and ask for admission; returns when that is answered. */
 void probe_connect(struct testbed *bed, struct probe *probe, unsigned worker,
