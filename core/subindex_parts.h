@@ -126,8 +126,10 @@ static inline struct shared_leaf *shared_leaf_of(struct node *node)
 /* The live node of a reference; NULL when it is gone. Readers and writers. */
 struct node *pg_subindex_resolve(const struct pg_subindex *index, pg_node_ref ref);
 
-/* ThreadSanitizer does not know liburcu's grace periods. Tell it the one fact that they establish:
- * what a reader read before the end of a match comes before what the reclaimer frees. */
+/* ThreadSanitizer does not know liburcu's grace periods. Tell it the facts that they establish:
+ * what a reader did before the end of a match, and a writer before call_rcu(), comes before what
+ * the reclaimer does. A reader inside a match, or a writer without the mutex, is still seen as a
+ * race. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SUBINDEX_TSAN 1
@@ -139,11 +141,11 @@ struct node *pg_subindex_resolve(const struct pg_subindex *index, pg_node_ref re
 #ifdef SUBINDEX_TSAN
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-#define READER_DONE(index) __tsan_release((void *)(uintptr_t) & (index)->rcu)
-#define GRACE_OVER(index)  __tsan_acquire((void *)(uintptr_t) & (index)->rcu)
+#define BEFORE_GRACE(index) __tsan_release((void *)(uintptr_t) & (index)->rcu)
+#define AFTER_GRACE(index)  __tsan_acquire((void *)(uintptr_t) & (index)->rcu)
 #else
-#define READER_DONE(index) ((void)(index))
-#define GRACE_OVER(index)  ((void)(index))
+#define BEFORE_GRACE(index) ((void)(index))
+#define AFTER_GRACE(index)  ((void)(index))
 #endif
 
 #endif

@@ -107,6 +107,12 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
     return true;
 }
 
+/* Slots that may be used, removed ones counted: four fifths. */
+static uint32_t most_used(uint32_t slots)
+{
+    return slots / 5 * 4 + slots % 5 * 4 / 5;
+}
+
 bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item)
 {
     unsigned shard = pg_tagset_shard(hash);
@@ -115,12 +121,14 @@ bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item)
     if (table == NULL) {
         if (!rebuild(set, shard, SLOTS_MIN))
             return false;
-    } else if (table->live + table->dead + 1 > table->slots / 5 * 4 + table->slots % 5 * 4 / 5) {
-        bool crowded = table->live > table->slots / 2;
+    } else if (table->live + table->dead + 1 > most_used(table->slots)) {
+        uint32_t slots = table->slots;
 
+        /* Half full without the removed ones: they are what fills it, the same size will do. */
+        if (table->live + 1 > slots / 2)
+            slots += slots / 2;
         /* Without memory for a new table the old one serves until one empty slot is left. */
-        if (!rebuild(set, shard, crowded ? table->slots + table->slots / 2 : table->slots) &&
-            table->live + table->dead + 2 > table->slots)
+        if (!rebuild(set, shard, slots) && table->live + table->dead + 2 > table->slots)
             return false;
     }
     place(current(set, shard), hash, item);
@@ -146,5 +154,5 @@ void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item)
     if (table->live == 0)
         (void)rebuild(set, shard, 0);
     else if (table->slots > 4 * SLOTS_MIN && table->live < table->slots / 8)
-        (void)rebuild(set, shard, table->live * 2);
+        (void)rebuild(set, shard, table->live * 2 > SLOTS_MIN ? table->live * 2 : SLOTS_MIN);
 }

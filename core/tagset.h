@@ -107,11 +107,16 @@ static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
 static inline void *pg_tagset_first(const struct pg_tagset *set, uint64_t hash,
                                     struct pg_tagset_probe *probe)
 {
-    probe->table = atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
-    if (probe->table == NULL)
+    const struct pg_tagset_table *table =
+        atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
+
+    *probe = (struct pg_tagset_probe){
+        .table = table,
+        .at = table != NULL ? pg_tagset_start(hash, table->slots) : 0,
+        .tag = pg_tagset_tag(hash),
+    };
+    if (table == NULL)
         return NULL;
-    probe->at = pg_tagset_start(hash, probe->table->slots);
-    probe->tag = pg_tagset_tag(hash);
     return pg_tagset_next(probe);
 }
 
