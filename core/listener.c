@@ -6,6 +6,7 @@
  * has a moment without a socket. The last worker to finish says so, and only then does the main
  * thread free what nobody accepts on any more. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,8 @@ struct listener {
     struct listener *next;
     const struct pg_transport *transport;
     char *bind;                             /* as in the configuration */
+    char name[64];                          /* for the log; cut if longer */
+    const struct pg_protocol *protocol;     /* for the log */
     struct pg_listening *listening;         /* the transport's */
     const struct pg_listener_conf *planned; /* in a change: what it will serve; NULL: it goes */
 };
@@ -161,20 +164,28 @@ static void on_worker(struct pg_task *task, struct pg_worker *worker)
         done(arg);
 }
 
-static void log_addresses(const struct listener *l)
+/* One line for each address, however many there are. */
+static void log_addresses(const struct listener *l, const char *event)
 {
     struct pg_listening_info info[ADDRESSES_MAX];
     size_t count = l->transport->addresses(l->listening, info, ADDRESSES_MAX);
     for (size_t i = 0; i < count && i < ADDRESSES_MAX; i++) {
-        struct pg_log_site site = {0}; /* as many lines as there are addresses */
+        struct pg_log_site site = {0};
         const struct pg_field fields[] = {
-            PG_F_TEXT("name", l->planned->name),
+            PG_F_TEXT("name", l->name),
             PG_F_TEXT("address", info[i].address),
             PG_F_TEXT("transport", l->transport->name),
-            PG_F_TEXT("protocol", l->planned->protocol->name),
+            PG_F_TEXT("protocol", l->protocol->name),
         };
-        pg_log_write(&site, PG_INFO, "listening", fields, sizeof(fields) / sizeof(fields[0]));
+        pg_log_write(&site, PG_INFO, event, fields, sizeof(fields) / sizeof(fields[0]));
     }
+}
+
+/* Keep what the log says of a listener, as of the block that it serves. */
+static void name_listener(struct listener *l)
+{
+    l->protocol = l->planned->protocol;
+    snprintf(l->name, sizeof(l->name), "%s", l->planned->name);
 }
 
 /* The new ones are collected newest first: hang them in, in the order of the file. */
@@ -187,8 +198,10 @@ static void hang_in(struct pg_change *change)
         l->next = in_order;
         in_order = l;
     }
-    for (const struct listener *l = in_order; l; l = l->next)
-        log_addresses(l);
+    for (struct listener *l = in_order; l; l = l->next) {
+        name_listener(l);
+        log_addresses(l, "listening");
+    }
     struct listener **tail = &change->listeners->first;
     while (*tail)
         tail = &(*tail)->next;
@@ -217,11 +230,11 @@ void pg_change_complete(struct pg_change **change)
     for (struct listener **p = &c->listeners->first; *p;) {
         struct listener *l = *p;
         if (l->planned) {
+            name_listener(l);
             p = &l->next;
             continue;
         }
-        PG_LOG(PG_INFO, "listener_closed", PG_F_TEXT("address", l->bind),
-               PG_F_TEXT("transport", l->transport->name));
+        log_addresses(l, "listener_closed");
         *p = l->next;
         free_listener(l);
     }
