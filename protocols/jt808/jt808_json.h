@@ -7,7 +7,7 @@
  * native   {"protocol":"jt808","edition":"2019","message":"location_report","id":"0x0200",
  *           "phone":"00000000013912345678","serial":17,"time":"2026-03-01T08:00:00.000+08:00",
  *           "body":{...}}
- * raw      {"protocol":"jt808","shape":"raw","edition":"2019","message":"location_report",
+ * wire     {"protocol":"jt808","shape":"wire","edition":"2019","message":"location_report",
  *           "msg_id":512,"body_length":28,"encryption":0,...,"phone":"...","serial":17,"body":{...}}
  *
  * "time" is when the gateway received it. Members that the clean case lacks: "layout" (the body has

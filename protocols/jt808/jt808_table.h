@@ -59,6 +59,7 @@ struct jt808_body {
     const struct jt808_message *message; /* null if unknown */
     const struct jt808_layout *layout;   /* null unless readable */
     unsigned edition;                    /* that the rows are walked with */
+    unsigned frame_edition;              /* that the layouts were tried for */
     unsigned faults;                     /* enum wire_fault */
     enum jt808_opaque opaque;
     struct pg_bytes bytes; /* lent, of the frame */

@@ -42,31 +42,6 @@ bool json_out_grow(struct json_out *out, size_t n)
     return true;
 }
 
-void json_out_open(struct json_out *out, char bracket)
-{
-    json_out_sep(out);
-    json_out_put(out, &bracket, 1);
-}
-
-void json_out_close(struct json_out *out, char bracket)
-{
-    json_out_put(out, &bracket, 1);
-}
-
-void json_out_key(struct json_out *out, const char *name)
-{
-    size_t len = strlen(name);
-    json_out_sep(out);
-    if (json_out_room(out, len + 3)) {
-        char *at = out->data + out->len;
-        *at++ = '"';
-        memcpy(at, name, len);
-        at[len] = '"';
-        at[len + 1] = ':';
-        out->len += len + 3;
-    }
-}
-
 /* The digits of value at the end of a buffer of 20; gives how many. */
 static size_t decimal_digits(uint64_t value, char digits[20])
 {
@@ -144,11 +119,24 @@ void json_out_word(struct json_out *out, const char *text)
     }
 }
 
+static size_t escaped_length(const char *utf8, size_t len)
+{
+    size_t n = len;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)utf8[i];
+        if (c < 0x20 || c == 0x7f) {
+            n += 5;
+        } else if (c == '"' || c == '\\') {
+            n++;
+        }
+    }
+    return n;
+}
+
 void json_out_text(struct json_out *out, const char *utf8, size_t len)
 {
     json_out_sep(out);
-    if (len > SIZE_MAX / 8 || !json_out_room(out, len * 6 + 2)) {
-        out->failed = true;
+    if (!json_out_room(out, escaped_length(utf8, len) + 2)) {
         return;
     }
     char *at = out->data + out->len;
@@ -174,8 +162,7 @@ void json_out_text(struct json_out *out, const char *utf8, size_t len)
 void json_out_hex(struct json_out *out, struct pg_bytes bytes)
 {
     json_out_sep(out);
-    if (bytes.len > SIZE_MAX / 4 || !json_out_room(out, bytes.len * 2 + 2)) {
-        out->failed = true;
+    if (!json_out_room(out, bytes.len * 2 + 2)) {
         return;
     }
     char *at = out->data + out->len;

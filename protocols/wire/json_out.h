@@ -68,17 +68,43 @@ static inline void json_out_sep(struct json_out *out)
 {
     if (out->len > 0) {
         char last = out->data[out->len - 1];
-        if (last != '{' && last != '[' && last != ':') {
-            json_out_put(out, ",", 1);
+        if (last != '{' && last != '[' && last != ':' && json_out_room(out, 1)) {
+            out->data[out->len++] = ',';
         }
     }
 }
 
-void json_out_open(struct json_out *out, char bracket);  /* '{' or '[' */
-void json_out_close(struct json_out *out, char bracket); /* '}' or ']' */
+static inline void json_out_close(struct json_out *out, char bracket) /* '}' or ']' */
+{
+    if (json_out_room(out, 1)) {
+        out->data[out->len++] = bracket;
+    }
+}
+
+static inline void json_out_open(struct json_out *out, char bracket) /* '{' or '[' */
+{
+    json_out_sep(out);
+    json_out_close(out, bracket);
+}
 
 /* `"name":` of a name that needs no escaping (names of tables). */
-void json_out_key(struct json_out *out, const char *name);
+static inline void json_out_key_of(struct json_out *out, const char *name, size_t len)
+{
+    json_out_sep(out);
+    if (json_out_room(out, len + 3)) {
+        char *at = out->data + out->len;
+        *at = '"';
+        memcpy(at + 1, name, len);
+        at[len + 1] = '"';
+        at[len + 2] = ':';
+        out->len += len + 3;
+    }
+}
+
+static inline void json_out_key(struct json_out *out, const char *name)
+{
+    json_out_key_of(out, name, strlen(name));
+}
 
 void json_out_u64(struct json_out *out, uint64_t value);
 void json_out_i64(struct json_out *out, int64_t value);

@@ -54,6 +54,10 @@ static inline struct pg_bytes wire_out_bytes(const struct wire_out *out)
  * The bytes are not set. The pointer is good until the next put. */
 static inline uint8_t *wire_out_take(struct wire_out *out, size_t n)
 {
+    static uint8_t none;
+    if (n == 0) {
+        return out->failed ? NULL : &none;
+    }
     if (out->failed || n > out->limit - out->len) {
         out->failed = true;
         return NULL;

@@ -42,23 +42,24 @@ enum wire_kind {
     WIRE_LIST,   /* `rows` again and again: as often as `count` says, or to the end. A single row
                   * without a name makes a list of plain values. With a prefix each is boxed */
     WIRE_ITEMS,  /* id, length, value: to the end, or as many as `count` says (`items`) */
-    WIRE_FACT,   /* no bytes: a number that is true of this layout (`value`); raw shape only */
+    WIRE_FACT,   /* no bytes: a number that is true of this layout (`value`); wire shape only */
 };
 
 enum wire_flag {
-    WIRE_OPTIONAL = 1 << 0,     /* not there, with all after it, if no bytes are left */
-    WIRE_UNLESS = 1 << 1,       /* `when` is negated */
-    WIRE_AS_HEX = 1 << 2,       /* an integer that people write in hexadecimal (identifiers) */
-    WIRE_UTC = 1 << 3,          /* this time is in UTC */
-    WIRE_DAILY = 1 << 4,        /* a time whose date digits may be zero: every day at that time */
-    WIRE_BLANKS = 1 << 5,       /* fixed-width text filled with blanks instead of NULs */
+    WIRE_OPTIONAL = 1 << 0, /* not there, with all after it, if no bytes are left */
+    WIRE_UNLESS = 1 << 1,   /* `when` is negated */
+    WIRE_AS_HEX = 1 << 2,   /* an integer that people write in hexadecimal (identifiers) */
+    WIRE_UTC = 1 << 3,      /* this time is in UTC */
+    WIRE_DAILY = 1 << 4,    /* a time whose date digits may be zero: every day at that time */
+    WIRE_BLANKS =
+        1 << 5, /* fixed-width text filled with blanks, which the native shape leaves out */
     WIRE_DEFAULTS = 1 << 6,     /* zeros if the JSON does not give it */
     WIRE_INVALID = 1 << 7,      /* all ones means invalid */
     WIRE_ABNORMAL = 1 << 8,     /* all ones but the last bit means abnormal */
     WIRE_LISTED = 1 << 9,       /* `names` are all the values there are; another one is a doubt */
-    WIRE_SHOW_RAW = 1 << 10,    /* the raw shape shows the number under "raw" */
-    WIRE_SHOW_LENGTH = 1 << 11, /* the raw shape shows the number of bytes as "<name>_length" */
-    WIRE_SIGNED_TOO = 1 << 12,  /* the raw shape shows "<name>_signed" beside the number */
+    WIRE_SHOW_RAW = 1 << 10,    /* the wire shape shows the number under "raw" */
+    WIRE_SHOW_LENGTH = 1 << 11, /* the wire shape shows the number of bytes as "<name>_length" */
+    WIRE_SIGNED_TOO = 1 << 12,  /* the wire shape shows "<name>_signed" beside the number */
     WIRE_PRINTABLE = 1 << 13,   /* text with control characters is a doubt */
 };
 
@@ -81,6 +82,7 @@ struct wire_name {
 
 struct wire_row {
     const char *name;   /* as the standard has it, in snake case; null in a list of plain values */
+    uint8_t name_len;   /* of the name; 0: not counted yet (it is only a matter of speed) */
     const char *unit;   /* of the shown value; null if it has none */
     const char *clause; /* where in the standard, or what it means */
     uint8_t kind;       /* enum wire_kind */
@@ -170,9 +172,9 @@ struct wire_event {
     const struct wire_item *item; /* a known item; null for WIRE_EV_ITEM_HEX of an unknown id */
     const struct wire_row *rows;  /* the rows of the struct, entry or item that begins */
     struct pg_bytes bytes;        /* the value, without length in front; whole item for items */
-    uint64_t raw;                 /* the integer of an integer kind; the id of an item */
-    size_t length;                /* declared length of an item */
-    bool negative;                /* the `sign` register says so */
+    uint64_t raw;  /* the integer of an integer kind; the id of an item; entries of a list's end */
+    size_t length; /* declared length of an item */
+    bool negative; /* the `sign` register says so */
 };
 
 /* Called for each event, in the order of the wire. The event and its bytes are lent. */

@@ -6,7 +6,7 @@
  *
  * native   physical values (degrees, km/h), ISO times, names for values that have one; items under
  *          their names; null for a value that says "invalid", with the reason beside it
- * raw      the integers, digits and texts as they stand on the wire
+ * wire     the integers, digits and texts as they stand on the wire
  *
  * What is decoded encodes to the same bytes. Where the shown value alone would give other bytes,
  * the object has one more member, which the clean case lacks: "exact"     {"model": "00004d31"} the
@@ -27,14 +27,15 @@
 #include "wire/text.h"
 
 enum wire_shape {
-    WIRE_NATIVE,
-    WIRE_RAW,
+    WIRE_SHAPE_NATIVE,
+    WIRE_SHAPE_WIRE,
 };
 
 /* ---- out ------------------------------------------------------------------------------------ */
 
-#define WIRE_JSON_NOTES 64
-#define WIRE_JSON_DEPTH 12
+#define WIRE_JSON_NOTES  64
+#define WIRE_JSON_DEPTH  12
+#define WIRE_JSON_COUNTS 16
 
 /* A visitor (wire_visit) that writes the members of an object. Initialise with wire_json_begin();
  * between that and wire_json_end() the object of `out` is open. */
@@ -50,14 +51,21 @@ struct wire_json {
         struct pg_bytes bytes;
     } notes[WIRE_JSON_NOTES];
     unsigned note_count;
+    /* Counts met so far, until their list tells whether they are right. */
+    struct wire_counted {
+        const struct wire_row *row;
+        struct pg_bytes bytes;
+        uint64_t value;
+    } counts[WIRE_JSON_COUNTS];
+    unsigned count_count;
     struct {
-        unsigned first_note;         /* of this object */
-        bool flat;                   /* an item whose single value has no object around it */
-        size_t start;                /* of the item's value, to begin again */
-        const struct wire_row *list; /* the list that we are in, directly; else null */
+        unsigned first_note;  /* of this object */
+        unsigned first_count; /* of this object */
+        bool flat;            /* an item whose single value has no object around it */
+        bool has_object;      /* a bracket is to be closed */
     } level[WIRE_JSON_DEPTH];
     unsigned depth;
-    bool overflow;      /* more notes than there is room for: throw the body away */
+    bool overflow;      /* deeper or more notes than there is room for: throw the body away */
     uint16_t seen[256]; /* items by name: how often each id was there */
 };
 

@@ -383,6 +383,7 @@ static bool walk_list(struct walk *w, const struct wire_row *row, struct cursor 
         }
     }
     event.kind = WIRE_EV_LIST_END;
+    event.raw = n;
     emit(w, &event);
     return true;
 }

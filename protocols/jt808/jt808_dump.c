@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The annotated dump of a frame, for `polygatectl decode`: the header by hand, for it is no table,
+ * the body by its rows.
+ *
+ * standard  JT/T 808-2011/2013/2019, 4.4.3 (header)
+ */
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "jt808_json.h"
+#include "wire/table_dump.h"
+
+static void put(struct json_out *out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void put(struct json_out *out, const char *format, ...)
+{
+    char line[256];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    json_out_put(out, line, n < 0 ? 0 : (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+static void put_head(struct json_out *out, const struct jt808_frame *frame,
+                     const struct jt808_body *body)
+{
+    unsigned at = frame->header_2019 ? 15 : 10;
+    put(out, "0x0000  %04x      id               0x%04x %s\n", frame->msg_id, frame->msg_id,
+        body->message != NULL ? body->message->name : "(unknown)");
+    put(out, "0x0002  %04x      attributes       length %u, encryption %u%s%s%s\n",
+        frame->attributes, jt808_frame_declared_length(frame), jt808_frame_encryption(frame),
+        jt808_frame_is_subpackage(frame) ? ", sub-package" : "",
+        (frame->attributes & JT808_ATTR_VERSION) != 0 ? ", version flag" : "",
+        (frame->attributes & JT808_ATTR_RESERVED) != 0 ? ", reserved bit 15" : "");
+    if (frame->header_2019) {
+        put(out, "0x0004  %02x        protocol_version %u\n", frame->protocol_version,
+            frame->protocol_version);
+    }
+    put(out, "0x%04x            phone            %s\n", frame->header_2019 ? 5 : 4, frame->phone);
+    put(out, "0x%04x  %04x      serial           %u\n", at, frame->serial, frame->serial);
+    if (jt808_frame_is_subpackage(frame)) {
+        put(out, "0x%04x            package          %u of %u\n", at + 2, frame->package_index,
+            frame->package_total);
+    }
+    for (unsigned i = 0; i < JT808_QUIRK_COUNT; i++) {
+        if ((frame->quirks & JT808_QUIRK_BIT(i)) != 0) {
+            put(out, "quirk: %s\n", jt808_quirk_name((enum jt808_quirk)i));
+        }
+    }
+}
+
+void jt808_dump(struct json_out *out, const struct jt808_frame *frame, unsigned edition,
+                enum wire_charset charset)
+{
+    static const char *const why[] = {NULL, "unknown message", "encrypted",
+                                      "one package of several", "fits no layout"};
+    struct jt808_body body;
+    size_t base = (frame->header_2019 ? 17u : 12u) + (jt808_frame_is_subpackage(frame) ? 4u : 0u);
+    jt808_body_open(frame, edition, &body);
+    put_head(out, frame, &body);
+    if (body.layout == NULL) {
+        put(out, "body (%s, %zu bytes):\n", why[body.opaque], body.bytes.len);
+        for (size_t i = 0; i < body.bytes.len; i++) {
+            put(out, "%02x%s", body.bytes.data[i], i % 32 == 31 ? "\n" : " ");
+        }
+        put(out, "\n");
+        return;
+    }
+    put(out, "body (%s, layout %s, %s):\n", body.message->clause, body.layout->name,
+        body.faults == 0 ? "sound" : "with faults");
+    unsigned faults = wire_dump(out, body.layout->rows, body.bytes, base, body.edition, charset);
+    for (unsigned i = 0; i < WIRE_FAULTS; i++) {
+        if ((faults & 1u << i) != 0) {
+            put(out, "fault: %s\n", wire_fault_names[i]);
+        }
+    }
+}

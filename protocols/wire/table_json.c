@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* JSON of a body: a visitor of the walk that writes straight into a buffer.
+ *
+ * Each value is written as the shape wants it. Where the encoder would make other bytes from it, a
+ * note is kept; the notes of an object are written when it closes ("exact", "invalid",
+ * "abnormal"). A count is only said where a list disagrees with it, and the list comes later: so
+ * counts are kept until then.
+ *
+ * Nothing is allocated here. Depth and number of notes have limits; a body that passes them is
+ * thrown away by the caller and given in hexadecimal, which is always right.
+ */
+
+#include "wire/table_json.h"
+
+/* Longest text with other characters than ASCII that is converted; longer ones stay bytes. The
+ * longest text of any standard served has 1024 bytes. */
+#define TEXT_MAX 1024
+
+void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_shape shape,
+                     enum wire_charset charset)
+{
+    json->out = out;
+    json->shape = shape;
+    json->charset = charset;
+    json->note_count = 0;
+    json->count_count = 0;
+    json->depth = 0;
+    json->overflow = false;
+    json->level[0].first_note = 0;
+    json->level[0].first_count = 0;
+    json->level[0].flat = false;
+    json->level[0].has_object = true;
+}
+
+/* ---- notes ---------------------------------------------------------------------------------- */
+
+static void note(struct wire_json *json, const char *member, const char *name, const char *reason,
+                 struct pg_bytes bytes)
+{
+    if (json->note_count == WIRE_JSON_NOTES) {
+        json->overflow = true;
+        return;
+    }
+    json->notes[json->note_count++] =
+        (struct wire_note){.member = member, .name = name, .reason = reason, .bytes = bytes};
+}
+
+static void write_notes(struct wire_json *json, unsigned first)
+{
+    static const char *const members[] = {"exact", "invalid", "abnormal"};
+    for (unsigned m = 0; m < 3 && json->note_count > first; m++) {
+        bool open = false;
+        for (unsigned i = first; i < json->note_count; i++) {
+            const struct wire_note *n = &json->notes[i];
+            if (n->member[0] != members[m][0] || n->member[1] != members[m][1]) {
+                continue;
+            }
+            if (!open) {
+                json_out_key(json->out, members[m]);
+                json_out_open(json->out, '{');
+                open = true;
+            }
+            json_out_key(json->out, n->name);
+            if (n->reason == NULL) {
+                json_out_hex(json->out, n->bytes);
+            } else {
+                json_out_open(json->out, '{');
+                json_out_key(json->out, "reason");
+                json_out_word(json->out, n->reason);
+                json_out_key(json->out, "raw");
+                json_out_hex(json->out, n->bytes);
+                json_out_close(json->out, '}');
+            }
+        }
+        if (open) {
+            json_out_close(json->out, '}');
+        }
+    }
+    json->note_count = first;
+}
+
+static void push(struct wire_json *json, bool has_object, bool flat)
+{
+    if (json->depth + 1 == WIRE_JSON_DEPTH) {
+        json->overflow = true;
+        return;
+    }
+    json->depth++;
+    json->level[json->depth].first_note = json->note_count;
+    json->level[json->depth].first_count = json->count_count;
+    json->level[json->depth].flat = flat;
+    json->level[json->depth].has_object = has_object;
+    if (has_object) {
+        json_out_open(json->out, '{');
+    }
+}
+
+static void pop(struct wire_json *json)
+{
+    write_notes(json, json->level[json->depth].first_note);
+    json->count_count = json->level[json->depth].first_count;
+    if (json->level[json->depth].has_object) {
+        json_out_close(json->out, '}');
+    }
+    json->depth--;
+}
+
+bool wire_json_end(struct wire_json *json)
+{
+    if (!json->overflow) {
+        write_notes(json, 0);
+    }
+    return !json->overflow;
+}
+
+/* A list or text tells how long it is: counts of it that say otherwise are noted. */
+static void settle_counts(struct wire_json *json, unsigned reg, uint64_t actual)
+{
+    for (unsigned i = json->level[json->depth].first_count; i < json->count_count; i++) {
+        const struct wire_counted *c = &json->counts[i];
+        if (c->row->keep == reg && c->value != actual) {
+            note(json, "exact", c->row->name, NULL, c->bytes);
+        }
+    }
+}
+
+static void remember_count(struct wire_json *json, const struct wire_event *event)
+{
+    if (json->count_count == WIRE_JSON_COUNTS) {
+        json->overflow = true;
+        return;
+    }
+    json->counts[json->count_count++] =
+        (struct wire_counted){.row = event->row, .bytes = event->bytes, .value = event->raw};
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+static void key_with_suffix(struct json_out *out, const char *name, size_t len, const char *suffix)
+{
+    size_t more = strlen(suffix);
+    json_out_sep(out);
+    json_out_put(out, "\"", 1);
+    json_out_put(out, name, len);
+    json_out_put(out, suffix, more);
+    json_out_put(out, "\":", 2);
+}
+
+static uint64_t all_ones(unsigned width)
+{
+    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
+}
+
+/* Null for a marker value, with the reason noted; false if the value is none. */
+static bool write_marker(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    uint64_t ones = all_ones(row->width);
+    bool invalid = (row->flags & WIRE_INVALID) != 0 && event->raw == ones;
+    bool abnormal = (row->flags & WIRE_ABNORMAL) != 0 && event->raw == ones - 1;
+    if (!invalid && !abnormal) {
+        return false;
+    }
+    json_out_null(json->out);
+    if (row->name != NULL) {
+        note(json, invalid ? "invalid" : "abnormal", row->name, "marker", event->bytes);
+    }
+    return true;
+}
+
+static const char *name_of(const struct wire_name *names, uint64_t value)
+{
+    for (; names->name != NULL; names++) {
+        if (names->value == value) {
+            return names->name;
+        }
+    }
+    return NULL;
+}
+
+static void write_signmag(struct wire_json *json, const struct wire_event *event)
+{
+    uint64_t top = UINT64_C(1) << (8 * event->row->width - 1);
+    uint64_t magnitude = event->raw & (top - 1);
+    int64_t value = (int64_t)magnitude;
+    bool exact = true;
+    if ((event->raw & top) != 0) {
+        /* Two's complement by its size: nothing is that cold by sign and magnitude. */
+        bool complement = (event->raw & top >> 1) != 0;
+        value = complement ? (int64_t)magnitude - (int64_t)top : -(int64_t)magnitude;
+        exact = !complement && magnitude != 0;
+    }
+    json_out_fixed(json->out, value, event->row->decimals);
+    if (!exact) {
+        note(json, "exact", event->row->name, NULL, event->bytes);
+    }
+}
+
+static void write_native_integer(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    if (write_marker(json, event)) {
+        return;
+    }
+    if (row->kind == WIRE_SIGNMAG) {
+        write_signmag(json, event);
+        return;
+    }
+    const char *name = row->names != NULL ? name_of(row->names, event->raw) : NULL;
+    if (name != NULL) {
+        json_out_word(json->out, name);
+    } else if ((row->flags & WIRE_AS_HEX) != 0) {
+        json_out_hexnum(json->out, event->raw, row->width * 2u);
+    } else if (row->decimals == 0 && row->factor == 0 && row->offset == 0 && row->sign == 0) {
+        json_out_u64(json->out, event->raw);
+    } else {
+        int64_t value = (int64_t)event->raw * (row->factor != 0 ? row->factor : 1) + row->offset;
+        if (row->sign != 0 && event->raw > INT32_MAX) {
+            /* Negative in two's complement, as some terminals send coordinates. */
+            value = (int32_t)(uint32_t)event->raw;
+            note(json, "exact", row->name, NULL, event->bytes);
+        } else if (event->negative) {
+            value = -value;
+        }
+        json_out_fixed(json->out, value, row->decimals);
+    }
+}
+
+static void write_flags(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_bits *bits = event->row->bits;
+    if (strcmp(event->row->name, "value") == 0) {
+        json_out_key(json->out, "flags");
+    } else {
+        key_with_suffix(json->out, event->row->name, strlen(event->row->name), "_flags");
+    }
+    json_out_open(json->out, '[');
+    uint32_t left = (uint32_t)event->raw;
+    while (left != 0) {
+        unsigned bit = (unsigned)__builtin_ctz(left);
+        left &= left - 1;
+        if (bits->names[bit] != NULL) {
+            json_out_word(json->out, bits->names[bit]);
+        }
+    }
+    for (const struct wire_bit_field *f = bits->fields; f != NULL && f->mask != 0; f++) {
+        if ((event->raw & f->mask) == f->value) {
+            json_out_word(json->out, f->name);
+        }
+    }
+    json_out_close(json->out, ']');
+}
+
+static void write_two_digits(char *at, unsigned value)
+{
+    at[0] = (char)('0' + value / 10);
+    at[1] = (char)('0' + value % 10);
+}
+
+static void write_clock(char at[8], const struct wire_time *t)
+{
+    write_two_digits(at, t->hour);
+    at[2] = ':';
+    write_two_digits(at + 3, t->minute);
+    at[5] = ':';
+    write_two_digits(at + 6, t->second);
+}
+
+static void write_native_time(struct wire_json *json, const struct wire_event *event)
+{
+    struct wire_time t;
+    char text[26] = "2000-00-00T00:00:00+08:00";
+    const uint8_t *b = event->bytes.data;
+    if ((event->row->flags & WIRE_DAILY) != 0 && (b[0] | b[1] | b[2]) == 0) {
+        uint8_t any_day[6] = {0x24, 0x01, 0x01, b[3], b[4], b[5]};
+        if (wire_time_parse(any_day, &t) == NULL) {
+            write_clock(text, &t);
+            text[8] = '\0';
+            json_out_word(json->out, text);
+            return;
+        }
+    }
+    const char *reason = wire_time_parse(b, &t);
+    if (reason != NULL) {
+        json_out_null(json->out);
+        note(json, "invalid", event->row->name, reason, event->bytes);
+        return;
+    }
+    write_two_digits(text + 2, t.year - 2000);
+    write_two_digits(text + 5, t.month);
+    write_two_digits(text + 8, t.day);
+    write_clock(text + 11, &t);
+    if ((event->row->flags & WIRE_UTC) != 0) {
+        memcpy(text + 19, "Z", 2);
+    }
+    json_out_word(json->out, text);
+}
+
+static bool all_bytes_are(const uint8_t *at, size_t n, uint8_t value)
+{
+    while (n > 0 && at[n - 1] == value) {
+        n--;
+    }
+    return n == 0;
+}
+
+static void write_hex_object(struct json_out *out, struct pg_bytes bytes)
+{
+    json_out_open(out, '{');
+    json_out_key(out, "hex");
+    json_out_hex(out, bytes);
+    json_out_close(out, '}');
+}
+
+static void write_text(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    struct pg_bytes text = wire_text_strip(event->bytes);
+    uint8_t fill = 0;
+    if ((row->flags & WIRE_BLANKS) != 0 && json->shape == WIRE_SHAPE_NATIVE) {
+        fill = ' ';
+        while (text.len > 0 && text.data[text.len - 1] == ' ') {
+            text.len--;
+        }
+    }
+    bool exact = text.len == event->bytes.len ||
+                 (row->width != 0 && (text.len == 0 || text.data == event->bytes.data) &&
+                  all_bytes_are(event->bytes.data + text.len, event->bytes.len - text.len, fill));
+    if (wire_text_is_ascii(text)) {
+        json_out_text(json->out, (const char *)text.data, text.len);
+    } else {
+        char utf8[TEXT_MAX * WIRE_TEXT_GROWTH];
+        uint8_t again[TEXT_MAX];
+        ssize_t n =
+            text.len > TEXT_MAX ? -1 : wire_text_decode(json->charset, text, utf8, sizeof(utf8));
+        if (n < 0) {
+            write_hex_object(json->out, event->bytes);
+            return;
+        }
+        json_out_text(json->out, utf8, (size_t)n);
+        ssize_t m = wire_text_encode(json->charset, utf8, (size_t)n, again, sizeof(again));
+        exact = exact && m == (ssize_t)text.len && memcmp(again, text.data, text.len) == 0;
+    }
+    if (!exact) {
+        note(json, "exact", row->name, NULL, event->bytes);
+    }
+}
+
+static void write_value(struct wire_json *json, const struct wire_event *event)
+{
+    switch (event->row->kind) {
+    case WIRE_TIME:
+        if (json->shape == WIRE_SHAPE_NATIVE) {
+            write_native_time(json, event);
+            break;
+        }
+        json_out_hex(json->out, event->bytes);
+        break;
+    case WIRE_TEXT:
+        write_text(json, event);
+        break;
+    case WIRE_DIGITS:
+    case WIRE_HEX:
+        json_out_hex(json->out, event->bytes);
+        break;
+    default:
+        if (json->shape == WIRE_SHAPE_NATIVE) {
+            write_native_integer(json, event);
+        } else {
+            json_out_u64(json->out, event->raw);
+        }
+        break;
+    }
+}
+
+/* What the wire shape says besides. */
+static void write_wire_extras(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    if ((row->flags & WIRE_SIGNED_TOO) != 0) {
+        key_with_suffix(json->out, row->name, strlen(row->name), "_signed");
+        json_out_i64(json->out, event->negative ? -(int64_t)event->raw : (int64_t)event->raw);
+    }
+    if ((row->flags & WIRE_SHOW_LENGTH) != 0) {
+        size_t stem = strlen(row->name);
+        stem -= stem > 4 && strcmp(row->name + stem - 4, "_hex") == 0 ? 4 : 0;
+        key_with_suffix(json->out, row->name, stem, "_length");
+        json_out_u64(json->out, event->bytes.len);
+    }
+}
+
+static void write_field(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    if (row->kind == WIRE_COUNT) {
+        remember_count(json, event);
+    }
+    if (json->shape == WIRE_SHAPE_NATIVE && (row->kind == WIRE_COUNT || row->kind == WIRE_FACT)) {
+        return;
+    }
+    if (row->name == NULL) {
+        write_value(json, event);
+        return;
+    }
+    bool flat = json->level[json->depth].flat;
+    size_t start = json->out->len;
+    unsigned notes = json->note_count;
+    if (!flat) {
+        if (json->shape == WIRE_SHAPE_WIRE && (row->flags & WIRE_SHOW_RAW) != 0) {
+            json_out_key(json->out, "raw");
+        } else {
+            json_out_key_of(json->out, row->name,
+                            row->name_len != 0 ? row->name_len : strlen(row->name));
+        }
+    }
+    write_value(json, event);
+    if (flat && json->note_count > notes) {
+        /* The note needs an object to stand in after all. */
+        json->out->len = start;
+        json->level[json->depth].flat = false;
+        json->level[json->depth].has_object = true;
+        json->note_count = notes;
+        json_out_open(json->out, '{');
+        json_out_key(json->out, row->name);
+        write_value(json, event);
+    }
+    if (json->shape == WIRE_SHAPE_WIRE) {
+        write_wire_extras(json, event);
+    } else if (row->kind == WIRE_BITS && row->bits != NULL) {
+        write_flags(json, event);
+    }
+    if (row->count != 0 && (row->kind == WIRE_TEXT || row->kind == WIRE_HEX)) {
+        settle_counts(json, row->count, event->bytes.len);
+    }
+}
+
+/* ---- items ---------------------------------------------------------------------------------- */
+
+/* Items under their names: "mileage", the second one "mileage#2"; without a name "0xe1". */
+static void write_item_key(struct wire_json *json, const struct wire_event *event, const char *name)
+{
+    char hex[24] = "0x00";
+    static const char digits[] = "0123456789abcdef";
+    unsigned id = (unsigned)event->raw & 0xffu;
+    if (name == NULL) {
+        hex[2] = digits[id >> 4];
+        hex[3] = digits[id & 15];
+        name = hex;
+    }
+    unsigned times = ++json->seen[id];
+    if (times == 1) {
+        json_out_key(json->out, name);
+        return;
+    }
+    char suffix[8] = "#";
+    unsigned at = sizeof(suffix) - 1;
+    for (; times > 0; times /= 10) {
+        suffix[--at] = (char)('0' + times % 10);
+    }
+    suffix[--at] = '#';
+    key_with_suffix(json->out, name, strlen(name), suffix + at);
+}
+
+/* A single "value": one number or text, or a list of them. */
+static bool is_flat(const struct wire_row *rows)
+{
+    const struct wire_row *row = &rows[0];
+    return row->kind != WIRE_END && rows[1].kind == WIRE_END && row->name != NULL &&
+           strcmp(row->name, "value") == 0 && row->kind != WIRE_BITS &&
+           (row->rows == NULL || (row->kind == WIRE_LIST && row->rows[0].name == NULL));
+}
+
+static void write_item_head(struct wire_json *json, const struct wire_event *event)
+{
+    json_out_key(json->out, "id");
+    if (json->shape == WIRE_SHAPE_WIRE) {
+        json_out_u64(json->out, event->raw);
+        json_out_key(json->out, "length");
+        json_out_u64(json->out, event->length);
+    } else {
+        json_out_hexnum(json->out, event->raw, 4);
+    }
+    if (event->item != NULL && (event->kind == WIRE_EV_ITEM || !event->row->items->by_name)) {
+        json_out_key(json->out, "name");
+        json_out_word(json->out, event->item->name);
+    }
+}
+
+static void write_item_start(struct wire_json *json, const struct wire_event *event)
+{
+    if (json->shape == WIRE_SHAPE_NATIVE && event->row->items->by_name) {
+        bool flat = is_flat(event->item->rows);
+        write_item_key(json, event, event->item->name);
+        push(json, !flat, flat);
+        return;
+    }
+    push(json, true, false);
+    write_item_head(json, event);
+}
+
+static void write_item_hex(struct wire_json *json, const struct wire_event *event)
+{
+    if (json->shape == WIRE_SHAPE_NATIVE && event->row->items->by_name) {
+        write_item_key(json, event, NULL);
+        write_hex_object(json->out, event->bytes);
+        return;
+    }
+    json_out_open(json->out, '{');
+    write_item_head(json, event);
+    if (event->row->items->by_name) {
+        json_out_key(json->out, "hex");
+        json_out_hex(json->out, event->bytes);
+    } else {
+        json_out_key(json->out, "value");
+        write_hex_object(json->out, event->bytes);
+    }
+    json_out_close(json->out, '}');
+}
+
+static bool list_is_object(const struct wire_json *json, const struct wire_row *row)
+{
+    return json->shape == WIRE_SHAPE_NATIVE && row->kind == WIRE_ITEMS && row->items->by_name;
+}
+
+static void write_truncated(struct wire_json *json, const struct wire_event *event)
+{
+    bool own_object = !list_is_object(json, event->row);
+    if (own_object) {
+        json_out_open(json->out, '{');
+    }
+    json_out_key(json->out, "truncated_hex");
+    json_out_hex(json->out, event->bytes);
+    if (own_object) {
+        json_out_close(json->out, '}');
+    }
+}
+
+void wire_json_visit(void *context, const struct wire_event *event)
+{
+    struct wire_json *json = context;
+    if (json->overflow) {
+        return;
+    }
+    switch (event->kind) {
+    case WIRE_EV_FIELD:
+        write_field(json, event);
+        break;
+    case WIRE_EV_STRUCT:
+        json_out_key(json->out, event->row->name);
+        push(json, true, false);
+        break;
+    case WIRE_EV_ENTRY:
+        push(json, true, false);
+        break;
+    case WIRE_EV_STRUCT_END:
+    case WIRE_EV_ENTRY_END:
+    case WIRE_EV_ITEM_END:
+        pop(json);
+        break;
+    case WIRE_EV_LIST:
+        if (!json->level[json->depth].flat) {
+            json_out_key(json->out, event->row->name);
+        }
+        json_out_open(json->out, list_is_object(json, event->row) ? '{' : '[');
+        if (list_is_object(json, event->row)) {
+            memset(json->seen, 0, sizeof(json->seen));
+        }
+        break;
+    case WIRE_EV_LIST_END:
+        json_out_close(json->out, list_is_object(json, event->row) ? '}' : ']');
+        if (event->row->count != 0) {
+            settle_counts(json, event->row->count, event->raw);
+        }
+        break;
+    case WIRE_EV_ITEM:
+        write_item_start(json, event);
+        break;
+    case WIRE_EV_ITEM_HEX:
+        write_item_hex(json, event);
+        break;
+    case WIRE_EV_BROKEN:
+        write_hex_object(json->out, event->bytes);
+        break;
+    case WIRE_EV_TRUNCATED:
+        write_truncated(json, event);
+        break;
+    case WIRE_EV_SURPLUS:
+        json_out_key(json->out, "extra_hex");
+        json_out_hex(json->out, event->bytes);
+        break;
+    }
+}
