@@ -137,6 +137,7 @@ static void limits_refuse_what_is_new_and_keep_what_is_there(void)
     struct pg_retained_limits limits = {.messages = 2, .bytes = SIZE_MAX};
     struct pg_retained *r = pg_retained_new(&limits);
     struct pg_retained_stats before;
+    struct pg_msg *deep;
 
     CU_ASSERT_EQUAL(set(r, "a", "1"), PG_OK);
     CU_ASSERT_EQUAL(set(r, "b", "1"), PG_OK);
@@ -153,8 +154,12 @@ static void limits_refuse_what_is_new_and_keep_what_is_there(void)
                     PG_QUOTA_EXCEEDED);
     CU_ASSERT(holds(r, "a", "2"));
     CU_ASSERT_EQUAL(set(r, "b", "22"), PG_OK);
-    /* Levels cost, not only bytes of text. */
-    CU_ASSERT_EQUAL(set(r, "/////////////////////", "1"), PG_QUOTA_EXCEEDED);
+    /* Levels cost, not only bytes of text: there is room for the message, not for its way. */
+    deep = message("/////////////////////", "1");
+    limits.bytes = stats_of(r).bytes + pg_msg_size(deep) + 100;
+    pg_retained_set_limits(r, &limits);
+    CU_ASSERT_EQUAL(pg_retained_set(r, deep), PG_QUOTA_EXCEEDED);
+    pg_msg_unref(&deep);
     CU_ASSERT_EQUAL(stats_of(r).messages, 2);
     CU_ASSERT_EQUAL(stats_of(r).nodes, 2);
 
