@@ -43,7 +43,7 @@ static size_t heap_bytes(void)
 
 static int exact_text(char *out, size_t room, unsigned n)
 {
-    return snprintf(out, room, "v/%010u/telemetry", n % 1000000000u); /* 23 bytes with the rest */
+    return snprintf(out, room, "dv/%010u/telemetry", n);
 }
 
 static int wildcard_text(char *out, size_t room, unsigned n)
