@@ -32,6 +32,7 @@ TIMEOUT = float(os.environ.get("PG_E2E_TIMEOUT", "30"))
 SANITIZER = re.compile(r"(ERROR|WARNING): \w+Sanitizer|runtime error:")
 
 LISTENERS = {"mqtt": "mqtt", "jt808": "jt808"}
+CONTROL = "control.sock"
 
 _FIELD = re.compile(r'([\w.]+)=("(?:\\.|[^"\\])*"|\S*)')
 
@@ -100,11 +101,11 @@ class Lines:
 class Tool:
     """A client program (mosquitto_sub, polygatectl simulate, ...) in the background."""
 
-    def __init__(self, *command, stdin=None, env=None):
+    def __init__(self, *command, stdin=None, env=None, cwd=None):
         self.command = [str(word) for word in command]
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd)
         self.lines = Lines(self.process.stdout)
         if stdin is not None:
             self.process.stdin.write(stdin)
@@ -225,7 +226,6 @@ class Gateway:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config_path = self.folder / "polygate.conf"
-        self.control_path = self.folder / "control.sock"
         self.log_path = self.folder / "polygate.log"
         self.listeners = LISTENERS if listeners is None else listeners
         self.arguments = list(arguments)
@@ -235,6 +235,7 @@ class Gateway:
         self.lines = None
         self._log = None
         self._tools = []
+        self._peers = []
         self.write_config(config)
 
     # ---- life -----------------------------------------------------------------------------------
@@ -243,7 +244,8 @@ class Gateway:
         """Write the configuration file, for the start or before a reload."""
         text = ""
         if self.control:
-            text += f'control {{ socket = "{self.control_path}" }}\n'
+            # A path from the daemon's own folder: one from the root may be longer than a socket's can.
+            text += f'control {{ socket = "{CONTROL}" }}\n'
         for name, value in self.listeners.items():
             text += value if "{" in value else (
                 f'listener "{name}" {{ bind = {{"127.0.0.1:0"}}  transport = tcp  protocol = {value} }}\n')
@@ -275,6 +277,9 @@ class Gateway:
             return
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        # Only now: the daemon ends with connections open, but need not linger for them.
+        for peer in self._peers:
+            peer.close()
         try:
             got = self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -346,13 +351,15 @@ class Gateway:
     def port(self, listener):
         return int(self.address(listener).rpartition(":")[2])
 
-    def connect(self, listener, kind=Peer):
+    def connect(self, listener, kind=Peer, **arguments):
         """A plain connection to a listener; `kind` is Peer or a class made from it."""
-        return kind(self.port(listener))
+        peer = kind(self.port(listener), **arguments)
+        self._peers.append(peer)
+        return peer
 
     def tool(self, *command, stdin=None):
-        """A program in the background, ended with the gateway at the latest."""
-        tool = Tool(*command, stdin=stdin)
+        """A program in the background, in the gateway's folder, ended with it at the latest."""
+        tool = Tool(*command, stdin=stdin, cwd=self.folder)
         self._tools.append(tool)
         return tool
 
@@ -371,4 +378,4 @@ class Gateway:
 
     def ctl(self, *arguments, status=0):
         """polygatectl on the control socket; its output."""
-        return self.tool(CTL, "-s", self.control_path, *arguments).wait(status)
+        return self.tool(CTL, "-s", CONTROL, *arguments).wait(status)
