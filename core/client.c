@@ -661,6 +661,13 @@ static void publish_decided(void *arg, enum pg_reason reason)
         pg_client_published(client, token, reason);
 }
 
+/* A valid name or filter, with no more levels than the configuration allows. */
+static bool too_deep(const struct pg_config *config, struct pg_bytes topic)
+{
+    int64_t most = config->settings.limits.topic_levels;
+    return most < (int64_t)PG_TOPIC_LEVELS_MAX && pg_topic_levels(topic) > (unsigned)most;
+}
+
 /* Topics below $SYS are the gateway's own. */
 static bool reserved_topic(struct pg_bytes topic)
 {
@@ -676,6 +683,8 @@ static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, 
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
     enum pg_reason reason = pg_topic_name_valid(msg->topic);
+    if (reason == PG_OK && too_deep(config, msg->topic))
+        reason = PG_TOPIC_INVALID;
     if (reason == PG_OK && reserved_topic(msg->topic))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && !pg_client_session(client))
@@ -780,6 +789,8 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
     enum pg_reason reason = pg_topic_filter_valid(sub->filter);
+    if (reason == PG_OK && too_deep(config, sub->filter))
+        reason = PG_FILTER_INVALID;
     if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
