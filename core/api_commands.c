@@ -17,12 +17,11 @@
 #include "conn_client.h"
 #include "counter.h"
 #include "escape.h"
-#include "option.h"
+#include "listener.h"
 #include "registry.h"
 #include "retained.h"
 #include "server.h"
 #include "subscription.h"
-#include "transport.h"
 #include "why.h"
 #include "worker_parts.h"
 
@@ -157,6 +156,26 @@ static json_t *retained_numbers(const struct pg_server *server)
     return b.object;
 }
 
+static json_t *listener_list(void)
+{
+    static const size_t room = PG_LISTENER_ROWS_MAX;
+    struct pg_listener_row *rows = calloc(room, sizeof(*rows));
+    if (!rows)
+        return NULL;
+    json_t *list = json_array();
+    size_t count = pg_listener_rows_now(rows, room);
+    for (size_t i = 0; i < count; i++) {
+        struct build b = build_object();
+        build_text(&b, "name", rows[i].name);
+        build_text(&b, "address", rows[i].address);
+        build_text(&b, "transport", rows[i].transport);
+        build_text(&b, "protocol", rows[i].protocol);
+        append(&list, b.object);
+    }
+    free(rows);
+    return list;
+}
+
 static void run_status(struct api_call *call, struct pg_worker *worker)
 {
     (void)worker;
@@ -175,6 +194,7 @@ static void run_status(struct api_call *call, struct pg_worker *worker)
     build_size(&b, "clients", admitted > ended ? admitted - ended : 0);
     build_size(&b, "sessions", pg_registry_count(server->registry));
     build_set(&b, "retained", retained_numbers(server));
+    build_set(&b, "listeners", listener_list());
     build_set(&b, "counters", moved_counters(server));
     api_answer(call, b.object);
 }
@@ -418,80 +438,12 @@ static void run_kick(struct api_call *call, struct pg_session *session)
 /* ---- configuration ----------------------------------------------------------------------------
  */
 
-/* Longest value of one option, as JSON; a longer one is shown as null. */
-#define VALUE_ROOM 4096
-
-static json_t *option_value(const struct pg_option *row, const void *conf)
-{
-    char room[VALUE_ROOM];
-    struct pg_text text = {.data = room, .room = sizeof(room)};
-    pg_option_json(row, conf, &text);
-    return text.cut ? json_null() : json_loadb(room, text.len, JSON_DECODE_ANY, NULL);
-}
-
-static json_t *option_list(const struct pg_option *rows, const void *conf)
-{
-    json_t *list = json_array();
-    for (const struct pg_option *row = rows; row && row->name; row++) {
-        struct build b = build_object();
-        build_text(&b, "name", row->name);
-        build_set(&b, "value", option_value(row, conf));
-        build_text(&b, "default", row->fallback);
-        build_text(&b, "type", pg_option_type_name(row->type));
-        build_flag(&b, "reloadable", row->reloadable);
-        build_text(&b, "sentence", row->sentence);
-        append(&list, b.object);
-    }
-    return list;
-}
-
-static void append_block(json_t **blocks, const char *name, const struct pg_option *rows,
-                         const void *conf)
-{
-    struct build b = build_object();
-    build_text(&b, "block", name);
-    build_set(&b, "options", option_list(rows, conf));
-    append(blocks, b.object);
-}
-
-static json_t *listener_list(const struct pg_config *config)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct pg_listener_conf *listener = &config->listeners[i];
-        json_t *bind = json_array();
-        for (size_t k = 0; k < listener->bind.count; k++)
-            append(&bind, json_string(listener->bind.items[k]));
-        struct build b = build_object();
-        build_text(&b, "name", listener->name);
-        build_set(&b, "bind", bind);
-        build_text(&b, "transport", listener->transport->name);
-        build_text(&b, "protocol", listener->protocol->name);
-        build_set(&b, "options",
-                  option_list(listener->transport->options, listener->transport_conf));
-        append(&list, b.object);
-    }
-    return list;
-}
-
 static void run_config(struct api_call *call, struct pg_worker *worker)
 {
     (void)worker;
-    const struct pg_config *config = atomic_load(&api_server(call)->config);
-    json_t *blocks = json_array();
-    for (const struct pg_settings_block *s = pg_settings_blocks(); s->name; s++)
-        append_block(&blocks, s->name, s->rows, &config->settings);
-    for (size_t i = 0; i < config->protocol_count; i++)
-        append_block(&blocks, config->protocols[i].protocol->name,
-                     config->protocols[i].protocol->options, config->protocols[i].conf);
-    for (size_t i = 0; i < config->plugin_count; i++)
-        append_block(&blocks, config->plugins[i].plugin->name, config->plugins[i].plugin->options,
-                     config->plugins[i].conf);
-    struct build b = build_object();
-    build_text(&b, "path", config->path);
-    build_set(&b, "blocks", blocks);
-    build_set(&b, "listeners", listener_list(config));
-    api_answer(call, b.object);
+    char *text = pg_config_json(atomic_load(&api_server(call)->config));
+    api_answer(call, text ? json_loads(text, 0, NULL) : NULL);
+    free(text);
 }
 
 /* ---- help -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
  * has a moment without a socket. The last worker to finish says so, and only then does the main
  * thread free what nobody accepts on any more. */
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,42 @@ static void log_addresses(const struct listener *l, const char *event)
     }
 }
 
+/* What other threads are told: a copy, made anew after each change. */
+static pthread_mutex_t rows_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pg_listener_row rows[PG_LISTENER_ROWS_MAX]; /* under rows_lock, with the next */
+static size_t row_count;
+
+static void add_rows(const struct listener *l)
+{
+    struct pg_listening_info info[ADDRESSES_MAX];
+    size_t count = l->transport->addresses(l->listening, info, ADDRESSES_MAX);
+    for (size_t i = 0; i < count && i < ADDRESSES_MAX && row_count < PG_LISTENER_ROWS_MAX; i++) {
+        struct pg_listener_row *row = &rows[row_count++];
+        *row = (struct pg_listener_row){.transport = l->transport->name,
+                                        .protocol = l->protocol->name};
+        snprintf(row->name, sizeof(row->name), "%s", l->name);
+        snprintf(row->address, sizeof(row->address), "%s", info[i].address);
+    }
+}
+
+static void renew_rows(const struct pg_listeners *listeners)
+{
+    pthread_mutex_lock(&rows_lock);
+    row_count = 0;
+    for (const struct listener *l = listeners->first; l; l = l->next)
+        add_rows(l);
+    pthread_mutex_unlock(&rows_lock);
+}
+
+size_t pg_listener_rows_now(struct pg_listener_row *out, size_t room)
+{
+    pthread_mutex_lock(&rows_lock);
+    size_t count = row_count < room ? row_count : room;
+    memcpy(out, rows, count * sizeof(*out));
+    pthread_mutex_unlock(&rows_lock);
+    return count;
+}
+
 /* Keep what the log says of a listener, as of the block that it serves. */
 static void name_listener(struct listener *l)
 {
@@ -206,6 +243,7 @@ static void hang_in(struct pg_change *change)
     while (*tail)
         tail = &(*tail)->next;
     *tail = in_order;
+    renew_rows(change->listeners);
 }
 
 void pg_change_begin(struct pg_change *change, void (*done)(void *arg), void *arg)
@@ -238,6 +276,7 @@ void pg_change_complete(struct pg_change **change)
         *p = l->next;
         free_listener(l);
     }
+    renew_rows(c->listeners);
     pg_config_unref(&c->config);
     free(c);
 }

@@ -34,4 +34,16 @@ void pg_change_begin(struct pg_change *change, void (*done)(void *arg), void *ar
 /* Free what has gone; the change is over. */
 void pg_change_complete(struct pg_change **change);
 
+/* One address that is listened on, for the API. */
+struct pg_listener_row {
+    char name[64];         /* of its block; cut if longer */
+    const char *transport; /* names of descriptors */
+    const char *protocol;
+    char address[80]; /* with the real port */
+};
+#define PG_LISTENER_ROWS_MAX 256u
+/* Copy out up to `room` rows; how many. More than PG_LISTENER_ROWS_MAX are not remembered. Any
+ * thread. */
+size_t pg_listener_rows_now(struct pg_listener_row *out, size_t room);
+
 #endif

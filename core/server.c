@@ -233,6 +233,7 @@ static void drain(struct life *life)
     struct pg_server *server = &life->server;
     int64_t timeout = life->hurry ? 0 : atomic_load(&server->config)->settings.drain_timeout;
     life->phase = DRAINING;
+    pg_api_stop(); /* while every worker still answers: one that has drained leaves its loop */
     for (unsigned i = 0; i < server->worker_count; i++)
         pg_worker_drain(server->workers[i], timeout);
     ev_now_update(life->loop);
@@ -413,7 +414,6 @@ static void serve(struct life *life, struct pg_change *change)
 {
     begin_change(life, change);
     ev_run(life->loop, 0);
-    pg_api_stop();
     pg_workers_join(&life->server);
 }
 

@@ -251,22 +251,19 @@ static size_t widest(const json_t *rows, const char *key, const char *title, siz
 
 static void print_listeners(const json_t *listeners)
 {
-    size_t i, k;
-    json_t *listener, *address;
+    size_t i;
+    json_t *listener;
     if (json_array_size(listeners) > 0)
         puts("listeners");
-    size_t width = widest(listeners, "name", "", 24);
+    size_t name = widest(listeners, "name", "", 24);
+    size_t address = widest(listeners, "address", "", 48);
     json_array_foreach(listeners, i, listener)
     {
         fputs("  ", stdout);
-        print_member(listener, "name", width);
+        print_member(listener, "name", name);
+        print_member(listener, "address", address);
         print_member(listener, "transport", 4);
-        print_member(listener, "protocol", 8);
-        json_array_foreach(json_object_get(listener, "addresses"), k, address)
-        {
-            print_cell(text_bytes(address), 0);
-            putchar(' ');
-        }
+        print_member(listener, "protocol", 0);
         putchar('\n');
     }
 }
@@ -510,62 +507,116 @@ static int run_retained(struct ctl_run *run)
     return CTL_OK;
 }
 
-static void print_options(const json_t *options, const char *indent)
+#define COMMENT_COLUMNS 96
+
+/* A sentence as comment lines. */
+static void print_comment(const char *text, const char *indent)
+{
+    size_t width = COMMENT_COLUMNS - strlen(indent);
+    while (*text) {
+        size_t len = strlen(text);
+        if (len > width) {
+            len = width;
+            while (len > 0 && text[len] != ' ')
+                len--;
+            if (len == 0)
+                len = width; /* one word that is longer than a line */
+        }
+        printf("%s# ", indent);
+        print_cell((struct pg_bytes){.data = (const uint8_t *)text, .len = len}, 0);
+        putchar('\n');
+        text += len;
+        text += strspn(text, " ");
+    }
+}
+
+/* A value as it would be written in the file. */
+static void print_value(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    bool plain = text && text[0] &&
+                 strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
+                     strlen(text);
+    size_t i;
+    json_t *item;
+    if (plain) {
+        fputs(text, stdout);
+    } else if (json_is_array(value)) {
+        putchar('{');
+        json_array_foreach(value, i, item)
+        {
+            fputs(i ? ", " : "", stdout);
+            print_value(item);
+        }
+        putchar('}');
+    } else {
+        json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    }
+}
+
+static void print_option(const json_t *option, const char *indent)
+{
+    const char *sentence = json_string_value(json_object_get(option, "sentence"));
+    print_comment(sentence ? sentence : "", indent);
+    fputs(indent, stdout);
+    print_member(option, "name", 0);
+    fputs(" = ", stdout);
+    print_value(json_object_get(option, "value"));
+    puts("\n");
+}
+
+/* Options come in order of their blocks. */
+static void print_blocks(const json_t *options)
 {
     size_t i;
     json_t *option;
+    const char *open = "";
     json_array_foreach(options, i, option)
     {
-        char *value = json_dumps(json_object_get(option, "value"), JSON_ENCODE_ANY);
-        fputs(indent, stdout);
-        print_member(option, "name", 24);
-        print_text(value ? value : "?", 24);
-        fputs("# ", stdout);
-        print_member(option, "sentence", 0);
-        putchar('\n');
-        free(value);
+        const char *block = json_string_value(json_object_get(option, "block"));
+        if (block && strcmp(block, open) != 0) {
+            if (open[0])
+                puts("}\n");
+            open = block;
+            if (open[0])
+                printf("%s {\n", open);
+        }
+        print_option(option, open[0] ? "    " : "");
     }
+    if (open[0])
+        puts("}\n");
+}
+
+static void print_listener_block(const json_t *listener)
+{
+    size_t i;
+    json_t *option;
+    fputs("listener \"", stdout);
+    print_member(listener, "name", 0);
+    fputs("\" {\n    bind = \"", stdout);
+    print_member(listener, "bind", 0);
+    fputs("\"\n    transport = ", stdout);
+    print_member(listener, "transport", 0);
+    fputs("\n    protocol = ", stdout);
+    print_member(listener, "protocol", 0);
+    puts("\n");
+    json_array_foreach(json_object_get(listener, "options"), i, option)
+        print_option(option, "    ");
+    puts("}\n");
 }
 
 static int run_config_show(struct ctl_run *run)
 {
     int code;
-    size_t i, k;
-    json_t *block, *listener, *address;
+    size_t i;
+    json_t *listener;
     json_t *result = call(run, json_pack("{s:s}", "command", "config"), &code);
     if (!result)
         return code;
     if (!print_json(run, result)) {
-        json_array_foreach(json_object_get(result, "blocks"), i, block)
-        {
-            const char *name = json_string_value(json_object_get(block, "block"));
-            bool top = !name || !name[0];
-            if (json_array_size(json_object_get(block, "options")) == 0)
-                continue;
-            if (!top)
-                printf("%s {\n", name);
-            print_options(json_object_get(block, "options"), top ? "" : "  ");
-            puts(top ? "" : "}\n");
-        }
+        print_blocks(json_object_get(result, "options"));
         json_array_foreach(json_object_get(result, "listeners"), i, listener)
-        {
-            fputs("listener \"", stdout);
-            print_member(listener, "name", 0);
-            fputs("\" {\n  bind = {", stdout);
-            json_array_foreach(json_object_get(listener, "bind"), k, address)
-            {
-                fputs(k ? ", \"" : "\"", stdout);
-                print_cell(text_bytes(address), 0);
-                putchar('"');
-            }
-            fputs("}\n  transport = ", stdout);
-            print_member(listener, "transport", 0);
-            fputs("\n  protocol = ", stdout);
-            print_member(listener, "protocol", 0);
-            putchar('\n');
-            print_options(json_object_get(listener, "options"), "  ");
-            puts("}\n");
-        }
+            print_listener_block(listener);
     }
     json_decref(result);
     return CTL_OK;

@@ -83,13 +83,11 @@ static void take_frame(struct decoder *d, const struct jt808_frame *frame)
         print_frame(d, &message);
 }
 
-static bool has_inner_delimiter(struct pg_bytes in)
+/* Cut a stream into frames. With `show` they are printed, and what is none; without, the number of
+ * frames is found. */
+static size_t walk_stream(struct decoder *d, struct pg_bytes in, bool show)
 {
-    return in.len > 2 && memchr(in.data + 1, 0x7e, in.len - 2);
-}
-
-static void decode_stream(struct decoder *d, struct pg_bytes in)
-{
+    size_t found = 0;
     struct jt808_stream stream = {.tolerated = d->tolerated};
     for (;;) {
         size_t used;
@@ -97,17 +95,21 @@ static void decode_stream(struct decoder *d, struct pg_bytes in)
         enum jt808_error error;
         enum jt808_result result =
             jt808_frame_next(&stream, in, &d->scratch, &used, &frame, &error);
-        if (result == JT808_FRAME_WHOLE)
-            take_frame(d, &frame);
-        else if (result == JT808_FRAME_MALFORMED)
+        if (result == JT808_FRAME_WHOLE) {
+            found++;
+            if (show)
+                take_frame(d, &frame);
+        } else if (result == JT808_FRAME_MALFORMED && show) {
             print_error(d, jt808_error_name(error), (struct pg_bytes){in.data, used});
+        }
         in.data += used;
         in.len -= used;
         if (result == JT808_FRAME_MORE)
             break;
     }
-    if (in.len > 0)
+    if (in.len > 0 && show)
         print_error(d, jt808_error_name(JT808_ERROR_DELIMITER), in);
+    return found;
 }
 
 /* One frame with its delimiters, or unescaped without them, or a stream of several. */
@@ -117,14 +119,12 @@ static void decode(struct decoder *d, struct pg_bytes in)
     if (in.len == 0)
         return;
     bool delimited = in.data[0] == 0x7e || in.data[in.len - 1] == 0x7e;
-    if (delimited && has_inner_delimiter(in)) {
-        decode_stream(d, in);
-        return;
-    }
     enum jt808_error error = delimited ? jt808_frame_decode(in, d->tolerated, &d->scratch, &frame)
                                        : jt808_content_decode(in, d->tolerated, &frame);
     if (error == JT808_ERROR_NONE)
         take_frame(d, &frame);
+    else if (walk_stream(d, in, false) > 0)
+        walk_stream(d, in, true);
     else
         print_error(d, jt808_error_name(delimited ? error : JT808_ERROR_DELIMITER), in);
 }
