@@ -117,7 +117,8 @@ static bool variable(struct reader *r, struct word *w)
     const char *to = value ? value + strlen(value) : close;
     if (!value && !has_default)
         return fail(r,
-                    "the environment variable %s is not set; set it, or write ${%s:-default} here",
+                    "the environment variable %s is not set; set it, write ${%s:-default}, or put "
+                    "the value in '...' if it is meant as it stands",
                     key, key);
     for (; from < to; from++)
         if (!put(r, w, *from))

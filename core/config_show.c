@@ -4,6 +4,7 @@
  * of the manual page polygate.conf(5). Both walk the rows that the checker walks, so that they
  * cannot tell anything else. */
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +112,7 @@ char *pg_config_json(const struct pg_config *config)
 /* ---- the manual -------------------------------------------------------------------------------
  */
 
-/* Text of a row in mdoc: a backslash is one, and no line starts with a control character. */
+/* Text in mdoc: a backslash is one, and no line starts with a control character. */
 static void print_text(const char *text)
 {
     if (*text == '.' || *text == '\'')
@@ -122,7 +123,17 @@ static void print_text(const char *text)
         else
             putchar(*text);
     }
-    putchar('\n');
+}
+
+/* The sentence of a row, as a sentence. */
+static void print_sentence(const char *text)
+{
+    size_t len = strlen(text);
+    if (len == 0)
+        return;
+    putchar(toupper((unsigned char)text[0]));
+    print_text(text + 1);
+    puts(text[len - 1] == '.' ? "" : ".");
 }
 
 static void print_rows(const struct pg_option *rows)
@@ -133,9 +144,10 @@ static void print_rows(const struct pg_option *rows)
         pg_option_expected(row, &text);
         expected[text.len] = '\0';
         printf(".It Ic %s\n", row->name);
-        print_text(row->sentence);
+        print_sentence(row->sentence ? row->sentence : "");
         printf(".br\nValue: ");
         print_text(expected);
+        putchar('\n');
         if (row->fallback && row->fallback[0])
             printf(".br\nDefault:\n.Cm %s\n", row->fallback);
         if (!row->reloadable)

@@ -334,8 +334,8 @@ static void a_value_may_come_from_the_environment(void)
     CU_ASSERT_EQUAL(t->wait, 1000);
     pg_config_unref(&c);
     refused("\n\ntalk { greeting = ${PG_TEST_NONE} }",
-            ":3: the environment variable PG_TEST_NONE is not set; set it, or write "
-            "${PG_TEST_NONE:-default} here");
+            ":3: the environment variable PG_TEST_NONE is not set; set it, write "
+            "${PG_TEST_NONE:-default}, or put the value in '...' if it is meant as it stands");
     refused("talk { greeting = ${PG TEST} }",
             ":1: found \"${PG TEST}\", expected ${NAME} or ${NAME:-default}");
     refused("talk { greeting = \"${PG_TEST\" \n}",
