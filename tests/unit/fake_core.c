@@ -16,6 +16,7 @@ struct pg_client {
     struct fake_session *session;
     void *cookie;
     uint32_t window;
+    struct pg_msg *will;
     bool ended;
     bool ending;
     enum pg_reason end_reason;
@@ -26,8 +27,13 @@ struct fake_delivery {
     struct fake_delivery *next;
     struct pg_msg *msg;
     uint16_t id;
+    uint8_t qos;
+    bool retain;
     bool out; /* handed out, not settled */
     bool redelivered;
+    bool received;
+    uint32_t subscription_ids[4];
+    size_t subscription_id_count;
 };
 
 struct fake_session {
@@ -38,6 +44,8 @@ struct fake_session {
     unsigned filter_count;
     uint16_t last_id;
     uint32_t expiry_s;
+    uint8_t receipts[65536 / 8];
+    size_t receipt_count;
     struct pg_client *client;
 };
 
@@ -48,6 +56,8 @@ struct admission {
     enum pg_reason reason;
     char id[64];
     uint32_t expiry_s, window;
+    bool clean;
+    struct pg_msg *will;
 };
 
 struct decision {
@@ -66,7 +76,8 @@ struct pg_conn {
     enum pg_reason reason;
     int64_t idle_ms, alive_ms;
     enum pg_reason idle_reason;
-    size_t frame_limit;
+    size_t frame_limit, expect;
+    char detail[256];
 };
 
 static struct {
@@ -86,11 +97,34 @@ static struct {
     uint64_t counters[MAX_COUNTERS];
     struct pg_timer *timers;
     bool in_call; /* a callback of the frontend runs */
+    struct pg_login login;
+    size_t login_count;
+    struct pg_subscription *subscriptions;
+    size_t subscription_count;
+    void **kept; /* copies of texts, until the end */
+    size_t kept_count;
 } fake;
 
 enum pg_reason (*fake_login)(const struct pg_login *login);
 bool fake_hold_admissions;
 enum pg_reason fake_publish_result;
+enum pg_reason fake_subscribe_result;
+uint32_t fake_session_expiry_max;
+
+/* A copy that lives until fake_end(). */
+static struct pg_bytes keep(struct pg_bytes bytes)
+{
+    if (!bytes.data) {
+        return bytes;
+    }
+    uint8_t *copy = malloc(bytes.len + 1);
+    fake.kept = realloc(fake.kept, (fake.kept_count + 1) * sizeof(*fake.kept));
+    assert(copy && fake.kept);
+    memcpy(copy, bytes.data, bytes.len);
+    copy[bytes.len] = '\0';
+    fake.kept[fake.kept_count++] = copy;
+    return (struct pg_bytes){.data = copy, .len = bytes.len};
+}
 
 static void record(struct pg_msg *msg, const struct pg_client *client, uint64_t token)
 {
@@ -239,8 +273,7 @@ void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes)
 
 void pg_conn_expect(struct pg_conn *conn, size_t bytes)
 {
-    (void)conn;
-    (void)bytes;
+    conn->expect = bytes;
 }
 
 void pg_conn_pause(struct pg_conn *conn)
@@ -308,11 +341,16 @@ size_t pg_conn_queued_bytes(const struct pg_conn *conn)
 
 void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const char *detail, ...)
 {
-    (void)detail;
     if (!conn->closing) {
         conn->closing = true;
         conn->reason = reason;
-        if (fake.protocol->goodbye) {
+        if (detail) {
+            va_list args;
+            va_start(args, detail);
+            (void)vsnprintf(conn->detail, sizeof(conn->detail), detail, args);
+            va_end(args);
+        }
+        if (fake.protocol->goodbye && reason != PG_PEER_CLOSED && reason != PG_NETWORK_ERROR) {
             fake.protocol->goodbye(conn, reason);
         }
     }
@@ -362,6 +400,7 @@ static void offer(struct pg_conn *conn)
     uint8_t *exact = malloc(conn->in_len);
     assert(exact);
     memcpy(exact, conn->in, conn->in_len);
+    conn->expect = 0;
     size_t used = fake.protocol->bytes(conn, (struct pg_bytes){.data = exact, .len = conn->in_len});
     free(exact);
     assert(used <= conn->in_len);
@@ -428,6 +467,21 @@ bool fake_is_paused(struct pg_conn *conn)
     return conn->pauses > 0;
 }
 
+struct fake_view fake_view(const struct pg_conn *conn)
+{
+    return (struct fake_view){conn->frame_limit, conn->expect, conn->idle_ms, conn->detail};
+}
+
+struct pg_client *fake_client(struct pg_conn *conn)
+{
+    struct pg_client *client = fake.clients;
+
+    while (client && (client->conn != conn || client->ended)) {
+        client = client->next;
+    }
+    return client;
+}
+
 /* ---- clients and sessions ------------------------------------------------------------------- */
 
 static struct fake_session *session_of(const char *id)
@@ -451,13 +505,26 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *c
 {
     struct admission *a = calloc(1, sizeof(*a));
 
-    assert(a && login->client_id.len > 0 && login->client_id.len < sizeof(a->id));
+    assert(a && login->client_id.len > 0);
+    fake.login = *login;
+    fake.login.will = NULL;
+    fake.login.client_id = keep(login->client_id);
+    fake.login.username = keep(login->username);
+    fake.login.password = keep(login->password);
+    fake.login_count++;
     assert(login->window >= 1 && login->window <= 65535);
     a->conn = conn;
     a->cookie = cookie;
     a->reason = fake_login ? fake_login(login) : PG_OK;
-    memcpy(a->id, login->client_id.data, login->client_id.len);
-    a->expiry_s = login->session_expiry_s;
+    if (login->client_id.len < sizeof(a->id)) {
+        memcpy(a->id, login->client_id.data, login->client_id.len);
+    } else {
+        a->reason = PG_CLIENT_ID_INVALID;
+    }
+    a->clean = login->clean_start;
+    a->will = login->will ? pg_msg_new(login->will) : NULL;
+    a->expiry_s = login->session_expiry_s < fake_session_expiry_max ? login->session_expiry_s
+                                                                    : fake_session_expiry_max;
     a->window = login->window;
     struct admission **end = &fake.admissions;
     while (*end) {
@@ -475,6 +542,11 @@ static void end_client(struct pg_client *client, enum pg_reason reason)
     }
     fake.protocol->client_ended(client, reason);
     client->ended = true;
+    if (client->will) {
+        record(client->will, client, 0);
+        fake.messages[fake.message_count - 1].will = true;
+        client->will = NULL;
+    }
     for (struct fake_delivery *d = s->deliveries; d; d = d->next) {
         d->redelivered |= d->out;
         d->out = false;
@@ -482,6 +554,20 @@ static void end_client(struct pg_client *client, enum pg_reason reason)
     if (s->client == client) {
         s->client = NULL;
     }
+}
+
+/* A clean start: nothing is left of a former session. */
+static void clear_session(struct fake_session *s)
+{
+    while (s->deliveries) {
+        struct fake_delivery *d = s->deliveries;
+        s->deliveries = d->next;
+        pg_msg_unref(&d->msg);
+        free(d);
+    }
+    memset(s->receipts, 0, sizeof(s->receipts));
+    s->receipt_count = 0;
+    s->filter_count = 0;
 }
 
 static bool admit_one(void)
@@ -496,7 +582,8 @@ static bool admit_one(void)
         struct pg_admission result = {.reason = a->reason};
         if (a->reason == PG_OK) {
             struct fake_session *s = session_of(a->id);
-            result.session_present = s->client != NULL || s->deliveries != NULL;
+            result.session_present =
+                !a->clean && (s->client != NULL || s->deliveries != NULL || s->expiry_s > 0);
             if (s->client) {
                 struct pg_client *old = s->client;
                 bool lives = fake.protocol->evict && fake.protocol->evict(old, PG_TAKEN_OVER);
@@ -507,6 +594,11 @@ static bool admit_one(void)
             }
             struct pg_client *client = calloc(1, sizeof(*client));
             assert(client);
+            if (a->clean) {
+                clear_session(s);
+            }
+            client->will = a->will;
+            a->will = NULL;
             client->conn = a->conn;
             client->session = s;
             client->cookie = a->cookie;
@@ -519,6 +611,7 @@ static bool admit_one(void)
         }
         fake.protocol->admitted(a->conn, &result, a->cookie);
     }
+    pg_msg_unref(&a->will);
     free(a);
     return true;
 }
@@ -563,7 +656,7 @@ uint32_t pg_client_session_expiry(const struct pg_client *client)
 
 void pg_client_drop_will(struct pg_client *client)
 {
-    (void)client;
+    pg_msg_unref(&client->will);
 }
 
 void pg_client_end(struct pg_client *client, enum pg_reason reason)
@@ -627,15 +720,29 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
                             uint64_t token)
 {
     struct fake_session *s = client->session;
+    struct pg_subscription copy = *sub;
 
     (void)token;
-    assert(!client->ended && sub->filter.len < 256);
+    assert(!client->ended);
+    copy.filter = keep(sub->filter);
+    fake.subscriptions =
+        realloc(fake.subscriptions, (fake.subscription_count + 1) * sizeof(*fake.subscriptions));
+    assert(fake.subscriptions);
+    fake.subscriptions[fake.subscription_count++] = copy;
+    if (fake_subscribe_result != PG_OK) {
+        return fake_subscribe_result;
+    }
+    if (sub->filter.len >= sizeof(s->filters[0])) {
+        return PG_QUOTA_EXCEEDED;
+    }
     for (unsigned i = 0; i < s->filter_count; i++) {
         if (pg_bytes_equal(pg_bytes_str(s->filters[i]), sub->filter)) {
             return PG_OK;
         }
     }
-    assert(s->filter_count < 8);
+    if (s->filter_count == sizeof(s->filters) / sizeof(s->filters[0])) {
+        return PG_QUOTA_EXCEEDED;
+    }
     memcpy(s->filters[s->filter_count], sub->filter.data, sub->filter.len);
     s->filters[s->filter_count++][sub->filter.len] = '\0';
     return PG_OK;
@@ -643,9 +750,32 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
 
 enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
 {
-    (void)client;
-    (void)filter;
+    struct fake_session *s = client->session;
+
+    for (unsigned i = 0; i < s->filter_count; i++) {
+        if (pg_bytes_equal(pg_bytes_str(s->filters[i]), filter)) {
+            memcpy(s->filters[i], s->filters[--s->filter_count], sizeof(s->filters[i]));
+            return PG_OK;
+        }
+    }
     return PG_NO_SUBSCRIPTION;
+}
+
+void fake_decide_subscription(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    fake.protocol->subscribed(client, token, reason);
+    fake_turn();
+}
+
+const struct pg_login *fake_last_login(size_t *count)
+{
+    *count = fake.login_count;
+    return &fake.login;
+}
+
+const struct pg_subscription *fake_subscription(size_t index)
+{
+    return index < fake.subscription_count ? &fake.subscriptions[index] : NULL;
 }
 
 bool fake_has_subscription(const char *client_id, const char *filter)
@@ -662,6 +792,26 @@ bool fake_has_subscription(const char *client_id, const char *filter)
 
 /* ---- deliveries ----------------------------------------------------------------------------- */
 
+void fake_queue(const char *client_id, struct pg_msg *msg, uint8_t qos, bool retain,
+                const uint32_t *subscription_ids, size_t id_count)
+{
+    struct fake_delivery *d = calloc(1, sizeof(*d));
+    struct fake_delivery **end = &session_of(client_id)->deliveries;
+
+    assert(d && msg && id_count <= sizeof(d->subscription_ids) / sizeof(d->subscription_ids[0]));
+    d->msg = msg;
+    d->qos = qos;
+    d->retain = retain;
+    for (size_t i = 0; i < id_count; i++) {
+        d->subscription_ids[i] = subscription_ids[i];
+    }
+    d->subscription_id_count = id_count;
+    while (*end) {
+        end = &(*end)->next;
+    }
+    *end = d;
+}
+
 void fake_send(const struct fake_send *send)
 {
     struct pg_msg_spec spec = {
@@ -676,15 +826,7 @@ void fake_send(const struct fake_send *send)
                       send->response_topic ? pg_bytes_str(send->response_topic) : PG_BYTES_NONE,
                   .correlation_data = send->correlation},
     };
-    struct fake_delivery *d = calloc(1, sizeof(*d));
-    struct fake_delivery **end = &session_of(send->client_id)->deliveries;
-
-    assert(d);
-    d->msg = pg_msg_new(&spec);
-    while (*end) {
-        end = &(*end)->next;
-    }
-    *end = d;
+    fake_queue(send->client_id, pg_msg_new(&spec), send->qos, false, NULL, 0);
     fake_turn();
 }
 
@@ -707,15 +849,21 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
     pg_msg_unref(&lent);
     for (struct fake_delivery **link = &s->deliveries; *link; link = &(*link)->next) {
         struct fake_delivery *d = *link;
-        if (d->out || (d->msg->qos > 0 && out_count(s) >= client->window)) {
+        if (d->out || (d->qos > 0 && out_count(s) >= client->window)) {
             continue;
         }
+        static uint32_t ids[4];
+        memcpy(ids, d->subscription_ids, sizeof(ids));
         memset(out, 0, sizeof(*out));
-        lent = pg_msg_ref(d->msg);
+        lent = d->received ? NULL : pg_msg_ref(d->msg);
         out->msg = lent;
-        out->qos = d->msg->qos;
+        out->qos = d->qos;
+        out->retain = d->retain;
         out->redelivered = d->redelivered;
-        if (d->msg->qos == 0) {
+        out->received = d->received;
+        out->subscription_ids = ids;
+        out->subscription_id_count = d->subscription_id_count;
+        if (d->qos == 0) {
             *link = d->next;
             pg_msg_unref(&d->msg);
             free(d);
@@ -729,10 +877,25 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
     return false;
 }
 
+static struct fake_delivery *find_out(const struct pg_client *client, uint16_t id)
+{
+    struct fake_delivery *d = client->session->deliveries;
+
+    while (d && !(d->out && d->id == id)) {
+        d = d->next;
+    }
+    return d;
+}
+
 bool pg_delivery_received(struct pg_client *client, uint16_t id)
 {
-    (void)client;
-    (void)id;
+    struct fake_delivery *d = find_out(client, id);
+
+    if (!d || d->qos != 2) {
+        return false;
+    }
+    d->received = true;
+    pg_msg_unref(&d->msg);
     return true;
 }
 
@@ -757,33 +920,41 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
 
 bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id, bool *received)
 {
-    *received = false;
-    for (const struct fake_delivery *d = client->session->deliveries; d; d = d->next) {
-        if (d->out && d->id == id) {
-            return true;
-        }
-    }
-    return false;
+    const struct fake_delivery *d = find_out(client, id);
+
+    *received = d && d->received;
+    return d != NULL;
 }
 
 enum pg_reason pg_receipt_begin(struct pg_client *client, uint16_t id)
 {
-    (void)client;
-    (void)id;
+    uint8_t *byte = &client->session->receipts[id / 8];
+    uint8_t bit = (uint8_t)(1u << (id % 8));
+
+    if (*byte & bit) {
+        return PG_DUPLICATE;
+    }
+    *byte |= bit;
+    client->session->receipt_count++;
     return PG_OK;
 }
 
 bool pg_receipt_end(struct pg_client *client, uint16_t id)
 {
-    (void)client;
-    (void)id;
+    uint8_t *byte = &client->session->receipts[id / 8];
+    uint8_t bit = (uint8_t)(1u << (id % 8));
+
+    if (!(*byte & bit)) {
+        return false;
+    }
+    *byte &= (uint8_t)~bit;
+    client->session->receipt_count--;
     return true;
 }
 
 size_t pg_receipt_count(const struct pg_client *client)
 {
-    (void)client;
-    return 0;
+    return client->session->receipt_count;
 }
 
 size_t fake_settled(enum pg_reason *last)
@@ -972,6 +1143,8 @@ void fake_begin(const struct pg_protocol *protocol)
     fake_login = NULL;
     fake_hold_admissions = false;
     fake_publish_result = PG_OK;
+    fake_subscribe_result = PG_OK;
+    fake_session_expiry_max = PG_FOREVER;
     fake.protocol = protocol;
     fake.now_ms = 1000;
     fake.conf = calloc(1, protocol->conf_size);
@@ -999,12 +1172,7 @@ void fake_end(void)
     while (fake.sessions) {
         struct fake_session *s = fake.sessions;
         fake.sessions = s->next;
-        while (s->deliveries) {
-            struct fake_delivery *d = s->deliveries;
-            s->deliveries = d->next;
-            pg_msg_unref(&d->msg);
-            free(d);
-        }
+        clear_session(s);
         free(s);
     }
     while (fake.clients) {
@@ -1022,6 +1190,11 @@ void fake_end(void)
     }
     fake_forget_messages();
     free(fake.conf);
+    free(fake.subscriptions);
+    for (size_t i = 0; i < fake.kept_count; i++) {
+        free(fake.kept[i]);
+    }
+    free(fake.kept);
     assert(fake_live_messages() == 0);
     assert(fake.timers == NULL);
 }

@@ -42,6 +42,15 @@ void fake_full(struct pg_conn *conn, bool full);
 /* Bytes that the frontend left unconsumed. */
 size_t fake_kept(struct pg_conn *conn);
 bool fake_is_paused(struct pg_conn *conn);
+/* What the frontend set or hinted, and the detail that it closed with. */
+struct fake_view {
+    size_t frame_limit, expected;
+    int64_t idle_ms;
+    const char *detail;
+};
+struct fake_view fake_view(const struct pg_conn *conn);
+/* The client admitted on it, or NULL. */
+struct pg_client *fake_client(struct pg_conn *conn);
 
 /* ---- decisions ------------------------------------------------------------------------------ */
 
@@ -54,6 +63,20 @@ void fake_admit_held(void);
 extern enum pg_reason fake_publish_result;
 void fake_decide(uint64_t token, enum pg_reason reason);
 void fake_kick(const char *client_id, enum pg_reason reason);
+/* What pg_subscribe() says; PG_PENDING: decided by fake_decide_subscription(). */
+extern enum pg_reason fake_subscribe_result;
+void fake_decide_subscription(struct pg_client *client, uint64_t token, enum pg_reason reason);
+/* The longest life that sessions get, in seconds. */
+extern uint32_t fake_session_expiry_max;
+
+/* ---- what was asked for ---------------------------------------------------------------------- */
+
+/* The last login that asked for admission, its will left out, and how many there were; lent until
+ * the next one. */
+const struct pg_login *fake_last_login(size_t *count);
+/* Every subscription that was asked for, in order; NULL behind the last. Lent until the next call of
+ * this file. */
+const struct pg_subscription *fake_subscription(size_t index);
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
@@ -61,6 +84,7 @@ struct fake_message {
     struct pg_msg *msg;
     char publisher[64];
     bool announced; /* by pg_announce() */
+    bool will;      /* left by a client that ended without a goodbye */
     uint64_t token;
 };
 /* What was published and announced, in order; lent until the next call of this file. */
@@ -82,6 +106,10 @@ struct fake_send {
     uint32_t expiry_s;
 };
 void fake_send(const struct fake_send *send);
+/* The same with a message that is there, given; QoS, retain and subscription identifiers (at most
+ * 4) are those of the delivery. Without a turn. */
+void fake_queue(const char *client_id, struct pg_msg *msg, uint8_t qos, bool retain,
+                const uint32_t *subscription_ids, size_t id_count);
 /* Deliveries that were settled: how many, and the last one's reason. */
 size_t fake_settled(enum pg_reason *last);
 /* Deliveries of a session that are neither settled nor taken. */

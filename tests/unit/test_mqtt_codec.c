@@ -8,39 +8,11 @@
 
 #include "mqtt/mqtt_codec.h"
 #include "mqtt/mqtt_text.h"
+#include "mqtt_hex.h"
 #include "mqtt_roundtrip.h"
 
 #define LIMIT        4096u
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-/* Hex with spaces and 'text' in quotes into bytes; ".." is one byte: how many come behind it. */
-static struct pg_bytes bytes_of(const char *text, uint8_t *buffer, size_t size)
-{
-    size_t len = 0;
-    size_t count_at = SIZE_MAX;
-    while (*text != '\0' && len < size) {
-        if (*text == ' ') {
-            text++;
-        } else if (*text == '.') {
-            count_at = len++;
-            text += 2;
-        } else if (*text == '\'') {
-            for (text++; *text != '\'' && len < size; text++) {
-                buffer[len++] = (uint8_t)*text;
-            }
-            text++;
-        } else {
-            unsigned value = 0;
-            (void)sscanf(text, "%2x", &value);
-            buffer[len++] = (uint8_t)value;
-            text += 2;
-        }
-    }
-    if (count_at != SIZE_MAX) {
-        buffer[count_at] = (uint8_t)(len - count_at - 1);
-    }
-    return (struct pg_bytes){.data = buffer, .len = len};
-}
 
 static enum mqtt_error decode_text(const char *text, enum mqtt_version version, enum mqtt_side from,
                                    struct mqtt_packet *out)
@@ -48,7 +20,7 @@ static enum mqtt_error decode_text(const char *text, enum mqtt_version version, 
     static uint8_t buffer[LIMIT];
     struct mqtt_frame frame;
     enum mqtt_result result =
-        mqtt_frame_next(bytes_of(text, buffer, sizeof(buffer)), version, LIMIT, &frame);
+        mqtt_frame_next(mqtt_hex(text, buffer, sizeof(buffer)), version, LIMIT, &frame);
     if (result == MQTT_MALFORMED) {
         return frame.error;
     }
@@ -139,7 +111,7 @@ static void good_packet_decodes_and_encodes_to_the_same_bytes(void)
     for (size_t i = 0; i < COUNT(good); i++) {
         uint8_t in[LIMIT];
         uint8_t out[LIMIT];
-        struct pg_bytes bytes = bytes_of(good[i].bytes, in, sizeof(in));
+        struct pg_bytes bytes = mqtt_hex(good[i].bytes, in, sizeof(in));
         struct mqtt_packet packet;
         enum mqtt_error error = decode_text(good[i].bytes, good[i].version, good[i].from, &packet);
         if (error != MQTT_E_OK) {
@@ -170,7 +142,7 @@ static void shorter_packet_is_never_taken_for_the_whole(void)
 {
     for (size_t i = 0; i < COUNT(good); i++) {
         uint8_t in[LIMIT];
-        struct pg_bytes bytes = bytes_of(good[i].bytes, in, sizeof(in));
+        struct pg_bytes bytes = mqtt_hex(good[i].bytes, in, sizeof(in));
         struct mqtt_frame frame;
         struct mqtt_packet packet;
         /* Cut the body at each place and say so in the header. */
@@ -502,7 +474,7 @@ static void remaining_length_takes_one_to_four_bytes(void)
     for (size_t i = 0; i < COUNT(cases); i++) {
         uint8_t buffer[8];
         struct mqtt_frame frame;
-        struct pg_bytes in = bytes_of(cases[i].bytes, buffer, sizeof(buffer));
+        struct pg_bytes in = mqtt_hex(cases[i].bytes, buffer, sizeof(buffer));
         enum mqtt_result result = mqtt_frame_next(in, MQTT_V311, MQTT_PACKET_MAX, &frame);
         CU_ASSERT_EQUAL(result, cases[i].total == 2 ? MQTT_WHOLE : MQTT_MORE);
         CU_ASSERT_EQUAL(frame.total, cases[i].total);
@@ -519,7 +491,7 @@ static void limit_is_judged_as_soon_as_the_length_is_known(void)
 {
     uint8_t buffer[8];
     struct mqtt_frame frame;
-    struct pg_bytes in = bytes_of("10 fd 7f", buffer, sizeof(buffer)); /* 3 + 16381 */
+    struct pg_bytes in = mqtt_hex("10 fd 7f", buffer, sizeof(buffer)); /* 3 + 16381 */
     CU_ASSERT_EQUAL(mqtt_frame_next(in, MQTT_V_UNKNOWN, 16384, &frame), MQTT_MORE);
     CU_ASSERT_EQUAL(mqtt_frame_next(in, MQTT_V_UNKNOWN, 16383, &frame), MQTT_MALFORMED);
     CU_ASSERT_EQUAL(frame.error, MQTT_E_TOO_LARGE);
@@ -563,7 +535,7 @@ static void stream_gives_the_same_whole_byte_by_byte_and_cut(void)
         size_t packets = 0;
         for (size_t i = 0; i < COUNT(good); i++) {
             if (good[i].version == versions[v] && good[i].from == C) {
-                len += bytes_of(good[i].bytes, stream + len, sizeof(stream) - len).len;
+                len += mqtt_hex(good[i].bytes, stream + len, sizeof(stream) - len).len;
                 packets++;
             }
         }
@@ -630,7 +602,7 @@ static void text_is_strict_utf8(void)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         uint8_t buffer[64];
-        struct pg_bytes text = bytes_of(cases[i].bytes, buffer, sizeof(buffer));
+        struct pg_bytes text = mqtt_hex(cases[i].bytes, buffer, sizeof(buffer));
         CU_ASSERT_EQUAL(mqtt_text_check(text), cases[i].found);
     }
     /* Each single byte at each place of a word. */
@@ -721,17 +693,17 @@ static void property_table_is_that_of_the_standard(void)
         for (size_t j = 0; j < COUNT(packets); j++) {
             for (int copies = 1; copies <= 2; copies++) {
                 uint8_t value[32], bytes[128];
-                struct pg_bytes v = bytes_of(table[i].value, value, sizeof(value));
-                size_t at = bytes_of(packets[j].first, bytes, 1).len;
+                struct pg_bytes v = mqtt_hex(table[i].value, value, sizeof(value));
+                size_t at = mqtt_hex(packets[j].first, bytes, 1).len;
                 size_t len_at = at++;
-                at += bytes_of(packets[j].before, bytes + at, 64).len;
+                at += mqtt_hex(packets[j].before, bytes + at, 64).len;
                 bytes[at++] = (uint8_t)((1 + v.len) * (size_t)copies);
                 for (int k = 0; k < copies; k++) {
                     bytes[at++] = (uint8_t)table[i].id;
                     memcpy(bytes + at, v.data, v.len);
                     at += v.len;
                 }
-                at += bytes_of(packets[j].behind, bytes + at, 16).len;
+                at += mqtt_hex(packets[j].behind, bytes + at, 16).len;
                 bytes[len_at] = (uint8_t)(at - 2);
                 struct mqtt_frame frame;
                 struct mqtt_packet packet;
