@@ -460,7 +460,8 @@ static bool check_document(json_t *document, struct wire_error *error)
             found = found || strcmp(known[i], key) == 0;
         }
         if (!found) {
-            return fail(error, key, value, "a member of a JT/T 808 document");
+            return fail(error, key[0] != '\0' ? key : "document", value,
+                        "only members of a JT/T 808 document");
         }
     }
     return true;

@@ -106,9 +106,14 @@ const struct wire_row jt808_rows_location_base[] = {LOCATION_BASE, END_OF_ROWS};
     {                                                                                              \
         .id = (id_), .name = (name_), .length = (len), .rows = (table)                             \
     }
-#define ITEM_ANY(id_, name_, table)                                                                \
+/* One of several layouts of an item: by the width of the alarm tag. */
+#define ITEM_TAG(id_, name_, tag, len, table)                                                      \
     {                                                                                              \
-        .id = (id_), .name = (name_), .any_length = true, .rows = (table)                          \
+        .id = (id_), .name = (name_), .layout = "tag-" #tag, .length = (len), .rows = (table)      \
+    }
+#define ITEM_ANY(id_, name_, label, table)                                                         \
+    {                                                                                              \
+        .id = (id_), .name = (name_), .layout = (label), .any_length = true, .rows = (table)       \
     }
 
 static const struct wire_row one_pressure[] = {
@@ -297,9 +302,9 @@ TPMS(16, 10) TPMS(32, 10) TPMS(38, 10) TPMS(39, 10) TPMS(40, 10)
 
 /* Lengths are those of the fixed part and the five tags: 16, 32, 38, 39, 40. */
 #define WITH_TAGS(id, name, fixed, table)                                                          \
-    ITEM(id, name, fixed + 16, table##_16), ITEM(id, name, fixed + 32, table##_32),                \
-    ITEM(id, name, fixed + 38, table##_38), ITEM(id, name, fixed + 39, table##_39),                \
-    ITEM(id, name, fixed + 40, table##_40)
+    ITEM(id, name, fixed + 16, table##_16), ITEM_TAG(id, name, 32, fixed + 32, table##_32),        \
+    ITEM_TAG(id, name, 38, fixed + 38, table##_38), ITEM_TAG(id, name, 39, fixed + 39, table##_39), \
+    ITEM_TAG(id, name, 40, fixed + 40, table##_40)
 
 static const struct wire_item items[] = {
     VALUE_ITEM(0x01, "mileage", 4, .kind = WIRE_UINT, .decimals = 1, .unit = "km", CLAUSE("0x0200 item 0x01")),
@@ -325,11 +330,16 @@ static const struct wire_item items[] = {
     VALUE_ITEM(0x31, "satellites", 1, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x31")),
     WITH_TAGS(0x64, "adas", 31, adas),
     WITH_TAGS(0x65, "dsm", 31, dsm),
-    ITEM_ANY(0x66, "tpms", tpms_16_9), ITEM_ANY(0x66, "tpms", tpms_32_9),
-    ITEM_ANY(0x66, "tpms", tpms_38_9), ITEM_ANY(0x66, "tpms", tpms_39_9),
-    ITEM_ANY(0x66, "tpms", tpms_40_9), ITEM_ANY(0x66, "tpms", tpms_16_10),
-    ITEM_ANY(0x66, "tpms", tpms_32_10), ITEM_ANY(0x66, "tpms", tpms_38_10),
-    ITEM_ANY(0x66, "tpms", tpms_39_10), ITEM_ANY(0x66, "tpms", tpms_40_10),
+    ITEM_ANY(0x66, "tpms", NULL, tpms_16_9),
+    ITEM_ANY(0x66, "tpms", "tag-32", tpms_32_9),
+    ITEM_ANY(0x66, "tpms", "tag-38", tpms_38_9),
+    ITEM_ANY(0x66, "tpms", "tag-39", tpms_39_9),
+    ITEM_ANY(0x66, "tpms", "tag-40", tpms_40_9),
+    ITEM_ANY(0x66, "tpms", "tag-16-event-10", tpms_16_10),
+    ITEM_ANY(0x66, "tpms", "tag-32-event-10", tpms_32_10),
+    ITEM_ANY(0x66, "tpms", "tag-38-event-10", tpms_38_10),
+    ITEM_ANY(0x66, "tpms", "tag-39-event-10", tpms_39_10),
+    ITEM_ANY(0x66, "tpms", "tag-40-event-10", tpms_40_10),
     WITH_TAGS(0x67, "bsd", 25, bsd),
     WITH_TAGS(0x70, "fierce_driving", 31, fierce),
 };

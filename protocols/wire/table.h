@@ -120,7 +120,8 @@ struct wire_item {
     uint32_t id;
     uint32_t last_id; /* a range of ids; 0 stands for id alone */
     const char *name;
-    uint16_t length; /* exact number of bytes, if `any_length` is false */
+    const char *layout; /* said beside the fields, if they do not tell it from the first layout */
+    uint16_t length;    /* exact number of bytes, if `any_length` is false */
     bool any_length;
     uint16_t since;
     uint16_t until;

@@ -73,6 +73,7 @@ static void put_field(struct dump *d, const struct wire_event *event)
     if (row.kind == WIRE_BITS) {
         /* As an item's value: number and names. */
         row.name = "value";
+        row.name_len = 5;
     }
     wire_json_begin(&d->json, &value, WIRE_SHAPE_NATIVE, d->charset);
     wire_json_visit(&d->json, &alone);

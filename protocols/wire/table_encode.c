@@ -8,7 +8,7 @@
  * error, because it is a typing mistake nearly always.
  *
  * Several items may share a name with different layouts; the first one that takes the members is
- * written ("length" tells which, where the reader said so).
+ * written ("layout" or "length" tells which, where the reader said so).
  */
 
 #include "wire/encode.h"
@@ -32,7 +32,7 @@ struct object {
     json_t *exact;
     struct pending pending[PENDING_MAX];
     unsigned pending_count;
-    bool item; /* also has id, length, name */
+    bool item; /* also has id, length, name, layout */
 };
 
 static bool encode_object(struct encoder *e, const struct wire_row *rows, json_t *json, bool item);
@@ -204,7 +204,7 @@ static bool check_members(struct encoder *e, const struct object *o)
         }
         if (o->item) {
             fine = fine || strcmp(member, "id") == 0 || strcmp(member, "length") == 0 ||
-                   strcmp(member, "name") == 0;
+                   strcmp(member, "name") == 0 || strcmp(member, "layout") == 0;
         }
         if (!fine) {
             return known != NULL ? fail_absent(e, o, known) : fail_unknown(e, o, member);
@@ -502,11 +502,18 @@ static bool encode_item_rows(struct encoder *e, const struct wire_item *item, js
     return fine;
 }
 
+static bool layout_is(const struct wire_item *item, const json_t *name)
+{
+    return item->layout != NULL && json_is_string(name) &&
+           strcmp(item->layout, json_string_value(name)) == 0;
+}
+
 /* An item with an id that is known: the first layout that takes the members. */
 static bool encode_item_value(struct encoder *e, const struct wire_items *items, uint64_t id,
                               json_t *value, bool flat)
 {
     json_t *given = flat ? NULL : json_object_get(value, "length");
+    json_t *layout = flat ? NULL : json_object_get(value, "layout");
     size_t length = json_is_integer(given) ? (size_t)json_integer_value(given) : SIZE_MAX;
     bool tried = false;
     struct encoder start = *e;
@@ -517,7 +524,8 @@ static bool encode_item_value(struct encoder *e, const struct wire_items *items,
         if (id < item->id || id > last || item->rows == NULL ||
             (item->since != 0 && e->edition < item->since) ||
             (item->until != 0 && e->edition > item->until) ||
-            (length != SIZE_MAX && !item->any_length && item->length != length)) {
+            (length != SIZE_MAX && !item->any_length && item->length != length) ||
+            (layout != NULL && !layout_is(item, layout))) {
             continue;
         }
         struct encoder attempt = start;

@@ -493,10 +493,14 @@ static void write_item_start(struct wire_json *json, const struct wire_event *ev
         bool flat = is_flat(event->item->rows);
         write_item_key(json, event, event->item->name);
         push(json, !flat, flat);
-        return;
+    } else {
+        push(json, true, false);
+        write_item_head(json, event);
     }
-    push(json, true, false);
-    write_item_head(json, event);
+    if (event->item->layout != NULL) {
+        json_out_key(json->out, "layout");
+        json_out_word(json->out, event->item->layout);
+    }
 }
 
 static void write_item_hex(struct wire_json *json, const struct wire_event *event)

@@ -166,12 +166,10 @@ static void test_documents_of_people(void)
           false, "7e80010005013800138000000000010002002d7e");
     gives("{\"message\":\"text_message\",\"serial\":0,"
           "\"body\":{\"flag\":[\"display\",\"tts\"],\"text\":\"hi\"}}",
-          false,
-          "7e8300000301380013800000000c6869277e");
+          false, "7e8300000301380013800000000c6869277e");
     gives("{\"message\":\"text_message\",\"serial\":0,\"edition\":\"2019\","
           "\"body\":{\"flag\":[\"notice\"],\"text_type\":\"service\",\"text\":\"\\u7ca4\"}}",
-          false,
-          "7e83004004010000000001380013800000000302d4c1787e");
+          false, "7e83004004010000000001380013800000000302d4c1787e");
     gives("{\"message\":\"query_parameters\",\"serial\":126}", false,
           "7e81040000013800138000007d02517e");
     gives("{\"message\":\"set_parameters\",\"serial\":0,\"body\":{\"params\":["
@@ -180,13 +178,12 @@ static void test_documents_of_people(void)
           false,
           "7e8103001901380013800000000300000001040000003c0000001303613a310000f000020102807e");
     gives("{\"id\":\"0x8f01\",\"serial\":0,\"body\":{\"hex\":\"0102\"}}", false,
-          "7e8f0100020138001380000000000102257e");
+          "7e8f01000201380013800000000102257e");
     gives(
         "{\"message\":\"set_circle_areas\",\"serial\":0,\"body\":{\"action\":\"append\",\"areas\":"
         "[{\"id\":1,\"center_latitude\":-1.5,\"center_longitude\":2,\"radius\":100,"
         "\"max_speed\":80,\"overspeed_duration\":10}]}}",
-        false,
-        "7e86000017013800138000000001010000000100420016e360001e84800000006400500ac97e");
+        false, "7e86000017013800138000000001010000000100420016e360001e84800000006400500ac97e");
     gives("{\"message\":\"vehicle_control\",\"serial\":0,\"body\":{\"flag\":[\"lock\"]}}", false,
           "7e850000010138001380000000012f7e");
 }
