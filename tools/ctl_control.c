@@ -541,6 +541,8 @@ static void print_value(const json_t *value)
     json_t *item;
     if (plain) {
         fputs(text, stdout);
+    } else if (text && strchr(text, '$') && !strpbrk(text, "'\\\n")) {
+        printf("'%s'", text); /* in double quotes it would be an environment variable */
     } else if (json_is_array(value)) {
         putchar('{');
         json_array_foreach(value, i, item)
@@ -587,15 +589,22 @@ static void print_blocks(const json_t *options)
         puts("}\n");
 }
 
-static void print_listener_block(const json_t *listener)
+/* One block for the addresses that follow each other under one name; returns the index behind. */
+static size_t print_listener_block(const json_t *listeners, size_t first)
 {
-    size_t i;
-    json_t *option;
+    size_t i, at = first;
+    json_t *option, *listener = json_array_get(listeners, first);
+    struct pg_bytes name = text_bytes(json_object_get(listener, "name"));
     fputs("listener \"", stdout);
-    print_member(listener, "name", 0);
-    fputs("\" {\n    bind = \"", stdout);
-    print_member(listener, "bind", 0);
-    fputs("\"\n    transport = ", stdout);
+    print_cell(name, 0);
+    fputs("\" {\n    bind = {", stdout);
+    do {
+        fputs(at > first ? ", " : "", stdout);
+        print_value(json_object_get(json_array_get(listeners, at), "bind"));
+    } while (
+        ++at < json_array_size(listeners) &&
+        pg_bytes_equal(name, text_bytes(json_object_get(json_array_get(listeners, at), "name"))));
+    fputs("}\n    transport = ", stdout);
     print_member(listener, "transport", 0);
     fputs("\n    protocol = ", stdout);
     print_member(listener, "protocol", 0);
@@ -603,20 +612,20 @@ static void print_listener_block(const json_t *listener)
     json_array_foreach(json_object_get(listener, "options"), i, option)
         print_option(option, "    ");
     puts("}\n");
+    return at;
 }
 
 static int run_config_show(struct ctl_run *run)
 {
     int code;
-    size_t i;
-    json_t *listener;
     json_t *result = call(run, json_pack("{s:s}", "command", "config"), &code);
     if (!result)
         return code;
     if (!print_json(run, result)) {
+        json_t *listeners = json_object_get(result, "listeners");
         print_blocks(json_object_get(result, "options"));
-        json_array_foreach(json_object_get(result, "listeners"), i, listener)
-            print_listener_block(listener);
+        for (size_t at = 0; at < json_array_size(listeners);)
+            at = print_listener_block(listeners, at);
     }
     json_decref(result);
     return CTL_OK;
