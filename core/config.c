@@ -449,6 +449,10 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
     struct pg_conf_pool *pool = load->config->pool;
     struct listener_values values = {0};
     struct pg_listener_conf listener = {.line = block->line};
+    if (strlen(block->title) > PG_LISTENER_NAME_MAX)
+        return pg_conf_refuse(block, NULL, load->error,
+                              "the name is longer than %d bytes; logs and tables show it whole",
+                              PG_LISTENER_NAME_MAX);
     if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error) ||
         !find_transport(load, block, values.transport, &listener) ||
         !find_protocol(load, block, values.protocol, &listener))

@@ -10,10 +10,13 @@
 
 struct pg_transport;
 
-/* One `listener "name" { }` block. */
+#define PG_LISTENER_NAME_MAX 63 /* bytes of a listener's name */
+
+/* One address of a `listener "name" { }` block; a block with several makes as many of these, so
+ * that a reload can keep those that stay. */
 struct pg_listener_conf {
     const char *name;
-    struct pg_strings bind; /* "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
+    struct pg_strings bind; /* one: "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
     const struct pg_transport *transport;
     const struct pg_protocol *protocol;
     size_t protocol_index; /* in pg_config.protocols */
@@ -44,9 +47,9 @@ struct pg_config {
     size_t protocol_count;
     struct pg_plugin_conf *plugins;
     size_t plugin_count;
-    const char *path;          /* NULL: built-in defaults */
+    const char *path;               /* NULL: built-in defaults */
     struct pg_config *next_retired; /* for the reaper */
-    struct pg_conf_pool *pool; /* owns every string and struct above */
+    struct pg_conf_pool *pool;      /* owns every string and struct above */
 };
 
 struct pg_assembly;

@@ -112,16 +112,17 @@ char *pg_config_json(const struct pg_config *config)
 /* ---- the manual -------------------------------------------------------------------------------
  */
 
-/* Text in mdoc: a backslash is one, and no line starts with a control character. */
+/* Text in mdoc: a backslash is one, no line starts with a control character, and a sentence starts
+ * a line. */
 static void print_text(const char *text)
 {
     if (*text == '.' || *text == '\'')
         fputs("\\&", stdout);
-    for (; *text; text++) {
+    for (char before = '\0'; *text; before = *text++) {
         if (*text == '\\')
             fputs("\\e", stdout);
         else
-            putchar(*text);
+            putchar(*text == ' ' && before == '.' ? '\n' : *text);
     }
 }
 

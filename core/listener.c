@@ -23,7 +23,7 @@ struct listener {
     struct listener *next;
     const struct pg_transport *transport;
     char *bind;                             /* as in the configuration */
-    char name[64];                          /* for the log; cut if longer */
+    char name[PG_LISTENER_NAME_MAX + 1];    /* likewise */
     const struct pg_protocol *protocol;     /* for the log */
     struct pg_listening *listening;         /* the transport's */
     const struct pg_listener_conf *planned; /* in a change: what it will serve; NULL: it goes */
@@ -90,13 +90,22 @@ static struct listener *open_listener(const struct pg_listener_conf *conf, unsig
     return NULL;
 }
 
+/* Whether this is the address of that block. Port 0 stands for whatever port was free, so there it
+ * takes the same name, too. */
+static bool is_same(const struct listener *l, const struct pg_listener_conf *conf)
+{
+    const char *bind = conf->bind.items[0], *colon = strrchr(bind, ':');
+    bool picks_port = colon && strcmp(colon, ":0") == 0;
+    return l->transport == conf->transport && strcmp(l->bind, bind) == 0 &&
+           (!picks_port || strcmp(l->name, conf->name) == 0);
+}
+
 /* The listener of now that has this address and is not planned for another block. */
 static struct listener *find_kept(struct pg_listeners *listeners,
                                   const struct pg_listener_conf *conf)
 {
     struct listener *l = listeners->first;
-    while (l && (l->planned || l->transport != conf->transport ||
-                 strcmp(l->bind, conf->bind.items[0]) != 0))
+    while (l && (l->planned || !is_same(l, conf)))
         l = l->next;
     return l;
 }
@@ -268,7 +277,11 @@ void pg_change_complete(struct pg_change **change)
     for (struct listener **p = &c->listeners->first; *p;) {
         struct listener *l = *p;
         if (l->planned) {
+            bool is_news =
+                l->protocol != l->planned->protocol || strcmp(l->name, l->planned->name) != 0;
             name_listener(l);
+            if (is_news)
+                log_addresses(l, "listening");
             p = &l->next;
             continue;
         }

@@ -36,8 +36,8 @@ void pg_change_complete(struct pg_change **change);
 
 /* One address that is listened on, for the API. */
 struct pg_listener_row {
-    char name[64];         /* of its block; cut if longer */
-    const char *transport; /* names of descriptors */
+    char name[PG_LISTENER_NAME_MAX + 1]; /* of its block */
+    const char *transport;               /* names of descriptors */
     const char *protocol;
     char address[80]; /* with the real port */
 };

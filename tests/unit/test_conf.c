@@ -469,6 +469,13 @@ static void each_address_is_a_listener(void)
             ":2: listener \"x\": protocol: found \"tlak\", expected one of \"talk\", \"mute\"");
     refused("listener \"x\" { transport = udp protocol = talk }",
             ":1: listener \"x\": transport: found \"udp\", expected one of \"tcp\", \"ring\"");
+    char text[256], long_name[65];
+    memset(long_name, 'n', sizeof(long_name) - 1);
+    long_name[64] = '\0';
+    snprintf(text, sizeof(text), "listener \"%s\" { bind = 127.0.0.1:1 protocol = talk }",
+             long_name);
+    CU_ASSERT_PTR_NULL(load(text));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "the name is longer than 63 bytes"));
     refused("listener \"x\" { protocol = talk }",
             ":1: listener \"x\": bind is not given, expected at least one address, as in bind = "
             "\"127.0.0.1:1883\"");
