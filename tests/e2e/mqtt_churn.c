@@ -37,10 +37,10 @@
 
 #include "churn_peer.h"
 
-#define WINDOW     16u  /* unacknowledged messages of one publisher */
+#define WINDOW     16u /* unacknowledged messages of one publisher */
 #define GROUP_MAX  8u
-#define TOPICS     2u   /* per publisher: QoS 1 and QoS 2 */
-#define LONG_EVERY 64u  /* one message in so many is longer than the rest */
+#define TOPICS     2u  /* per publisher: QoS 1 and QoS 2 */
+#define LONG_EVERY 64u /* one message in so many is longer than the rest */
 #define LONG_SIZE  6000u
 
 enum stage {
@@ -85,6 +85,7 @@ static struct {
     uint64_t seed;
 } arguments = {.clients = 200, .messages = 100000, .group = 4, .cut_after = 300, .patience_s = 60};
 
+static int epoll;
 static struct client *clients;
 static unsigned subscribed_count;
 static bool may_publish; /* everybody has subscribed */
@@ -180,8 +181,8 @@ static void acknowledged(struct client *c, enum mqtt_type type, const struct mqt
     }
     if (!known || (type == MQTT_PUBCOMP && c->window[i].stage != STAGE_RELEASE) ||
         (type == MQTT_PUBACK && c->window[i].topic != 0))
-        give_up("%s: %s for identifier %u, which does not wait for it", c->id,
-                mqtt_type_name(type), ack->packet_id);
+        give_up("%s: %s for identifier %u, which does not wait for it", c->id, mqtt_type_name(type),
+                ack->packet_id);
     c->window_len--;
     memmove(&c->window[i], &c->window[i + 1], (c->window_len - i) * sizeof(c->window[0]));
 }
@@ -223,8 +224,7 @@ static void enter_in_ledger(struct client *c, const struct mqtt_publish *packet)
     }
 }
 
-static void received_publish(struct client *c, struct link *link,
-                             const struct mqtt_publish *packet)
+static void received_publish(struct client *c, struct link *link, const struct mqtt_publish *packet)
 {
     if (packet->qos == 1) {
         enter_in_ledger(c, packet);
@@ -476,7 +476,7 @@ static bool all_came(bool say)
     return all;
 }
 
-static void one_round(int epoll)
+static void one_round(void)
 {
     struct epoll_event events[64];
     int n = epoll_wait(epoll, events, 64, arguments.fights ? 1 : 100);
@@ -506,7 +506,7 @@ static void one_round(int epoll)
 }
 
 /* One more question and answer each: what the gateway still had to send would come before. */
-static void come_to_rest(int epoll)
+static void come_to_rest(void)
 {
     may_cut = false;
     for (bool rest = false; !rest;) {
@@ -521,7 +521,7 @@ static void come_to_rest(int epoll)
             rest = rest && c->at_rest;
         }
         if (!rest)
-            one_round(epoll);
+            one_round();
     }
 }
 
@@ -550,24 +550,41 @@ static void make_clients(void)
 static void read_arguments(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"port", 1, NULL, 'p'},      {"clients", 1, NULL, 'c'}, {"messages", 1, NULL, 'm'},
-        {"group", 1, NULL, 'g'},     {"seed", 1, NULL, 's'},    {"cut-after", 1, NULL, 'a'},
-        {"fights", 1, NULL, 'f'},    {"patience", 1, NULL, 't'}, {NULL, 0, NULL, 0},
+        {"port", 1, NULL, 'p'},   {"clients", 1, NULL, 'c'},  {"messages", 1, NULL, 'm'},
+        {"group", 1, NULL, 'g'},  {"seed", 1, NULL, 's'},     {"cut-after", 1, NULL, 'a'},
+        {"fights", 1, NULL, 'f'}, {"patience", 1, NULL, 't'}, {NULL, 0, NULL, 0},
     };
     unsigned port = 0;
     arguments.seed = (uint64_t)time(NULL) % 1000000;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         unsigned value = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 0;
         switch (o) {
-        case 'p': port = value; break;
-        case 'c': arguments.clients = value; break;
-        case 'm': arguments.messages = value; break;
-        case 'g': arguments.group = value; break;
-        case 's': arguments.seed = value; break;
-        case 'a': arguments.cut_after = value; break;
-        case 'f': arguments.fights = value; break;
-        case 't': arguments.patience_s = value; break;
-        default: exit(2);
+        case 'p':
+            port = value;
+            break;
+        case 'c':
+            arguments.clients = value;
+            break;
+        case 'm':
+            arguments.messages = value;
+            break;
+        case 'g':
+            arguments.group = value;
+            break;
+        case 's':
+            arguments.seed = value;
+            break;
+        case 'a':
+            arguments.cut_after = value;
+            break;
+        case 'f':
+            arguments.fights = value;
+            break;
+        case 't':
+            arguments.patience_s = value;
+            break;
+        default:
+            exit(2);
         }
     }
     if (port == 0 || port > 65535 || arguments.group < 2 || arguments.group > GROUP_MAX ||
@@ -579,8 +596,34 @@ static void read_arguments(int argc, char **argv)
               stderr);
         exit(2);
     }
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0)
         give_up("epoll_create1: %s", strerror(errno));
     peer_init(epoll, (uint16_t)port);
+}
+
+int main(int argc, char **argv)
+{
+    read_arguments(argc, argv);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("seed %llu: %u clients in groups of %u, %u messages, %s\n",
+           (unsigned long long)arguments.seed, arguments.clients, arguments.group,
+           arguments.messages, arguments.fights ? "fights" : "cuts");
+    make_clients();
+    last_progress = now_s();
+    may_cut = true;
+    for (unsigned i = 0; i < arguments.clients; i++)
+        open_link(&clients[i], &clients[i].links[0]);
+    while (!all_came(false) || connections < arguments.fights)
+        one_round();
+    come_to_rest();
+    if (!all_came(true))
+        give_up("something came after all had come");
+    printf("all came: %llu deliveries, %llu repeats of QoS 1, %llu connections; cuts: %llu resets, "
+           "%llu closes, %llu disconnects, %llu takeovers\n",
+           (unsigned long long)deliveries, (unsigned long long)repeats,
+           (unsigned long long)connections, (unsigned long long)cuts[CUT_RESET],
+           (unsigned long long)cuts[CUT_CLOSE], (unsigned long long)cuts[CUT_DISCONNECT],
+           (unsigned long long)cuts[CUT_TAKEOVER]);
+    return 0;
 }
