@@ -413,10 +413,12 @@ static bool take_body(json_t *document, unsigned edition, enum wire_shape shape,
     json_t *object = json_object_get(document, "body");
     json_t *named = json_object_get(document, "layout");
     json_t *hex = json_object_get(object, "unknown_hex");
-    if (hex != NULL) {
-        return take_hex_body(hex, "body.unknown_hex", body, error);
+    if (hex == NULL) {
+        hex = json_object_get(object, "hex");
     }
-    hex = json_object_get(object, "hex");
+    if (hex != NULL && json_object_size(object) > 1) {
+        return fail(error, "body", object, "nothing beside the hexadecimal digits of the body");
+    }
     if (hex != NULL) {
         return take_hex_body(hex, "body.hex", body, error);
     }

@@ -185,7 +185,8 @@ const struct jt808_layout *jt808_layout_by_name(const struct jt808_message *mess
     return NULL;
 }
 
-/* Try one layout; true if it is the best so far. */
+/* Try one layout; true if it is the best so far. Of another edition only what fits in every respect
+ * is taken: the rest would be guessing. */
 static bool try_layout(const struct jt808_layout *layout, unsigned edition, struct jt808_body *body,
                        unsigned *best)
 {
@@ -195,7 +196,7 @@ static bool try_layout(const struct jt808_layout *layout, unsigned edition, stru
         return false;
     }
     unsigned cost = walked.doubts + FAULT_COST * (unsigned)__builtin_popcount(walked.faults);
-    if (cost >= *best) {
+    if (cost >= *best || (cost > 0 && !covers(layout, edition))) {
         return false;
     }
     *best = cost;

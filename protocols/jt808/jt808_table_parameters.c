@@ -21,6 +21,13 @@ enum { R_COUNT = 1 };
             {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS         \
         }                                                                                          \
     }
+/* The 2011 text has DWORDs for some that are narrower since. */
+#define UINT_PARAM_2011(id_, name_)                                                                \
+    {                                                                                              \
+        .id = (id_), .name = (name_), .length = 4, .until = 2011,                                  \
+        .rows = (const struct wire_row[]){{.name = "value", .kind = WIRE_UINT, .width = 4},        \
+                                          END_OF_ROWS}                                             \
+    }
 #define TEXT_PARAM(id_, name_, clause_)                                                            \
     {                                                                                              \
         .id = (id_), .name = (name_), .any_length = true, .rows = (const struct wire_row[])        \
@@ -114,9 +121,12 @@ static const struct wire_item parameters[] = {
     HEX_PARAM(0x007c, 0x0000, "sleep_wake"),
     UINT_PARAM(0x0080, 4, "odometer", CLAUSE("parameter 0x0080"), UNIT("km"), .decimals = 1),
     UINT_PARAM(0x0081, 2, "province", CLAUSE("parameter 0x0081")),
+    UINT_PARAM_2011(0x0081, "province"),
     UINT_PARAM(0x0082, 2, "city", CLAUSE("parameter 0x0082")),
+    UINT_PARAM_2011(0x0082, "city"),
     TEXT_PARAM(0x0083, "plate", "parameter 0x0083"),
     UINT_PARAM(0x0084, 1, "plate_color", CLAUSE("parameter 0x0084")),
+    UINT_PARAM_2011(0x0084, "plate_color"),
     UINT_PARAM(0x0090, 1, "gnss_mode", CLAUSE("parameter 0x0090: bits GPS, BeiDou, GLONASS, Galileo")),
     UINT_PARAM(0x0091, 1, "gnss_baud_rate", CLAUSE("parameter 0x0091: 0 4800 .. 5 115200")),
     UINT_PARAM(0x0092, 1, "gnss_output", CLAUSE("parameter 0x0092: 0 500 ms, 1 1 s .. 4 4 s")),
@@ -132,7 +142,7 @@ static const struct wire_item parameters[] = {
     HEX_PARAM(0xf365, 0x0000, "dsm"),
     HEX_PARAM(0xf366, 0x0000, "tpms"),
     HEX_PARAM(0xf367, 0x0000, "bsd"),
-    UINT_PARAM(0xf370, 1, "safety_protocol_version", CLAUSE("T/GDRTA 002 parameter 0xF370")),
+    HEX_PARAM(0xf370, 0x0000, "safety_protocol_version"),
 };
 /* clang-format on */
 

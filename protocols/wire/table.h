@@ -60,7 +60,7 @@ enum wire_flag {
     WIRE_SHOW_RAW = 1 << 10,    /* the wire shape shows the number under "raw" */
     WIRE_SHOW_LENGTH = 1 << 11, /* the wire shape shows the number of bytes as "<name>_length" */
     WIRE_SIGNED_TOO = 1 << 12,  /* the wire shape shows "<name>_signed" beside the number */
-    WIRE_PRINTABLE = 1 << 13,   /* text with control characters is a doubt */
+    WIRE_PRINTABLE = 1 << 13,   /* text with control characters (but NULs around it) is a doubt */
 };
 
 /* Names of the bits of a word. */

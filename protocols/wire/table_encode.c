@@ -213,6 +213,37 @@ static bool check_members(struct encoder *e, const struct object *o)
     return true;
 }
 
+/* "exact", "invalid" and "abnormal" are objects with names of fields. */
+static bool check_notes(struct encoder *e, const struct object *o)
+{
+    static const char *const notes[] = {"exact", "invalid", "abnormal"};
+    for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++) {
+        const char *name;
+        json_t *entry;
+        json_t *of = json_object_get(o->json, notes[i]);
+        if (of != NULL && !json_is_object(of)) {
+            wire_enc_enter(e, notes[i], 0);
+            wire_enc_fail(e, of, "an object with names of fields");
+            wire_enc_leave(e);
+            return false;
+        }
+        json_object_foreach(of, name, entry)
+        {
+            const struct wire_row *row = o->rows;
+            while (row->kind != WIRE_END && (row->name == NULL || strcmp(row->name, name) != 0)) {
+                row++;
+            }
+            if (row->kind == WIRE_END) {
+                wire_enc_enter(e, notes[i], 0);
+                wire_enc_fail(e, entry, "names of fields of this object, not \"%.40s\"", name);
+                wire_enc_leave(e);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* ---- counts --------------------------------------------------------------------------------- */
 
 static bool encode_count(struct encoder *e, struct object *o, const struct wire_row *row)
@@ -514,7 +545,13 @@ static bool encode_item_value(struct encoder *e, const struct wire_items *items,
 {
     json_t *given = flat ? NULL : json_object_get(value, "length");
     json_t *layout = flat ? NULL : json_object_get(value, "layout");
-    size_t length = json_is_integer(given) ? (size_t)json_integer_value(given) : SIZE_MAX;
+    size_t length = SIZE_MAX;
+    if (given != NULL && (!json_is_integer(given) || json_integer_value(given) < 0)) {
+        return wire_enc_fail(e, given, "a number of bytes under \"length\"");
+    }
+    if (given != NULL) {
+        length = (size_t)json_integer_value(given);
+    }
     bool tried = false;
     struct encoder start = *e;
     size_t at = e->out->len;
@@ -724,6 +761,9 @@ static bool encode_object(struct encoder *e, const struct wire_row *rows, json_t
         return wire_enc_fail(e, json, "an object");
     }
     o.exact = json_object_get(json, "exact");
+    if (!check_notes(e, &o)) {
+        return false;
+    }
     for (const struct wire_row *row = rows; row->kind != WIRE_END; row++) {
         if (!row_exists(e, row)) {
             continue;

@@ -14,6 +14,7 @@
 #include "wire/table.h"
 
 #include "wire/cursor.h"
+#include "wire/text.h"
 
 const char *const wire_fault_names[WIRE_FAULTS] = {"count", "truncated", "surplus", "entry",
                                                    "body"};
@@ -107,6 +108,7 @@ static void judge_integer(struct walk *w, const struct wire_row *row, uint64_t v
 static void judge_text(struct walk *w, const struct wire_row *row, struct pg_bytes text)
 {
     if ((row->flags & WIRE_PRINTABLE) != 0) {
+        text = wire_text_strip(text);
         for (size_t i = 0; i < text.len; i++) {
             if (text.data[i] < 0x20 || text.data[i] == 0x7f) {
                 w->doubts++;

@@ -97,6 +97,47 @@ static void check_vector(const json_t *v)
     free((void *)(uintptr_t)wire.data);
 }
 
+/* Put the packages of a message together (that is tested elsewhere) and compare its body. */
+static void check_reassembled(const json_t *v)
+{
+    static uint8_t joined[1 << 20];
+    const json_t *frames = json_object_get(v, "frames");
+    const json_t *want = json_object_get(json_object_get(v, "expect"), "body");
+    struct jt808_json_options options = {.shape = WIRE_SHAPE_WIRE};
+    struct jt808_frame whole = {0};
+    size_t len = 0;
+    if (want == NULL) {
+        return;
+    }
+    options.edition = (unsigned)atoi(text_of(v, "edition"));
+    for (unsigned index = 1, total = 1; index <= total; index++) {
+        bool found = false;
+        for (size_t i = 0; i < json_array_size(frames) && !found; i++) {
+            struct jt808_scratch scratch;
+            struct jt808_frame part;
+            struct pg_bytes wire = hex_bytes(json_string_value(json_array_get(frames, i)));
+            found = jt808_frame_decode(wire, 0, &scratch, &part) == JT808_ERROR_NONE &&
+                    part.package_index == index;
+            if (found) {
+                total = part.package_total;
+                memcpy(joined + len, part.body.data, part.body.len);
+                len += part.body.len;
+                whole = part;
+            }
+            free((void *)(uintptr_t)wire.data);
+        }
+        CU_ASSERT_TRUE_FATAL(found);
+    }
+    whole.attributes = (uint16_t)(whole.attributes & ~JT808_ATTR_SUBPACKAGE);
+    whole.body = (struct pg_bytes){joined, len};
+    unsigned faults;
+    json_t *document = frame_document(&whole, &options, &faults);
+    check(faults == 0, v, "a fault was marked");
+    check(json_covers(json_object_get(document, "body"), want, text_of(v, "name")), v, "values");
+    json_decref(document);
+    ran++;
+}
+
 /* Run a file; one that is not there is skipped, unless it is part of the sources. */
 static void run_file(const char *folder, const char *file, bool must_be)
 {
@@ -116,6 +157,8 @@ static void run_file(const char *folder, const char *file, bool must_be)
         CU_ASSERT_PTR_NOT_NULL_FATAL(v);
         if (json_object_get(v, "kind") == NULL) {
             check_vector(v);
+        } else if (strcmp(text_of(v, "kind"), "reassembly") == 0) {
+            check_reassembled(v);
         }
         json_decref(v);
     }
