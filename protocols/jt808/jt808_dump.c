@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The annotated dump of a frame, for `polygatectl decode`: the header by hand, for it is no table,
- * the body by its rows.
+/* Frames and tables for people: the annotated dump of a frame (the header by hand, for it is no
+ * table, the body by its rows), and the catalogue of all tables.
  *
  * standard  JT/T 808-2011/2013/2019, 4.4.3 (header)
  */
@@ -77,4 +77,24 @@ void jt808_dump(struct json_out *out, const struct jt808_frame *frame, unsigned 
             put(out, "fault: %s\n", wire_fault_names[i]);
         }
     }
+}
+
+void jt808_catalogue(struct json_out *out)
+{
+    for (size_t i = 0; i < jt808_message_count; i++) {
+        const struct jt808_message *m = &jt808_messages[i];
+        put(out, "0x%04x %s (%s, %s)\n", m->id, m->name, m->up ? "up" : "down", m->clause);
+        for (const struct jt808_layout *l = m->layouts; l->rows != NULL; l++) {
+            bool only = l == m->layouts && l[1].rows == NULL;
+            if (!only) {
+                put(out, " layout %s\n", l->name);
+            }
+            wire_list_rows(out, l->rows);
+        }
+        put(out, "\n");
+    }
+    put(out, "Additional items of locations\n\n");
+    wire_list_items(out, &jt808_location_items);
+    put(out, "\nParameters\n\n");
+    wire_list_items(out, &jt808_parameters);
 }

@@ -76,4 +76,8 @@ bool jt808_json_encode_text(const char *text, size_t len,
 void jt808_dump(struct json_out *out, const struct jt808_frame *frame, unsigned edition,
                 enum wire_charset charset);
 
+/* Append the catalogue of all messages, location items and parameters, made from the tables, as
+ * plain text: for the manual and for `polygatectl`. */
+void jt808_catalogue(struct json_out *out);
+
 #endif

@@ -121,13 +121,15 @@ static const struct wire_row one_pressure[] = {
 
 static const struct wire_name area_types[] = {{0, "none"},    {1, "circle"}, {2, "rectangle"},
                                               {3, "polygon"}, {4, "route"},  {0, NULL}};
+static const struct wire_name overspeed_types[] = {{0, "none"},    {1, "circle"},  {2, "rectangle"},
+                                                   {3, "polygon"}, {4, "segment"}, {0, NULL}};
 static const struct wire_name in_out[] = {{0, "in"}, {1, "out"}, {0, NULL}};
 static const struct wire_name short_long[] = {{0, "too_short"}, {1, "too_long"}, {0, NULL}};
 
 static const struct wire_row overspeed_type[] = {
-    U8("position_type", NAMES(area_types), CLAUSE("0x0200 item 0x11")), END_OF_ROWS};
+    U8("position_type", NAMES(overspeed_types), CLAUSE("0x0200 item 0x11")), END_OF_ROWS};
 static const struct wire_row overspeed_area[] = {
-    U8("position_type", NAMES(area_types), CLAUSE("0x0200 item 0x11")),
+    U8("position_type", NAMES(overspeed_types), CLAUSE("0x0200 item 0x11")),
     U32("area_id", CLAUSE("0x0200 item 0x11")), END_OF_ROWS};
 static const struct wire_row area_in_out[] = {
     U8("position_type", NAMES(area_types), CLAUSE("0x0200 item 0x12")),

@@ -2,8 +2,8 @@
 #ifndef WIRE_TABLE_DUMP_H
 #define WIRE_TABLE_DUMP_H
 
-/* The annotated dump of a body, for people: one line for each field with its offset, bytes, name,
- * value, unit and clause. */
+/* Tables for people: the annotated dump of a body (one line for each field with its offset, bytes,
+ * name, value, unit and clause), and the catalogue of the rows themselves. */
 
 #include "wire/json_out.h"
 #include "wire/table.h"
@@ -16,5 +16,9 @@
  */
 unsigned wire_dump(struct json_out *out, const struct wire_row *rows, struct pg_bytes body,
                    size_t base, unsigned edition, enum wire_charset charset);
+
+/* The catalogue: one line for each row, or for each item and its rows, as plain text. */
+void wire_list_rows(struct json_out *out, const struct wire_row *rows);
+void wire_list_items(struct json_out *out, const struct wire_items *items);
 
 #endif

@@ -324,8 +324,26 @@ static void test_the_dump_names_every_field(void)
     json_out_put(&out, "", 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "location_report"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "emergency"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, " 3,\"flags\":[\"acc\",\"positioned\"]"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "mileage"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "1.0 km"));
+    json_out_free(&out);
+}
+
+static void test_the_catalogue_has_every_message(void)
+{
+    char head[80];
+    struct json_out out = json_out_heap(1u << 20);
+    jt808_catalogue(&out);
+    json_out_put(&out, "", 1);
+    CU_ASSERT_FALSE_FATAL(out.failed);
+    for (size_t i = 0; i < jt808_message_count; i++) {
+        (void)snprintf(head, sizeof(head), "0x%04x %s (", jt808_messages[i].id,
+                       jt808_messages[i].name);
+        CU_ASSERT_PTR_NOT_NULL(strstr(out.data, head));
+    }
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "speed                    2 bytes, 0.1 km/h"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "0x00000001 heartbeat_interval, 4 bytes"));
     json_out_free(&out);
 }
 
@@ -341,6 +359,7 @@ int main(void)
     CU_add_test(suite, "what cannot be read is passed on", test_what_cannot_be_read_is_passed_on);
     CU_add_test(suite, "a small buffer fails whole", test_a_small_buffer_fails_whole);
     CU_add_test(suite, "the dump names every field", test_the_dump_names_every_field);
+    CU_add_test(suite, "the catalogue has every message", test_the_catalogue_has_every_message);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();
