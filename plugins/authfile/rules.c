@@ -260,9 +260,9 @@ static bool condition_holds(const struct condition *condition, const struct pg_i
 static bool applies_to(const struct auth_rules *rules, const struct rule *rule,
                        const struct pg_identity *who)
 {
-    const struct condition *conditions = rules->conditions + rule->first_condition;
+    /* Without any condition in the file there is no array to point into. */
     for (size_t i = 0; i < rule->condition_count; i++) {
-        if (!condition_holds(&conditions[i], who))
+        if (!condition_holds(&rules->conditions[rule->first_condition + i], who))
             return false;
     }
     return true;

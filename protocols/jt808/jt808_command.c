@@ -283,7 +283,10 @@ static bool read_wire(struct pg_bytes wire, struct wire_out *body, struct wanted
     if (body->failed) {
         return fails(error, "frame", "no memory", "room for the body");
     }
-    out->frame.body = (struct pg_bytes){.data = body->data + at, .len = body->len - at};
+    if (body->len > at) /* else there may be no data to point into */
+        out->frame.body = (struct pg_bytes){.data = body->data + at, .len = body->len - at};
+    else
+        out->frame.body = PG_BYTES_NONE;
     return true;
 }
 
