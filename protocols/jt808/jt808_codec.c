@@ -360,14 +360,14 @@ enum jt808_result jt808_frame_next(struct jt808_stream *stream, struct pg_bytes 
 
     *error = JT808_ERROR_NONE;
     *used = 0;
+    if (in.len == 0) {
+        return JT808_FRAME_MORE;
+    }
     if (!stream->open) {
         size_t noise = run_length(in);
         if (noise > 0) {
             *used = noise;
             return malformed(JT808_ERROR_NOISE, error);
-        }
-        if (in.len == 0) {
-            return JT808_FRAME_MORE;
         }
         stream->open = true;
         skipped = 1;
