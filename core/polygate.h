@@ -581,9 +581,10 @@ struct pg_plugin {
     const struct pg_authenticator *authenticator; /* it takes part in the access chain, or NULL */
 
     /* Make ready all that can fail, from a configuration that passed the rows; NULL with
-     * error->text set refuses it. `conf` lives until `stop` of what is returned. Called at start
-     * and at every reload; the new one is used only if everything succeeded, then the old one
-     * is stopped after the last use. Main thread. (optional, with stop) */
+     * error->text set refuses it (the core puts the file and the plugin's name in front). `conf`
+     * lives until `stop` of what is returned. Called at start and at every reload; the new one is
+     * used only if everything succeeded, then the old one is stopped after the last use. Main
+     * thread. (optional, with stop) */
     void *(*start)(const void *conf, struct pg_error *error);
     void (*stop)(void *self);
     /* Check what can be checked without side effects, for `polygate -t`: the values against each

@@ -140,7 +140,7 @@ static bool load_files(struct authfile *self, const struct authfile_conf *conf,
                        struct pg_error *error)
 {
     if (!conf->password_file[0] && !conf->rules_file[0]) {
-        pg_error_set(error, "authfile: neither password_file nor rules_file is set; set one, or "
+        pg_error_set(error, "neither password_file nor rules_file is set; set one, or "
                             "leave the block out");
         return false;
     }
@@ -174,7 +174,7 @@ static void *authfile_start(const void *arg, struct pg_error *error)
     const struct authfile_conf *conf = arg;
     struct authfile *self = calloc(1, sizeof(*self));
     if (!self) {
-        pg_error_set(error, "authfile: out of memory");
+        pg_error_set(error, "out of memory");
         return NULL;
     }
     bool good = load_files(self, conf, error);

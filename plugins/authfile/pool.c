@@ -105,7 +105,7 @@ struct auth_pool *auth_pool_start(const struct auth_passwords *passwords, unsign
 {
     struct auth_pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(struct member));
     if (!pool) {
-        pg_error_set(error, "authfile: out of memory");
+        pg_error_set(error, "out of memory");
         return NULL;
     }
     pool->passwords = passwords;
@@ -115,8 +115,7 @@ struct auth_pool *auth_pool_start(const struct auth_passwords *passwords, unsign
     pthread_cond_init(&pool->wake, NULL);
     while (pool->thread_count < threads) {
         if (!start_member(pool)) {
-            pg_error_set(error, "authfile: cannot start %u threads; lower authfile { threads }",
-                         threads);
+            pg_error_set(error, "cannot start %u threads; lower authfile { threads }", threads);
             auth_pool_stop(&pool);
             return NULL;
         }

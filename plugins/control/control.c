@@ -430,7 +430,7 @@ static void *control_start(const void *arg, struct pg_error *error)
         return NULL;
     struct control *self = calloc(1, sizeof(*self));
     if (!self) {
-        pg_error_set(error, "control: out of memory");
+        pg_error_set(error, "out of memory");
         return NULL;
     }
     pthread_mutex_init(&self->lock, NULL);
@@ -442,7 +442,7 @@ static void *control_start(const void *arg, struct pg_error *error)
     }
     self->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
     if (!self->loop) {
-        pg_error_set(error, "control: cannot make an event loop");
+        pg_error_set(error, "cannot make an event loop");
         free_control(self);
         return NULL;
     }
@@ -453,7 +453,7 @@ static void *control_start(const void *arg, struct pg_error *error)
     ev_io_start(self->loop, &self->accept);
     ev_async_start(self->loop, &self->wake);
     if (!start_thread(self)) {
-        pg_error_set(error, "control: cannot start a thread");
+        pg_error_set(error, "cannot start a thread");
         free_control(self);
         return NULL;
     }

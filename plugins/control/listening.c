@@ -70,14 +70,14 @@ static bool make_default_folder(const char *path, struct pg_error *error)
     if (strcmp(folder, usual) != 0)
         return true;
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
-        pg_error_set(error, "control: cannot make the folder %s: %s", folder, strerror(errno));
+        pg_error_set(error, "cannot make the folder %s: %s", folder, strerror(errno));
         return false;
     }
     if (lstat(folder, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
         (st.st_mode & 022) == 0)
         return true;
     pg_error_set(error,
-                 "control: %s is not a folder that belongs to this user alone; remove it, or "
+                 "%s is not a folder that belongs to this user alone; remove it, or "
                  "set control { socket }",
                  folder);
     return false;
@@ -144,7 +144,7 @@ struct listening *listening_open(const char *path, struct pg_error *error)
     }
     struct listening *listening = calloc(1, sizeof(*listening));
     if (!listening) {
-        pg_error_set(error, "control: out of memory");
+        pg_error_set(error, "out of memory");
         return NULL;
     }
     listening->fd = listening->lock_fd = -1;

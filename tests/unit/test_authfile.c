@@ -240,7 +240,7 @@ static void errors_say_where_and_what_to_do(void)
     }
     struct pg_error error;
     CU_ASSERT_PTR_NULL(start_with("", "", 10, &error));
-    CU_ASSERT_STRING_EQUAL(error.text, "authfile: neither password_file nor rules_file is set; set "
+    CU_ASSERT_STRING_EQUAL(error.text, "neither password_file nor rules_file is set; set "
                                        "one, or leave the block out");
     CU_ASSERT_PTR_NULL(start_with("/nonexistent/x", "", 10, &error));
     CU_ASSERT_STRING_EQUAL(error.text, "authfile { password_file }: cannot open /nonexistent/x: No "
