@@ -399,6 +399,9 @@ static bool take_hex_body(json_t *hex, const char *path, struct wire_out *body,
     if (digits == 0 && !body->failed) {
         return true;
     }
+    if (body->failed) {
+        return fail(error, path, hex, "fewer digits");
+    }
     if (at == NULL || !wire_hex_decode(json_string_value(hex), digits, at, digits / 2, &used)) {
         body->len = start;
         return fail(error, path, hex, "an even number of hexadecimal digits");

@@ -11,9 +11,11 @@
  *           "msg_id":512,"body_length":28,"encryption":0,...,"phone":"...","serial":17,"body":{...}}
  *
  * "time" is when the gateway received it. Members that the clean case lacks: "layout" (the body has
- * another layout than its edition's own), "encryption", "package", "protocol_version" (not 1),
- * "header" (form and bit 14 disagree, or bit 15 is set), "faults", "quirks", "raw". A body that
- * cannot be read is {"unknown_hex":"..."}; any message may be given as {"hex":"..."}.
+ * another layout than its edition's own), "protocol_version" (2019, not 1), "encryption",
+ * "package", "version_flag" and "reserved_bit15" (bits 14 and 15 are not what the form of the
+ * header wants), "faults" (enum wire_fault), "quirks" (enum jt808_quirk), "raw". A body that cannot
+ * be read is
+ * {"unknown_hex":"..."}; any message may be given as {"hex":"..."}.
  *
  * threads   any
  */

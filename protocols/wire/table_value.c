@@ -125,19 +125,45 @@ void wire_enc_put_integer(struct encoder *e, const struct wire_row *row, uint64_
     wire_out_uint(e->out, raw, row->width);
 }
 
-/* What may stand here, for the error. */
+/* A list of names that breaks off before it is too long for an error. */
+struct name_list {
+    char text[96];
+    size_t len;
+    bool full;
+};
+
+static void add_name(struct name_list *l, const char *name)
+{
+    int n = l->full ? 0 : snprintf(l->text + l->len, sizeof(l->text) - l->len, ", \"%s\"", name);
+    if (n < 0 || l->len + (size_t)n >= sizeof(l->text) - 4) {
+        snprintf(l->text + l->len, sizeof(l->text) - l->len, ", ..");
+        l->full = true;
+    } else {
+        l->len += (size_t)n;
+    }
+}
+
+/* What may stand here: the names of values or of bits. */
+static void add_names(struct name_list *l, const struct wire_row *row)
+{
+    for (const struct wire_name *n = row->names; n != NULL && n->name != NULL; n++) {
+        add_name(l, n->name);
+    }
+    for (unsigned b = 0; row->bits != NULL && b < 32; b++) {
+        if (row->bits->names[b] != NULL) {
+            add_name(l, row->bits->names[b]);
+        }
+    }
+    for (const struct wire_bit_field *f = row->bits != NULL ? row->bits->fields : NULL;
+         f != NULL && f->mask != 0; f++) {
+        add_name(l, f->name);
+    }
+}
+
 static bool fail_integer(struct encoder *e, const struct wire_row *row, const json_t *value)
 {
-    char names[96] = "";
-    size_t used = 0;
-    for (const struct wire_name *n = row->names; n != NULL && n->name != NULL; n++) {
-        int more = snprintf(names + used, sizeof(names) - used, ", \"%s\"", n->name);
-        if (more < 0 || used + (size_t)more >= sizeof(names) - 4) {
-            snprintf(names + used, sizeof(names) - used, "...");
-            break;
-        }
-        used += (size_t)more;
-    }
+    struct name_list names = {.text = ""};
+    add_names(&names, row);
     bool scaled = e->shape == WIRE_SHAPE_NATIVE &&
                   (row->decimals != 0 || row->factor != 0 || row->offset != 0);
     if (scaled) {
@@ -149,7 +175,8 @@ static bool fail_integer(struct encoder *e, const struct wire_row *row, const js
                              row->sign != 0 ? -high : low, row->decimals, high,
                              row->unit != NULL ? " " : "", row->unit != NULL ? row->unit : "");
     }
-    return wire_enc_fail(e, value, "a number 0..%llu%s", (unsigned long long)largest(row), names);
+    return wire_enc_fail(e, value, "a number 0..%llu%s%s", (unsigned long long)largest(row),
+                         row->kind == WIRE_BITS ? " or a list of names" : "", names.text);
 }
 
 static bool integer_from_text(struct encoder *e, const struct wire_row *row, const json_t *value,
@@ -233,10 +260,15 @@ bool wire_enc_integer(struct encoder *e, const struct wire_row *row, json_t *val
     if (native && (row->decimals != 0 || row->factor != 0 || row->offset != 0 || row->sign != 0)) {
         return integer_from_scaled(e, row, value, raw);
     }
-    if (json_is_real(value)) {
-        return fail_integer(e, row, value);
-    }
     json_int_t number = json_integer_value(value);
+    if (json_is_real(value)) {
+        /* Some writers of JSON say 5.0 for 5. */
+        double real = json_real_value(value);
+        number = real >= 0 && real <= 4294967295.0 ? (json_int_t)real : -1;
+        if ((double)number != real) {
+            return fail_integer(e, row, value);
+        }
+    }
     if (number < 0 || (uint64_t)number > largest(row)) {
         return fail_integer(e, row, value);
     }
@@ -271,7 +303,9 @@ bool wire_enc_flags(struct encoder *e, const struct wire_row *row, json_t *names
         }
         if (!known || bits > largest(row)) {
             wire_enc_enter(e, NULL, i);
-            wire_enc_fail(e, name, "the name of a bit of %s", row->name);
+            struct name_list list = {.text = ""};
+            add_names(&list, row);
+            wire_enc_fail(e, name, "the name of a bit of %s%s", row->name, list.text);
             wire_enc_leave(e);
             return false;
         }
