@@ -22,10 +22,12 @@ struct converters {
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static bool key_made;
+static _Thread_local struct converters *mine;
 
 static void close_converters(void *arg)
 {
     struct converters *c = arg;
+    mine = NULL;
     if (c->to_utf8 != (iconv_t)-1) {
         iconv_close(c->to_utf8);
     }
@@ -43,7 +45,6 @@ static void make_key(void)
 /* This thread's converters; null if memory or libc's GB 18030 is missing. */
 static struct converters *converters(void)
 {
-    static _Thread_local struct converters *mine;
     if (mine != NULL) {
         return mine;
     }
