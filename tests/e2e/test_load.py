@@ -51,24 +51,24 @@ def resident_kib(gw):
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_qos_1_and_2_survive_cut_connections(gateway, workers):
-    gw = gateway(f"workers = {workers}\nlog {{ level = error }}\n" + ROOMY)
+    gw = gateway(f"workers = {workers}\n" + ROOMY)
     # The whole number once; the other numbers of workers look for other orders of events.
     messages = int((100000 if workers == 2 else 30000) * factor())
     churn(gw, clients=200, messages=messages)
 
 
 def test_qos_1_and_2_survive_connections_that_hardly_live(gateway):
-    gw = gateway("workers = 2\nlog { level = error }\n" + ROOMY)
+    gw = gateway("workers = 2\n" + ROOMY)
     churn(gw, clients=80, messages=int(10000 * factor()), cut_after=25)
 
 
 def test_two_clients_fight_for_one_identifier(gateway):
-    gw = gateway("workers = 2\nlog { level = error }\n" + ROOMY)
+    gw = gateway("workers = 2\n" + ROOMY)
     churn(gw, clients=8, group=2, messages=int(50000 * factor()), fights=int(3000 * factor()))
 
 
 def test_inflight_of_one_keeps_order_too(gateway):
-    gw = gateway("workers = 2\nlog { level = error }\n"
+    gw = gateway("workers = 2\n"
                  "session { queue_messages = 1000000 queue_bytes = 1g inflight = 1 }\n")
     churn(gw, clients=40, messages=int(10000 * factor()))
 
