@@ -205,7 +205,8 @@ static void add_rows(const struct listener *l)
         *row = (struct pg_listener_row){.transport = l->transport->name,
                                         .protocol = l->protocol->name};
         snprintf(row->name, sizeof(row->name), "%s", l->name);
-        snprintf(row->address, sizeof(row->address), "%s", info[i].address);
+        _Static_assert(sizeof(row->address) == sizeof(info[i].address), "one is copied to the other");
+        memcpy(row->address, info[i].address, sizeof(row->address));
     }
 }
 
