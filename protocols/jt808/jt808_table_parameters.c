@@ -22,6 +22,12 @@ enum { R_COUNT = 1 };
         }                                                                                          \
     }
 /* The 2011 text has DWORDs for some that are narrower since. */
+#define UINT_PARAM_2013(id_, len, name_, ...)                                                      \
+    {                                                                                              \
+        .id = (id_), .name = (name_), .length = (len), .since = 2012,                              \
+        .rows = (const struct wire_row[]){                                                         \
+            {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS}        \
+    }
 #define UINT_PARAM_2011(id_, name_)                                                                \
     {                                                                                              \
         .id = (id_), .name = (name_), .length = 4, .until = 2011,                                  \
@@ -120,12 +126,12 @@ static const struct wire_item parameters[] = {
     HEX_PARAM(0x007b, 0x0000, "image_analysis"),
     HEX_PARAM(0x007c, 0x0000, "sleep_wake"),
     UINT_PARAM(0x0080, 4, "odometer", CLAUSE("parameter 0x0080"), UNIT("km"), .decimals = 1),
-    UINT_PARAM(0x0081, 2, "province", CLAUSE("parameter 0x0081")),
+    UINT_PARAM_2013(0x0081, 2, "province", CLAUSE("parameter 0x0081")),
     UINT_PARAM_2011(0x0081, "province"),
-    UINT_PARAM(0x0082, 2, "city", CLAUSE("parameter 0x0082")),
+    UINT_PARAM_2013(0x0082, 2, "city", CLAUSE("parameter 0x0082")),
     UINT_PARAM_2011(0x0082, "city"),
     TEXT_PARAM(0x0083, "plate", "parameter 0x0083"),
-    UINT_PARAM(0x0084, 1, "plate_color", CLAUSE("parameter 0x0084")),
+    UINT_PARAM_2013(0x0084, 1, "plate_color", CLAUSE("parameter 0x0084")),
     UINT_PARAM_2011(0x0084, "plate_color"),
     UINT_PARAM(0x0090, 1, "gnss_mode", CLAUSE("parameter 0x0090: bits GPS, BeiDou, GLONASS, Galileo")),
     UINT_PARAM(0x0091, 1, "gnss_baud_rate", CLAUSE("parameter 0x0091: 0 4800 .. 5 115200")),

@@ -207,6 +207,10 @@ bool wire_find(const struct wire_row *rows, struct pg_bytes body, unsigned editi
 const struct wire_item *wire_item_by_id(const struct wire_items *items, uint32_t id,
                                         unsigned edition);
 
+/* True if the item is a plain number that may as well be sent in this other width: terminals send
+ * 2 bytes where the table says 4, and the reverse. */
+bool wire_item_has_other_width(const struct wire_item *item, size_t length);
+
 /* True if `kind` is one of those whose event has the integer in `raw`. */
 bool wire_kind_is_integer(unsigned kind);
 

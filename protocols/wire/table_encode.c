@@ -633,6 +633,14 @@ static bool item_id(struct encoder *e, const struct wire_items *items, json_t *v
     return true;
 }
 
+/* A number in the width that "length" says instead of the table's. */
+static bool encode_other_width(struct encoder *e, const struct wire_item *item, json_t *value)
+{
+    struct wire_row rows[] = {item->rows[0], WIRE_END_OF_ROWS};
+    rows[0].width = (uint8_t)json_integer_value(json_object_get(value, "length"));
+    return encode_object(e, rows, value, true);
+}
+
 /* Items as a list of objects with an id. */
 static bool encode_listed_item(struct encoder *e, const struct wire_items *items, json_t *value)
 {
@@ -649,8 +657,16 @@ static bool encode_listed_item(struct encoder *e, const struct wire_items *items
                                  : json_object_get(json_object_get(value, "value"), "hex");
     const struct wire_item *known = wire_item_by_id(items, (uint32_t)id, e->edition);
     bool is_text = known != NULL && known->rows != NULL && known->rows[0].kind == WIRE_TEXT;
-    bool fine = hex != NULL && !is_text ? wire_enc_hex(e, hex)
-                                        : encode_item_value(e, items, id, value, false);
+    json_t *length = json_object_get(value, "length");
+    bool fine;
+    if (hex != NULL && !is_text) {
+        fine = wire_enc_hex(e, hex);
+    } else if (json_is_integer(length) && json_integer_value(length) > 0 && !items->by_name &&
+               wire_item_has_other_width(known, (size_t)json_integer_value(length))) {
+        fine = encode_other_width(e, known, value);
+    } else {
+        fine = encode_item_value(e, items, id, value, false);
+    }
     return fine && end_item(e, items, start);
 }
 

@@ -503,6 +503,25 @@ static void write_item_start(struct wire_json *json, const struct wire_event *ev
     }
 }
 
+/* A listed number of another width than the table's: still a number, with its length beside it. */
+static bool write_other_width(struct wire_json *json, const struct wire_event *event)
+{
+    if (!wire_item_has_other_width(event->item, event->length)) {
+        return false;
+    }
+    struct wire_row row = event->item->rows[0];
+    row.width = (uint8_t)event->length;
+    struct wire_event value = {.kind = WIRE_EV_FIELD, .row = &row, .bytes = event->bytes};
+    for (size_t i = 0; i < event->bytes.len; i++) {
+        value.raw = value.raw << 8 | event->bytes.data[i];
+    }
+    json_out_key(json->out, "length");
+    json_out_u64(json->out, event->length);
+    json_out_key(json->out, "value");
+    write_native_integer(json, &value);
+    return true;
+}
+
 static void write_item_hex(struct wire_json *json, const struct wire_event *event)
 {
     if (json->shape == WIRE_SHAPE_NATIVE && event->row->items->by_name) {
@@ -515,7 +534,7 @@ static void write_item_hex(struct wire_json *json, const struct wire_event *even
     if (event->row->items->by_name) {
         json_out_key(json->out, "hex");
         json_out_hex(json->out, event->bytes);
-    } else {
+    } else if (json->shape != WIRE_SHAPE_NATIVE || !write_other_width(json, event)) {
         json_out_key(json->out, "value");
         write_hex_object(json->out, event->bytes);
     }

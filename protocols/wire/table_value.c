@@ -119,9 +119,11 @@ static uint64_t largest(const struct wire_row *row)
 
 void wire_enc_put_integer(struct encoder *e, const struct wire_row *row, uint64_t raw)
 {
-    e->reg[row->keep] = raw;
-    e->reg_at[row->keep] = e->out->len;
-    e->reg_row[row->keep] = row;
+    if (row->keep != 0) {
+        e->reg[row->keep] = raw;
+        e->reg_at[row->keep] = e->out->len;
+        e->reg_row[row->keep] = row;
+    }
     wire_out_uint(e->out, raw, row->width);
 }
 

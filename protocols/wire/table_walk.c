@@ -303,6 +303,13 @@ const struct wire_item *wire_item_by_id(const struct wire_items *items, uint32_t
     return NULL;
 }
 
+bool wire_item_has_other_width(const struct wire_item *item, size_t length)
+{
+    return item != NULL && item->rows != NULL && item->rows[0].kind == WIRE_UINT &&
+           item->rows[1].kind == WIRE_END && item->length != length &&
+           (length == 1 || length == 2 || length == 4);
+}
+
 static const struct wire_item *fitting_item(const struct walk *w, const struct wire_items *items,
                                             uint32_t id, struct pg_bytes value)
 {
