@@ -102,7 +102,6 @@ static size_t jt808_bytes(struct pg_conn *conn, struct pg_bytes in)
     size_t total = 0;
 
     while (c->pauses == 0 && !pg_conn_closing(conn)) {
-        struct jt808_stream before = c->stream;
         struct pg_bytes rest = {.data = in.data + total, .len = in.len - total};
         struct jt808_scratch scratch;
         struct jt808_frame frame;
@@ -111,8 +110,7 @@ static size_t jt808_bytes(struct pg_conn *conn, struct pg_bytes in)
         enum jt808_result result =
             jt808_frame_next(&c->stream, rest, &scratch, &used, &frame, &error);
         if (result == JT808_FRAME_WHOLE && !take_good(c, &frame)) {
-            c->stream = before;
-            break;
+            break; /* the delimiter at its head is skipped like any other when it comes again */
         }
         if (result == JT808_FRAME_MALFORMED) {
             take_bad(c, error, (struct pg_bytes){.data = rest.data, .len = used}, &frame);

@@ -4,6 +4,8 @@
  * presence, packages, bad frames. Entries J1 to J14 of the list of pitfalls that concern the
  * frontend have a test that bears their number. */
 
+#include <time.h>
+
 #include "jt808/jt808_auth.h"
 #include "jt808_terminal.h"
 
@@ -49,6 +51,8 @@ static void server_time_is_utc_and_answered_before_login(void)
 {
     fake_begin(&jt808_protocol);
     struct pg_conn *conn = fake_connect();
+    (void)setenv("TZ", "Asia/Shanghai", 1);
+    tzset();
     up(conn, "00000000013800138000", 0x0004, 7, "");
     CU_ASSERT_TRUE(down_is(conn, 0x8004, "260301000001"));
     CU_ASSERT_TRUE(down_is_nothing(conn));
@@ -173,6 +177,23 @@ static void frames_behind_an_unregistration_wait_for_its_end(void)
     fake_end();
 }
 
+static void the_edition_of_2011_is_told_by_its_registration(void)
+{
+    const struct fake_message *m = NULL;
+
+    fake_begin(&jt808_protocol);
+    struct pg_conn *conn = fake_connect();
+    up(conn, PHONE, 0x0100, 0, "002c012f 3730313131 4d31202020202020 30303030303031 01 d4c14131");
+    struct down d = down(conn);
+    char *code = hex_text((struct pg_bytes){.data = d.body + 3, .len = d.frame.body.len - 3});
+    up(conn, PHONE, 0x0102, 1, code);
+    CU_ASSERT(fake_count_on(STATUS, &m) == 1 && payload_has(m, "\"edition\":\"2011\""));
+    up(conn, PHONE, 0x0200, 2, LOCATION);
+    CU_ASSERT(fake_count_on(UP "0200", &m) == 1 && payload_has(m, "\"edition\":\"2011\""));
+    free(code);
+    fake_end();
+}
+
 /* J7 */
 static void a_code_of_2019_is_read_by_its_length(void)
 {
@@ -231,6 +252,7 @@ static void the_access_chain_decides_on_a_code_of_elsewhere(void)
     CU_ASSERT_STRING_EQUAL(seen_user, PHONE);
     CU_ASSERT_STRING_EQUAL(seen_password, "secret");
     CU_ASSERT_FALSE(seen.trusted);
+    CU_ASSERT_EQUAL(((struct jt808_conn *)pg_conn_state(conn))->login_failures, 0);
     /* Again while online: the same code is fine, another is not. */
     up(conn, PHONE, 0x0102, 2, "736563726574");
     CU_ASSERT_TRUE(down_is(conn, 0x8001, "0002 0102 00"));
@@ -350,13 +372,21 @@ static void data_before_login_can_ask_for_admission(void)
 
 static void nothing_overtakes_a_login_that_is_being_decided(void)
 {
+    struct jt808_frame first = up_frame(PHONE, 0x0102, 1), second = up_frame(PHONE, 0x0200, 2);
+    uint8_t wire[512];
+
     fake_begin(&jt808_protocol);
     fake_hold_admissions = true;
     struct pg_conn *conn = fake_connect();
     char *code = registered_code(conn, PHONE, 0);
-    up(conn, PHONE, 0x0102, 1, code);
+    first.body = hex_bytes(code);
+    second.body = hex_bytes(LOCATION);
+    size_t len = jt808_frame_encode(&first, wire, sizeof(wire));
+    len += jt808_frame_encode(&second, wire + len, sizeof(wire) - len);
+    fake_feed(conn, (struct pg_bytes){.data = wire, .len = len});
+    free((void *)first.body.data);
+    free((void *)second.body.data);
     CU_ASSERT_TRUE(fake_is_paused(conn));
-    up(conn, PHONE, 0x0200, 2, LOCATION);
     CU_ASSERT_TRUE(down_is_nothing(conn));
     fake_admit_held();
     CU_ASSERT_TRUE(down_is(conn, 0x8001, "0001 0102 00"));
@@ -527,7 +557,7 @@ static void a_take_over_does_not_flap(void)
     struct pg_conn *first = logged_in(PHONE);
     struct pg_conn *second = logged_in(PHONE);
     CU_ASSERT_TRUE(fake_is_closed(first, &reason) && reason == PG_TAKEN_OVER);
-    (void)fake_count_on(STATUS, &m);
+    CU_ASSERT_EQUAL(fake_count_on(STATUS, &m), 2);
     CU_ASSERT_TRUE(payload_has(m, "\"status\":\"online\""));
     up(second, PHONE, 0x0200, 2, LOCATION);
     CU_ASSERT_TRUE(down_is(second, 0x8001, "0002 0200 00"));
@@ -553,8 +583,10 @@ static void success_is_answered_only_when_the_core_has_taken_it(void)
     CU_ASSERT_TRUE(down_is_nothing(conn));
     /* What was refused is tried again when it is repeated. */
     fake_publish_result = PG_OK;
+    size_t before = fake_message_count();
     up(conn, PHONE, 0x0200, 3, LOCATION);
     CU_ASSERT_TRUE(down_is(conn, 0x8001, "0003 0200 00"));
+    CU_ASSERT_EQUAL(fake_message_count(), before + 1);
     fake_end();
 }
 
@@ -757,6 +789,41 @@ static void missing_packages_are_asked_for_and_given_up(void)
     fake_end();
 }
 
+static void missing_packages_are_counted_in_a_word_in_2019(void)
+{
+    struct jt808_frame frame = up_frame("00000000013800138000", 0x0900, 20);
+
+    fake_begin(&jt808_protocol);
+    struct pg_conn *conn = logged_in("00000000013800138000");
+    frame.attributes |= JT808_ATTR_SUBPACKAGE;
+    frame.package_total = 2;
+    frame.package_index = 2;
+    feed_frame(conn, &frame);
+    (void)down(conn);
+    fake_advance(5100);
+    CU_ASSERT_TRUE(down_is(conn, 0x8003, "0013 0001 0001"));
+    fake_end();
+}
+
+static void raw_payloads_carry_packages_as_they_come(void)
+{
+    const struct fake_message *m = NULL;
+
+    fake_begin(&jt808_protocol);
+    conf()->payload = JT808_PAYLOAD_RAW;
+    struct pg_conn *conn = logged_in(PHONE);
+    up_package(conn, 0x0900, 10, 2, 1, "f0aaaa");
+    CU_ASSERT_EQUAL(fake_count_on(UP "0900", &m), 1);
+    CU_ASSERT(payload_has(m, "\xaa\xaa"));
+    up_package(conn, 0x0900, 11, 2, 2, "bbbb");
+    CU_ASSERT_EQUAL(fake_count_on(UP "0900", &m), 2);
+    CU_ASSERT(payload_has(m, "\xbb\xbb") && !payload_has(m, "\xaa\xaa"));
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "000a 0900 00"));
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "000b 0900 00"));
+    CU_ASSERT_TRUE(down_is_nothing(conn));
+    fake_end();
+}
+
 #define MEDIA "0000002a 00 00 01 01" LOCATION
 
 static void a_photo_is_closed_by_0x8800_and_its_gaps_are_asked_for_with_it(void)
@@ -951,6 +1018,8 @@ int main(void)
          a_code_is_not_valid_any_more_after_unregistering},
         {"frames behind an unregistration wait for its end",
          frames_behind_an_unregistration_wait_for_its_end},
+        {"the edition of 2011 is told by its registration",
+         the_edition_of_2011_is_told_by_its_registration},
         {"J7: a code of 2019 is read by its length", a_code_of_2019_is_read_by_its_length},
         {"registration is idempotent and codes are printable",
          registration_is_idempotent_and_codes_are_printable},
@@ -997,6 +1066,9 @@ int main(void)
          packages_are_answered_each_and_published_as_one},
         {"missing packages are asked for and given up",
          missing_packages_are_asked_for_and_given_up},
+        {"missing packages are counted in a WORD in 2019",
+         missing_packages_are_counted_in_a_word_in_2019},
+        {"raw payloads carry packages as they come", raw_payloads_carry_packages_as_they_come},
         {"a photo is closed by 0x8800 and its gaps are asked for with it",
          a_photo_is_closed_by_0x8800_and_its_gaps_are_asked_for_with_it},
         {"no success for a photo that the core refused",
