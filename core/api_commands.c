@@ -247,22 +247,72 @@ static bool id_contains(const struct pg_session *session, struct pg_bytes text)
     return !text.data || (id.len > 0 && memmem(id.data, id.len, text.data, text.len));
 }
 
+/* The sessions with the smallest identifiers among those seen: a heap with the largest of them on
+ * top, so that a list costs memory by its limit and not by the number of sessions. */
+struct smallest {
+    const struct pg_session **heap;
+    size_t count, limit, seen;
+};
+
+static bool id_below(const struct pg_session *a, const struct pg_session *b)
+{
+    size_t len = a->id_len < b->id_len ? a->id_len : b->id_len;
+    int order = memcmp(a->id, b->id, len);
+    return order != 0 ? order < 0 : a->id_len < b->id_len;
+}
+
+static void sift_up(struct smallest *s, size_t at)
+{
+    const struct pg_session *moved = s->heap[at];
+    for (; at > 0 && id_below(s->heap[(at - 1) / 2], moved); at = (at - 1) / 2)
+        s->heap[at] = s->heap[(at - 1) / 2];
+    s->heap[at] = moved;
+}
+
+static void sift_down(struct smallest *s)
+{
+    const struct pg_session *moved = s->heap[0];
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < s->count; at = child) {
+        if (child + 1 < s->count && id_below(s->heap[child], s->heap[child + 1]))
+            child++;
+        if (!id_below(moved, s->heap[child]))
+            break;
+        s->heap[at] = s->heap[child];
+    }
+    s->heap[at] = moved;
+}
+
+static void offer(struct smallest *s, const struct pg_session *session)
+{
+    s->seen++;
+    if (s->count < s->limit) {
+        s->heap[s->count++] = session;
+        sift_up(s, s->count - 1);
+    } else if (id_below(session, s->heap[0])) {
+        s->heap[0] = session;
+        sift_down(s);
+    }
+}
+
 static void run_clients(struct api_call *call, struct pg_worker *worker, json_t *part)
 {
-    json_t *list = json_array();
     struct pg_bytes filter = api_text(call, "filter");
     bool offline = api_flag(call, "offline");
-    size_t limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT), total = 0;
-    for (const struct pg_session *s = worker->sessions.all; s; s = s->next) {
+    struct smallest s = {.limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT)};
+    s.heap = calloc(s.limit, sizeof(*s.heap));
+    json_t *list = s.heap ? json_array() : NULL;
+    for (const struct pg_session *i = worker->sessions.all; i && list; i = i->next) {
         /* One that is joining is not admitted yet; one that is leaving is its next owner's. */
-        if (s->state != SESSION_LIVE || (!s->client && !offline) || !id_contains(s, filter))
-            continue;
-        if (total++ < limit)
-            append(&list, client_row(s));
+        if (i->state == SESSION_LIVE && (i->client || offline) && id_contains(i, filter))
+            offer(&s, i);
     }
-    /* A list that is missing tells run_clients_merge that memory ran out. */
+    for (size_t i = 0; i < s.count; i++)
+        append(&list, client_row(s.heap[i]));
+    free(s.heap);
+    /* A list that is missing tells merge_clients() that memory ran out. */
     if (!list || !api_set(part, "list", list) ||
-        !api_set(part, "total", json_integer((json_int_t)total)))
+        !api_set(part, "total", json_integer((json_int_t)s.seen)))
         json_object_clear(part);
 }
 

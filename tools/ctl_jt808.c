@@ -79,8 +79,12 @@ static void take_frame(struct decoder *d, const struct jt808_frame *frame)
     struct jt808_frame message;
     print_frame(d, frame);
     if (d->reassembly && jt808_frame_is_subpackage(frame) &&
-        jt808_reassembly_add(d->reassembly, frame, d->now++, &message) == JT808_PART_COMPLETE)
+        jt808_reassembly_add(d->reassembly, frame, d->now++, &message) == JT808_PART_COMPLETE) {
+        /* As if it had come in one piece. */
+        message.attributes &= (uint16_t)~JT808_ATTR_SUBPACKAGE;
+        message.package_total = message.package_index = 0;
         print_frame(d, &message);
+    }
 }
 
 /* Cut a stream into frames. With `show` they are printed, and what is none; without, the number of

@@ -355,6 +355,10 @@ static int run_send(struct ctl_run *run)
     const char *parent = ctl_value(run, "topic");
     if (!ctl_duration_ms(run, "wait", 1000, 24 * 3600 * 1000, 10 * 1000, &wait_ms))
         return CTL_USAGE;
+    if (parent && (parent[0] == '\0' || strchr(parent, '/'))) {
+        ctl_error(run, "--topic %s: expected one topic level", parent);
+        return CTL_USAGE;
+    }
     int len = snprintf(request.topic, sizeof(request.topic), "%s/p2p/%s",
                        parent ? parent : "polygatectl", run->arguments[0]);
     if (len < 0 || (size_t)len >= sizeof(request.topic)) {

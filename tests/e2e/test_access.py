@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may come in and what he may do, with the real daemon: passwords, rules, reload."""
+import subprocess
+
+import pytest
+
+import polygate
+from mqttwire import SUBACK, MqttPeer, connect, subscribe
+
+BAD_CREDENTIALS, NOT_AUTHORIZED = 0x86, 0x87
+
+
+def passwd(path, user, password):
+    subprocess.run([polygate.CTL, "passwd", str(path), user], input=f"{password}\n".encode(),
+                   check=True, timeout=polygate.TIMEOUT)
+
+
+@pytest.fixture
+def guarded(folder, gateway):
+    """A function that starts a gateway with users alice and bob and these rules."""
+    passwords, rules = folder / "passwords", folder / "rules"
+    passwd(passwords, "alice", "secret")
+    passwd(passwords, "bob", "b")
+
+    def start(text="", access=""):
+        rules.write_text(text, encoding="utf-8")
+        gw = gateway(f'authfile {{ password_file = "{passwords}"  rules_file = "{rules}" }}\n'
+                     f'access {{ {access} }}\n')
+        gw.passwords, gw.rules = passwords, rules
+        return gw
+
+    return start
+
+
+def refused(peer, filter_, packet_id=9, options=0):
+    """The SUBACK's code for one filter."""
+    peer.send(subscribe(packet_id, (filter_, options), version=peer.version))
+    return peer.next(SUBACK).codes[0]
+
+
+def test_passwords_are_asked_and_verified(guarded):
+    gw = guarded()
+    gw.connect("mqtt", MqttPeer).login("a", 5, username="alice", password="secret")
+    for user, password in (("alice", "Secret"), ("alice", ""), ("alice", None), ("carol", "secret"),
+                           ("alice", "secret\0"), ("", ""), ("#", "x"), ("alice:x", "secret")):
+        peer = gw.connect("mqtt", MqttPeer)
+        peer.login("b", 5, reason=BAD_CREDENTIALS, username=user, password=password)
+        peer.expect_close()
+    # Nobody in the file: no name means no identity, and authfile makes anonymous clients unwelcome.
+    gw.connect("mqtt", MqttPeer).login("c", 5, reason=NOT_AUTHORIZED)
+
+
+def test_3_1_1_clients_get_their_own_codes(guarded):
+    gw = guarded()
+    gw.connect("mqtt", MqttPeer).login("a", 4, reason=4, username="alice", password="x")
+    gw.connect("mqtt", MqttPeer).login("a", 4, reason=5)
+    gw.connect("mqtt", MqttPeer).login("a", 4, username="alice", password="secret")
+
+
+def test_anonymous_clients_when_allowed_still_cannot_claim_a_name(guarded):
+    gw = guarded("deny all anonymous private/#", "allow_anonymous = yes")
+    gw.connect("mqtt", MqttPeer).login("a", 5, reason=BAD_CREDENTIALS, username="carol",
+                                       password="x")
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("b", 5)
+    assert refused(peer, "private/x") == NOT_AUTHORIZED
+    assert refused(peer, "#") == NOT_AUTHORIZED
+    assert refused(peer, "public/#") == 0
+
+
+def test_rules_decide_on_publications_and_subscriptions(guarded):
+    gw = guarded("allow all * own/${user}/#\n"
+                 "allow subscribe user:alice reports/+\n"
+                 "deny publish * reports/#\n", "otherwise = deny")
+    alice = gw.connect("mqtt", MqttPeer)
+    alice.login("a", 5, username="alice", password="secret")
+    assert refused(alice, "own/alice/#") == 0
+    assert refused(alice, "own/bob/#") == NOT_AUTHORIZED
+    assert refused(alice, "own/+/#") == NOT_AUTHORIZED
+    assert refused(alice, "$share/g/own/bob/x") == NOT_AUTHORIZED
+    assert refused(alice, "$share/g/reports/+") == 0
+    assert refused(alice, "reports/#") == NOT_AUTHORIZED
+    assert refused(alice, "#") == NOT_AUTHORIZED
+    assert alice.publish("own/alice/x", b"1", 1) == 0
+    alice.receive("own/alice/x", b"1")
+    assert alice.publish("own/bob/x", b"1", 1) == NOT_AUTHORIZED
+    assert alice.publish("reports/x", b"1", 1) == NOT_AUTHORIZED
+    assert alice.publish("reports/x", b"1", 2) == NOT_AUTHORIZED
+    alice.barrier()
+
+
+def test_a_user_name_with_a_wildcard_gains_nothing(guarded, folder):
+    """Pitfall M18, through the wire."""
+    passwd(folder / "passwords", "+", "x")
+    passwd(folder / "passwords", "a/b", "x")
+    gw = guarded("allow all * own/${user}/x\nallow all * id/${client}/x", "otherwise = deny")
+    for user in ("+", "a/b"):
+        peer = gw.connect("mqtt", MqttPeer)
+        peer.login("+", 5, username=user, password="x")
+        for filter_ in ("own/+/x", f"own/{user}/x", "own/alice/x", "id/+/x", "id/any/x"):
+            assert refused(peer, filter_) == NOT_AUTHORIZED, filter_
+
+
+def test_a_will_is_judged_like_a_publication(guarded):
+    """Pitfall M14."""
+    gw = guarded("allow publish * mine/${client}\nallow subscribe * #", "otherwise = deny")
+    watcher = gw.connect("mqtt", MqttPeer)
+    watcher.login("w", 5, username="alice", password="secret")
+    watcher.subscribe("#", 1)
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("a", 5, username="bob", password="b", will=("mine/a", b"gone", 1, False))
+    peer.reset()
+    watcher.receive("mine/a", b"gone")
+    gw.connect("mqtt", MqttPeer).login("b", 5, reason=NOT_AUTHORIZED, username="bob", password="b",
+                                       will=("mine/a", b"gone", 1, False))
+    watcher.barrier()
+
+
+def test_reload_changes_rules_for_those_who_are_connected(guarded):
+    gw = guarded("allow all * #")
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("a", 5, username="alice", password="secret")
+    peer.subscribe("s", 1)
+    assert peer.publish("t", b"", 1) in (0, 0x10)
+    gw.rules.write_text("deny publish * t\n", encoding="utf-8")
+    assert gw.reload()["event"] == "reloaded"
+    assert peer.publish("t", b"", 1) == NOT_AUTHORIZED
+    assert peer.publish("s", b"x", 1) == 0
+    peer.receive("s", b"x")
+
+
+def test_a_reload_that_fails_keeps_what_was(guarded):
+    """Pitfall A1: security settings are never lost on the way to new ones."""
+    gw = guarded("deny publish * t\n")
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("a", 5, username="alice", password="secret")
+    gw.rules.write_text("allow all * #\nalow all * t\n", encoding="utf-8")
+    got = gw.reload()
+    assert got["event"] == "reload_failed"
+    assert ':2: found "alow"; expected allow or deny' in got["error"]
+    assert peer.publish("t", b"", 1) == NOT_AUTHORIZED
+    gw.rules.unlink()
+    got = gw.reload()
+    assert got["event"] == "reload_failed" and "No such file" in got["error"]
+    assert peer.publish("t", b"", 1) == NOT_AUTHORIZED
+    gw.rules.write_text("", encoding="utf-8")
+    gw.passwords.write_text("alice:plain\n", encoding="utf-8")
+    assert gw.reload()["event"] == "reload_failed"
+    gw.connect("mqtt", MqttPeer).login("b", 5, username="bob", password="b")
+    passwd(gw.passwords.with_name("new"), "carol", "c")
+    gw.passwords.write_text(gw.passwords.with_name("new").read_text())
+    assert gw.reload()["event"] == "reloaded"
+    gw.connect("mqtt", MqttPeer).login("c", 5, username="carol", password="c")
+    gw.connect("mqtt", MqttPeer).login("b", 5, reason=BAD_CREDENTIALS, username="bob", password="b")
+
+
+def test_checking_a_configuration_reads_its_files(guarded, folder):
+    gw = guarded("allow all * #")
+    gw.rules.write_text("allow all nobody #\n", encoding="utf-8")
+    done = subprocess.run([polygate.BIN, "-t", "-c", str(gw.config_path)], capture_output=True,
+                          text=True, timeout=polygate.TIMEOUT, check=False)
+    assert done.returncode != 0
+    assert f'{gw.rules}:1: found "nobody"; expected who' in done.stderr
+
+
+def test_logins_in_a_crowd_are_all_answered(guarded):
+    """Verifying takes its time on threads of its own; the workers go on serving meanwhile."""
+    gw = guarded()
+    there = gw.connect("mqtt", MqttPeer)
+    there.login("there", 5, username="alice", password="secret")
+    crowd = []
+    for i in range(40):
+        peer = gw.connect("mqtt", MqttPeer)
+        peer.version = 5
+        peer.send(connect(f"crowd{i}", 5, username="bob",
+                                                 password="b" if i % 2 else "wrong"))
+        crowd.append(peer)
+    there.barrier()
+    crowd[0].reset()  # goes while its question is out
+    for i, peer in enumerate(crowd[1:], 1):
+        assert peer.next().reason == (0 if i % 2 else BAD_CREDENTIALS)
+
+
+def test_retained_and_p2p_pass_the_same_point(guarded):
+    gw = guarded("deny publish * +/p2p/b\ndeny publish * kept/#\nallow all * #")
+    b = gw.connect("mqtt", MqttPeer)
+    b.login("b", 5, username="bob", password="b")
+    a = gw.connect("mqtt", MqttPeer)
+    a.login("a", 5, username="alice", password="secret")
+    assert a.publish("x/p2p/b", b"1", 1) == NOT_AUTHORIZED
+    assert a.publish("x/p2p/a", b"1", 1) == 0
+    a.receive("x/p2p/a", b"1")
+    assert a.publish("kept/1", b"1", 1, retain=True) == NOT_AUTHORIZED
+    b.subscribe("kept/#")
+    b.barrier()
