@@ -503,8 +503,8 @@ static bool end_item(struct encoder *e, const struct wire_items *items, size_t s
 {
     size_t n = e->out->len - start;
     if (!e->out->failed && n >> (8u * items->length_width) != 0) {
-        return wire_enc_fail(e, NULL, "a value of less than %u bytes, there are %zu",
-                             1u << (8u * items->length_width), n);
+        return wire_enc_fail(e, NULL, "a value of less than %llu bytes, there are %zu",
+                             (unsigned long long)(UINT64_C(1) << (8u * items->length_width)), n);
     }
     wire_out_patch(e->out, start - items->length_width, n, items->length_width);
     return true;
