@@ -28,6 +28,7 @@
 #define AT(field) offsetof(struct mqtt_conf, field)
 
 static const char *const empty_client_id_words[] = {"assign", "refuse", NULL};
+static const char *const denied_subscribe_words[] = {"not_authorized", "unspecified", NULL};
 static const char *const denied_publish_words[] = {"acknowledge", "close", NULL};
 
 /* clang-format off */
@@ -62,6 +63,8 @@ static const struct pg_option mqtt_options[] = {
      "what happens to a client without identifier where the standard allows one: a random one is assigned, or it is refused"},
     {"denied_publish_3x", PG_OPT_CHOICE, AT(denied_publish_3x), "acknowledge", 0, 0, denied_publish_words, true,
      "what a client of 3.x sees whose message was not authorized: those versions have no refusal, so it is acknowledged and dropped, or the connection is closed"},
+    {"denied_subscribe", PG_OPT_CHOICE, AT(denied_subscribe), "not_authorized", 0, 0, denied_subscribe_words, true,
+     "the code that an MQTT 5 client gets for a subscription that it may not make: 0x87 says so, 0x80 (unspecified error) does not tell it why"},
     {"response_information", PG_OPT_STRING, AT(response_information), "", 0, 0, NULL, true,
      "told to MQTT 5 clients that ask for response information: where they may put their response topics"},
     {.name = NULL},

@@ -26,11 +26,13 @@ struct mqtt_conf {
     bool check_payload_format;
     int empty_client_id;   /* enum mqtt_empty_id */
     int denied_publish_3x; /* enum mqtt_denied */
+    int denied_subscribe;  /* enum mqtt_denied_subscribe */
     const char *response_information;
 };
 
 enum mqtt_empty_id { MQTT_EMPTY_ID_ASSIGN, MQTT_EMPTY_ID_REFUSE };
 enum mqtt_denied { MQTT_DENIED_ACKNOWLEDGE, MQTT_DENIED_CLOSE };
+enum mqtt_denied_subscribe { MQTT_DENIED_EXPLAINED, MQTT_DENIED_UNSPECIFIED };
 
 /* Rows of the counters, in the order of mqtt_counters[]. */
 enum mqtt_counter {

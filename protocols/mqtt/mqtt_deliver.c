@@ -23,6 +23,10 @@
 /* The block of properties that all subscribers get, as left with the message (pg_msg_encoding). */
 #define FORWARDED_PROPERTIES 1u
 
+/* What an alias costs at most: the property, and a property length that takes one byte more. Only
+ * for longer topics is a packet with the alias alone never longer than without. */
+#define ALIAS_COST 4u
+
 /* ---- PUBLISH --------------------------------------------------------------------------------- */
 
 /* The block of properties for every subscriber, lent as long as the message. false: no memory. */
@@ -59,7 +63,7 @@ static bool forwarded(struct pg_msg *msg, struct pg_bytes *out)
 /* Let an alias stand for the topic where the client allows it. */
 static void choose_alias(struct pg_conn *conn, struct mqtt_conn *m, struct mqtt_publish_head *head)
 {
-    if (m->alias_send == 0) {
+    if (m->alias_send == 0 || head->topic.len <= ALIAS_COST) {
         return;
     }
     if (m->aliases_out == NULL) {

@@ -54,13 +54,19 @@ static uint8_t refusal(const struct mqtt_conf *conf, struct pg_bytes filter)
 }
 
 /* Clients before MQTT 5 know one failure only [MQTT-3.9.3-2]. */
-static uint8_t suback_code(const struct mqtt_conn *m, enum pg_reason reason, uint8_t granted_qos)
+static uint8_t suback_code(struct pg_conn *conn, enum pg_reason reason, uint8_t granted_qos)
 {
     if (reason == PG_OK) {
         return granted_qos;
     }
-    return m->version == MQTT_V5 ? mqtt_reason_codes(reason)->suback
-                                 : (uint8_t)MQTT_RC3_SUBSCRIBE_FAILURE;
+    if (mqtt_conn_of(conn)->version != MQTT_V5) {
+        return MQTT_RC3_SUBSCRIBE_FAILURE;
+    }
+    if (reason == PG_NOT_AUTHORIZED &&
+        mqtt_conf_of(conn)->denied_subscribe == MQTT_DENIED_UNSPECIFIED) {
+        return MQTT_RC_UNSPECIFIED_ERROR;
+    }
+    return mqtt_reason_codes(reason)->suback;
 }
 
 /* SUBACK, and back to reading. */
@@ -138,7 +144,7 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
             s->codes[i] = sub.qos; /* what is granted, if it is */
             s->open++;
         } else {
-            s->codes[i] = suback_code(m, reason, sub.qos);
+            s->codes[i] = suback_code(conn, reason, sub.qos);
         }
     }
     if (pg_conn_closing(conn)) {
@@ -155,14 +161,15 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
 void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     struct mqtt_conn *m = pg_client_cookie(client);
+    struct pg_conn *conn = pg_client_conn(client);
     struct mqtt_subscribing *s = m->subscribing;
     if (m->state != MQTT_SUBSCRIBING || s == NULL || token >= s->count) {
         return;
     }
-    s->codes[token] = suback_code(m, reason, s->codes[token]);
+    s->codes[token] = suback_code(conn, reason, s->codes[token]);
     s->open--;
     if (s->open == 0) {
-        answer(pg_client_conn(client), m);
+        answer(conn, m);
     }
 }
 

@@ -246,6 +246,10 @@ static void m12_alias_stands_alone_only_after_the_packet_with_both(void)
     CU_ASSERT_TRUE(wrote(conn, "30 .. 0005'third' 00 '12345678 0'"));
     deliver(conn, "topic", "5", 0);
     CU_ASSERT_TRUE(wrote(conn, "30 .. 0000 03 23 0001 '5'"));
+    /* A topic that is shorter than its alias is never replaced by it. */
+    deliver(conn, "four", "1", 0);
+    deliver(conn, "four", "12345678 01", 0);
+    CU_ASSERT_TRUE(wrote(conn, "30 08 0004'four' 00 '1' 30 12 0004'four' 00 '12345678 01'"));
     struct pg_conn *without = v5("b", "");
     deliver(without, "topic", "1", 0);
     deliver(without, "topic", "1", 0);

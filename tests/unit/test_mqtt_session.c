@@ -428,6 +428,9 @@ static void subscribe_is_answered_filter_by_filter(void)
     fake_subscribe_result = PG_NOT_AUTHORIZED;
     feed(conn, "82 .. 0002 00 0001'a' 00");
     CU_ASSERT_TRUE(wrote(conn, "90 .. 0002 00 87"));
+    conf()->denied_subscribe = MQTT_DENIED_UNSPECIFIED;
+    feed(conn, "82 .. 0002 00 0001'a' 00");
+    CU_ASSERT_TRUE(wrote(conn, "90 .. 0002 00 80"));
     struct pg_conn *three = v311("b");
     feed(three, "82 .. 0003 0001'a' 00 0001'b' 01");
     CU_ASSERT_TRUE(wrote(three, "90 .. 0003 80 80"));
