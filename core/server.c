@@ -2,8 +2,8 @@
 
 /* The life of the process, on the main thread and its own libev loop.
  *
- *   load --> make ready --> RUNNING <--> CHANGING (reload) ... --> CHANGING (stop) --> DRAINING -->
- * end
+ *   load --> make ready --> CHANGING --> RUNNING --SIGHUP--> CHANGING --> RUNNING --SIGTERM-->
+ *        CHANGING --> DRAINING --> end
  *
  *   RUNNING   workers serve; the main thread waits for signals
  *   CHANGING  every worker has a task that changes what it listens on (listener.c); a signal that
@@ -145,7 +145,10 @@ static unsigned count_workers(const struct pg_settings *settings)
     cpu_set_t cpus;
     int64_t count = settings->workers;
     if (count == 0)
-        count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+        count = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus)
+                                                               : sysconf(_SC_NPROCESSORS_ONLN);
+    if (count < 1)
+        return 1;
     return count < (int64_t)PG_WORKERS_MAX ? (unsigned)count : PG_WORKERS_MAX;
 }
 

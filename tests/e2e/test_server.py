@@ -352,3 +352,72 @@ def test_the_old_configuration_lives_as_long_as_its_connections(gateway, folder)
     assert not gw.logged("guest_stopped")
     peer.close()
     gw.wait_log("guest_stopped")
+
+
+ECHO = """
+#include "polygate.h"
+struct state { uint64_t frames; };
+static const struct pg_counter counters[] = {{"frames", "bytes came in"}, {NULL, NULL}};
+struct conf { const char *last_words; };
+static const struct pg_option options[] = {
+    {.name = "last_words", .type = PG_OPT_STRING, .fallback = "bye", .sentence = "The last words."},
+    {.name = NULL},
+};
+static void opened(struct pg_conn *conn)
+{
+    pg_conn_set_idle(conn, 0, PG_KEEPALIVE_TIMEOUT);
+}
+static size_t bytes(struct pg_conn *conn, struct pg_bytes in)
+{
+    pg_conn_count(conn, 0, 1);
+    pg_conn_append(conn, in);
+    return in.len;
+}
+static void goodbye(struct pg_conn *conn, enum pg_reason reason)
+{
+    (void)reason;
+    pg_conn_append(conn, pg_bytes_str(((const struct conf *)pg_conn_conf(conn))->last_words));
+}
+static const struct pg_protocol echo = {
+    .abi = PG_ABI, .name = "echo", .options = options, .conf_size = sizeof(struct conf),
+    .counters = counters, .conn_size = sizeof(struct state),
+    .open = opened, .bytes = bytes, .goodbye = goodbye,
+};
+PG_API extern const struct pg_plugin pg_plugin_descriptor;
+const struct pg_plugin pg_plugin_descriptor = {
+    .abi = PG_ABI, .name = "echo-plugin", .protocol = &echo,
+};
+"""
+
+
+def test_a_plugin_brings_a_protocol(gateway, folder):
+    made = build_plugin(folder, "echo", ECHO)
+    plugin = f'plugin "echo-plugin" {{ path = "{made}" }}\n'
+    gw = gateway(plugin + 'echo { last_words = "so long" }\n',
+                 listeners={"mqtt": "mqtt", "echo": "echo"})
+    peer = gw.connect("echo")
+    peer.send(b"hello")
+    peer.expect(b"hello")
+    assert gw.reload(plugin + 'echo { last_words = "farewell" }\n')["event"] == "reloaded"
+    later = gw.connect("echo")
+    later.send(b"again")
+    later.expect(b"again")
+    peer.send(b"still here")
+    peer.expect(b"still here")
+    gw.process.send_signal(signal.SIGTERM)
+    peer.expect(b"so long")                  # each as it was when it was opened
+    later.expect(b"farewell")
+    peer.expect_close()
+    later.expect_close()
+    peer.close()
+    later.close()
+    gw.wait_exit(0)
+
+
+def test_a_reload_cannot_bring_a_protocol_with_counters(gateway, folder):
+    made = build_plugin(folder, "echo", ECHO)
+    gw = gateway()
+    answer = gw.reload(f'plugin "echo-plugin" {{ path = "{made}" }}\n')
+    assert answer["event"] == "reload_failed"
+    assert "was not there at start" in answer["error"] and "restart" in answer["error"]
+    gw.connect("mqtt", MqttPeer).login("a")

@@ -304,6 +304,7 @@ static void units_of_sizes_and_durations(void)
         {"1kb", true, -1},
         {"0x400", true, -1},
         {"9223372036854775807g", true, -1},
+        {"18014398509481985k", true, -1}, /* 1k beyond 2^64 */
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[160];
