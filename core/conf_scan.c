@@ -4,7 +4,7 @@
  *
  *   # a comment, to the end of the line
  *   workers = 4
- *   listener "cars" { bind = {"127.0.0.1:1883", "[::1]:1883"}  max_connections = ${MAX:-10k} }
+ *   listener "cars" { bind = {"127.0.0.1:1883", "[::1]:1883"}  backlog = ${BACKLOG:-4096} }
  *   include "conf.d/ *.conf"        (without the blank)
  *
  * A word ends at a blank, a quote or one of { } = , ; and a # inside a word is part of it. Double
@@ -13,9 +13,9 @@
  * behind a value or a block is allowed and means nothing. Included files are found from the folder
  * of the file that names them, and must have their braces in pairs themselves.
  *
- * The words are then given to libconfuse, whose own reader counts the lines of comments twice,
- * accepts an unclosed brace, and keeps the state of a string that did not end for the next load;
- * what it gets from here has none of these. */
+ * The words are then given to libconfuse, whose own reader (3.3) counts a comment as three lines,
+ * loses the place behind an include, accepts an unclosed brace, and keeps the state of a text that
+ * did not end for the next load; what it gets from here has none of these. */
 
 #include <ctype.h>
 #include <errno.h>

@@ -8,8 +8,8 @@
  * A line is built in a buffer on the stack and leaves in one write(2), so that lines of several
  * threads do not mix; there is no lock and no allocation. Values are escaped (escape.h). Each call
  * site may write PG_LOG_SITE_LIMIT lines a second; the first line of a later second tells how many
- * were left out (suppressed=N). A line that standard error does not take is lost: the log never
- * stops the gateway. Any thread. */
+ * were left out (suppressed=N). A line that standard error refuses is lost; a pipe that is full and
+ * not read makes the writer wait, so whoever collects the log must read it. Any thread. */
 
 #include <errno.h>
 #include <string.h>
