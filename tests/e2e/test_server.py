@@ -49,21 +49,11 @@ def test_unknown_arguments_are_refused():
         assert done.returncode == 1 and "Usage:" in done.stdout
 
 
-def test_every_option_is_in_the_manual(folder):
-    """-O prints mdoc that mandoc has nothing to say against, if mandoc is there."""
+def test_every_option_is_printed_for_the_manual():
     done = run("-O")
     assert done.returncode == 0
     for name in ("workers", "login_frame_size", "queue_policy", "bind", "allow_anonymous"):
         assert f".It Ic {name}\n" in done.stdout
-    page = folder / "page.5"
-    page.write_text((polygate.ROOT / "man" / "polygate.conf.5.in").read_text(encoding="utf-8")
-                    + done.stdout, encoding="utf-8")
-    try:
-        lint = subprocess.run(["mandoc", "-Tlint", "-Wwarning", str(page)], check=False, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    except FileNotFoundError:
-        pytest.skip("mandoc is not installed")
-    assert lint.returncode == 0, lint.stdout
 
 
 @pytest.mark.parametrize("text, expected", [
