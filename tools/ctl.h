@@ -83,5 +83,6 @@ extern const struct ctl_command ctl_control_commands[];
 extern const struct ctl_command ctl_passwd_commands[];
 extern const struct ctl_command ctl_jt808_commands[];
 extern const struct ctl_command ctl_mqtt_commands[];
+extern const struct ctl_command ctl_simulate_commands[];
 
 #endif

@@ -511,3 +511,48 @@ def test_send_prints_the_terminals_answer(gateway, edition):
     assert "no answer within 1 s" in tool.wait(4)
     out = gw.tool(polygate.CTL, "send", "-p", gw.port("mqtt"), "nobody", "-m", "x").wait(1)
     assert "no session has that client identifier" in out
+
+
+# ---- simulated terminals ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edition", [2011, 2013, 2019])
+def test_simulated_terminals_drive_and_obey(gateway, edition):
+    gw = gateway()
+    app = gw.connect("mqtt", MqttPeer)
+    app.login("app", 5)
+    app.subscribe("jt808/+/up/0200", 1)
+    tool = gw.tool(polygate.CTL, "simulate", "jt808", "-p", gw.port("jt808"), "--count", 3,
+                   "--interval", "200ms", "-e", edition, "--phone", 13900000001)
+    width = 20 if edition == 2019 else 12
+    phones = {str(13900000001 + i).zfill(width) for i in range(3)}
+    for phone in phones:
+        tool.wait_line(f"^{phone} online")
+    seen = set()
+    while seen != phones:
+        seen.add(json.loads(app.receive().payload)["phone"])
+    phone = max(phones)
+    out = gw.tool(polygate.CTL, "send", "-p", gw.port("mqtt"), phone, "-m", "query_parameters").wait()
+    assert json.loads(out)["answer"]["body"]["params"]
+    tool.wait_line(f"^{phone} <- query_parameters")
+    gw.ctl("kick", phone)
+    tool.wait_line(f"^{phone} lost its connection")
+    gw.wait_log("closed", client=phone, reason="kicked")
+    mark = gw.mark()
+    gw.wait_log("admitted", start=0 if gw.logged("admitted", client=phone)[1:] else mark,
+                client=phone)
+    tool.process.send_signal(signal.SIGINT)
+    out = tool.wait()
+    assert re.search(r"of 3 online, \d+ frames sent", out.splitlines()[-1])
+
+
+def test_a_simulation_may_have_an_end_and_needs_a_gateway(gateway):
+    gw = gateway()
+    out = gw.tool(polygate.CTL, "simulate", "jt808", "-p", gw.port("jt808"), "-n", 30, "--for",
+                  "1500ms", "-I", "100ms").wait()
+    assert "30 of 30 online" in out and "online\n" not in out
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        out = gw.tool(polygate.CTL, "simulate", "jt808", "-h", "127.0.0.1", "-p",
+                      s.getsockname()[1]).wait(3)
+    assert "Connection refused" in out
