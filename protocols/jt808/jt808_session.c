@@ -358,7 +358,9 @@ static void answer_asked(struct jt808_terminal *t, bool admitted)
     }
 }
 
-static void subscribe_downlink(struct jt808_terminal *t)
+/* false: the session has gone to another connection already, and this client will end. That is the
+ * only reason for which an internal subscription, which no rule is asked about, is not allowed. */
+static bool subscribe_downlink(struct jt808_terminal *t)
 {
     char room[JT808_TOPIC_MAX];
     struct pg_subscription subscription = {
@@ -370,10 +372,11 @@ static void subscribe_downlink(struct jt808_terminal *t)
     };
     enum pg_reason reason = pg_subscribe(t->client, &subscription, 0);
 
-    if (reason != PG_OK && reason != PG_PENDING) {
+    if (reason != PG_OK && reason != PG_PENDING && reason != PG_NOT_AUTHORIZED) {
         PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_TEXT("client", t->phone),
                PG_F_BYTES("filter", subscription.filter), PG_F_REASON(reason));
     }
+    return reason != PG_NOT_AUTHORIZED;
 }
 
 void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
@@ -393,8 +396,9 @@ void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
     c->login_failures = 0;
     jt808_count(c, JT808_COUNT_LOGINS);
     pg_conn_set_idle(pg_conn_of_state(c), jt808_conf_of(c)->idle_ms, PG_KEEPALIVE_TIMEOUT);
-    subscribe_downlink(t);
-    jt808_announce_online(t);
+    if (subscribe_downlink(t)) {
+        jt808_announce_online(t);
+    }
     jt808_timer_update(t);
 }
 
