@@ -372,17 +372,33 @@ bool testbed_wait(bool (*fn)(void *arg), void *arg, int seconds)
     return ok;
 }
 
-static void nothing(void *arg)
+/* A job that is done when the turn in which it runs is over: the core's end of turn runs before the
+ * loop looks at its timers. A task alone would not do: several of them may share a turn. */
+static void turn_is_over(int events, void *arg)
 {
-    (void)arg;
+    (void)events;
+    struct job *job = arg;
+    pthread_mutex_lock(&lock);
+    job->done = true;
+    pthread_cond_broadcast(&happened);
+    pthread_mutex_unlock(&lock);
+}
+
+static void run_turn(struct pg_task *task, struct pg_worker *worker)
+{
+    ev_once(pg_worker_loop(worker), -1, 0, 0.0, turn_is_over, task);
 }
 
 void testbed_settle(struct testbed *bed)
 {
-    /* Twice round: what a first turn sent to another worker is taken in its next one. */
+    /* Round and round: what a first turn sent to another worker is taken in its next one, and what
+     * that answered in the one after. */
     for (int round = 0; round < 3; round++)
-        for (unsigned i = 0; i < bed->server.worker_count; i++)
-            testbed_run(bed, i, nothing, NULL);
+        for (unsigned i = 0; i < bed->server.worker_count; i++) {
+            struct job turn = {.task.run = run_turn};
+            pg_worker_post(bed->server.workers[i], &turn.task);
+            must(testbed_wait(job_done, &turn, PATIENCE_S), "a worker does not answer");
+        }
 }
 
 /* ---- probes ---------------------------------------------------------------------------------- */
