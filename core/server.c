@@ -47,6 +47,10 @@
 
 /* How often it is looked whether the connections are gone. */
 #define DRAIN_LOOK_S 0.02
+/* Retained messages whose expiry has passed are forgotten this often, and at most so many at a
+ * time; they are not delivered in any case. */
+#define SWEEP_S    1.
+#define SWEEP_MOST 10000
 /* Descriptors that are not connections: standard streams, loops, listeners, plugins. */
 #define DESCRIPTORS_OF_OURS 64
 
@@ -68,6 +72,7 @@ struct life {
     struct ev_signal on_term, on_int, on_hup;
     struct ev_async wake;
     struct ev_timer look; /* in DRAINING */
+    struct ev_timer sweep;
     ev_tstamp drain_end;
 
     _Atomic(struct pg_config *) retired; /* a stack; freed by the main thread */
@@ -336,6 +341,14 @@ static void watch_signal(struct life *life, struct ev_signal *watcher, int numbe
     ev_signal_start(life->loop, watcher);
 }
 
+static void sweep(struct ev_loop *loop, struct ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct life *life = watcher->data;
+    pg_retained_sweep(life->server.retained, pg_now_ms(), SWEEP_MOST);
+}
+
 static bool make_loop(struct life *life, struct pg_error *error)
 {
     life->loop = ev_default_loop(EVFLAG_AUTO);
@@ -416,6 +429,9 @@ static void end_workers(struct pg_server *server, int64_t timeout_ms)
 static void serve(struct life *life, struct pg_change *change)
 {
     begin_change(life, change);
+    ev_timer_init(&life->sweep, sweep, SWEEP_S, SWEEP_S);
+    life->sweep.data = life;
+    ev_timer_start(life->loop, &life->sweep);
     ev_run(life->loop, 0);
     pg_workers_join(&life->server);
 }
