@@ -77,6 +77,10 @@ static void take_bad(struct jt808_conn *c, enum jt808_error error, struct pg_byt
     }
 }
 
+_Static_assert(JT808_COUNT_QUIRK_VERSION_BIT_WITHOUT_2019_HEADER - JT808_COUNT_QUIRK_UNESCAPED_7D ==
+                   JT808_QUIRK_COUNT - 1,
+               "each quirk has its counter, in the same order");
+
 /* false: the frame is to be offered again. */
 static bool take_good(struct jt808_conn *c, const struct jt808_frame *frame)
 {

@@ -36,6 +36,8 @@
 #include "jt808_table.h"
 #include "wire/cursor.h"
 
+/* The largest response; an answer of a few KiB with every bit set has some hundred KiB as JSON. */
+#define RESPONSE_LIMIT ((size_t)64 << 20)
 /* When the connection has no room a repetition waits this long. */
 #define NO_ROOM_MS 1000
 
@@ -182,8 +184,7 @@ static void respond(struct jt808_terminal *t, const struct pg_msg *msg,
                PG_F_BYTES("topic", topic), PG_F_REASON(PG_NOT_AUTHORIZED));
         return;
     }
-    struct json_out out =
-        json_out_heap(4096 + 16 * (outcome->answer ? outcome->answer->body.len + 1024 : 0));
+    struct json_out out = json_out_heap(RESPONSE_LIMIT);
     write_response(t, command, outcome, &out);
     struct pg_msg_spec spec = {
         .topic = topic,

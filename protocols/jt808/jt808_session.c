@@ -572,7 +572,8 @@ static void keep_undecided(struct jt808_terminal *t, const struct jt808_uplink *
     struct jt808_uplink *kept = malloc(sizeof(*kept));
 
     if (!kept) {
-        return; /* no answer: the terminal repeats it, and that is answered */
+        forget(t, u); /* no answer: the terminal repeats it, and that is a new try */
+        return;
     }
     *kept = *u;
     kept->next = NULL;
