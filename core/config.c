@@ -440,6 +440,11 @@ static bool add_addresses(struct load *load, const struct pg_conf_block *block,
         grown[config->listener_count].bind =
             (struct pg_strings){.items = &bind->items[i], .count = 1};
         config->listener_count++;
+
+        struct pg_error why;
+        const struct pg_listener_conf *added = &grown[config->listener_count - 1];
+        if (added->transport->check && !added->transport->check(added, &why))
+            return pg_conf_refuse(block, "bind", load->error, "%.400s", why.text);
     }
     return true;
 }

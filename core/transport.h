@@ -29,6 +29,9 @@ struct pg_transport {
     size_t conf_size;
     size_t link_size; /* bytes of the transport's own state per connection, zeroed by the core */
 
+    /* Whether the values of one listener make sense, by looking at them alone (for `polygate -t`).
+     * false with error->text, in which file and line are not named. Main thread. (optional) */
+    bool (*check)(const struct pg_listener_conf *conf, struct pg_error *error);
     /* Make ready everything that can fail for one listener on `workers` workers: sockets bound
      * and listening, nothing accepted. NULL with error->text on failure. Main thread. */
     struct pg_listening *(*listen)(const struct pg_listener_conf *conf, unsigned workers,
@@ -36,7 +39,8 @@ struct pg_transport {
     /* Fill in up to `room` addresses; returns how many there are. Any thread. */
     size_t (*addresses)(const struct pg_listening *listening, struct pg_listening_info *out,
                         size_t room);
-    /* Accept on this worker from now on; `config` is shared. On that worker's thread. */
+    /* Accept on this worker from now on; `config` is shared. Called again, it only replaces the
+     * configuration of what is accepted afterwards. On that worker's thread. */
     void (*start)(struct pg_listening *listening, struct pg_worker *worker,
                   struct pg_config *config, const struct pg_listener_conf *conf);
     /* Accept no more on this worker; closes its sockets. On that worker's thread. */

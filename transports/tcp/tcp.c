@@ -207,6 +207,7 @@ const struct pg_transport tcp_transport = {
     .conf_size = sizeof(struct tcp_conf),
     .link_size = sizeof(struct tcp_link),
 
+    .check = tcp_check,
     .listen = tcp_listen,
     .addresses = tcp_addresses,
     .start = tcp_start,

@@ -306,6 +306,15 @@ static bool add_bind(struct pg_listening *listening, const struct pg_listener_co
     }
 }
 
+bool tcp_check(const struct pg_listener_conf *conf, struct pg_error *error)
+{
+    struct tcp_address addresses[TCP_ADDRESS_MAX];
+    for (size_t i = 0; i < conf->bind.count; i++)
+        if (tcp_address_parse(conf->bind.items[i], addresses, error) == 0)
+            return false;
+    return true;
+}
+
 struct pg_listening *tcp_listen(const struct pg_listener_conf *conf, unsigned workers,
                                 struct pg_error *error)
 {

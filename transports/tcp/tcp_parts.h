@@ -42,6 +42,7 @@ struct tcp_link {
 void tcp_link_begin(struct tcp_link *link, struct pg_conn *conn, int fd);
 
 /* Entries of the transport's table that belong to listeners; see transport.h. */
+bool tcp_check(const struct pg_listener_conf *conf, struct pg_error *error);
 struct pg_listening *tcp_listen(const struct pg_listener_conf *conf, unsigned workers,
                                 struct pg_error *error);
 size_t tcp_addresses(const struct pg_listening *listening, struct pg_listening_info *out,
