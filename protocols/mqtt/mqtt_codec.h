@@ -325,10 +325,13 @@ struct mqtt_publish_head {
     size_t subscription_id_count;
     struct pg_bytes forwarded; /* encoded properties */
     size_t payload_len;
+    size_t props_len, remaining; /* set by mqtt_measure_publish_head() */
 };
 
-/* Returns the length of the head, header included and payload not; 0 if there can be no such
- * packet. Written only if it fits in `size`; the packet takes the result plus payload_len bytes. */
-size_t mqtt_encode_publish_head(const struct mqtt_publish_head *head, uint8_t *buffer, size_t size);
+/* How many bytes the head takes, fixed header included and payload not: the whole packet takes
+ * that plus payload_len. 0 if there can be no such packet. To be called again after any change. */
+size_t mqtt_measure_publish_head(struct mqtt_publish_head *head);
+/* Write a head that was measured, into as many bytes as that said. */
+void mqtt_write_publish_head(const struct mqtt_publish_head *head, uint8_t *buffer);
 
 #endif

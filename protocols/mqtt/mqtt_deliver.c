@@ -60,33 +60,35 @@ static bool forwarded(struct pg_msg *msg, struct pg_bytes *out)
     return true;
 }
 
-/* Let an alias stand for the topic where the client allows it. */
-static void choose_alias(struct pg_conn *conn, struct mqtt_conn *m, struct mqtt_publish_head *head)
+/* Let an alias stand for the topic where the client allows it; `len` is the measure of the head
+ * without one. Returns the measure of the head as it is then. */
+static size_t choose_alias(struct pg_conn *conn, struct mqtt_conn *m,
+                           struct mqtt_publish_head *head, size_t len)
 {
     if (m->alias_send == 0 || head->topic.len <= ALIAS_COST) {
-        return;
+        return len;
     }
     if (m->aliases_out == NULL) {
         m->aliases_out = mqtt_aliases_new(m->alias_send);
         if (m->aliases_out == NULL) {
-            return; /* without aliases everything still works */
+            return len; /* without aliases everything still works */
         }
     }
     bool known;
-    uint16_t alias = mqtt_alias_of(m->aliases_out, head->topic, &known);
+    head->topic_alias = mqtt_alias_of(m->aliases_out, head->topic, &known);
     if (known) {
-        head->topic_alias = alias;
         head->topic = PG_BYTES_NONE;
         pg_conn_count(conn, MQTT_COUNT_ALIASED_SENT, 1);
-        return;
+        return mqtt_measure_publish_head(head);
     }
-    /* With both in it the packet is three bytes longer. */
-    head->topic_alias = alias;
-    size_t len = mqtt_encode_publish_head(head, NULL, 0);
-    if (len == 0 || len + head->payload_len > m->max_packet_size ||
-        !mqtt_alias_set(m->aliases_out, alias, head->topic)) {
-        head->topic_alias = 0;
+    /* With both in it the packet is longer than it was. */
+    size_t longer = mqtt_measure_publish_head(head);
+    if (longer > 0 && longer + head->payload_len <= m->max_packet_size &&
+        mqtt_alias_set(m->aliases_out, head->topic_alias, head->topic)) {
+        return longer;
     }
+    head->topic_alias = 0;
+    return mqtt_measure_publish_head(head);
 }
 
 /* Queue head and payload. */
@@ -95,7 +97,7 @@ static void write_publish(struct pg_conn *conn, const struct mqtt_publish_head *
 {
     if (len + msg->payload.len <= PG_RESERVE_MAX) {
         uint8_t *at = pg_conn_reserve(conn, len + msg->payload.len);
-        mqtt_encode_publish_head(head, at, len);
+        mqtt_write_publish_head(head, at);
         if (msg->payload.len > 0) {
             memcpy(at + len, msg->payload.data, msg->payload.len);
         }
@@ -103,7 +105,7 @@ static void write_publish(struct pg_conn *conn, const struct mqtt_publish_head *
         return;
     }
     if (len <= PG_RESERVE_MAX) {
-        mqtt_encode_publish_head(head, pg_conn_reserve(conn, len), len);
+        mqtt_write_publish_head(head, pg_conn_reserve(conn, len));
         pg_conn_commit(conn, len);
     } else {
         uint8_t *heap = malloc(len);
@@ -111,7 +113,7 @@ static void write_publish(struct pg_conn *conn, const struct mqtt_publish_head *
             pg_conn_close(conn, PG_NO_MEMORY, "for the head of a PUBLISH of %zu bytes", len);
             return;
         }
-        mqtt_encode_publish_head(head, heap, len);
+        mqtt_write_publish_head(head, heap);
         pg_conn_append(conn, (struct pg_bytes){.data = heap, .len = len});
         free(heap);
     }
@@ -144,18 +146,13 @@ static enum pg_reason send_publish(struct pg_conn *conn, struct mqtt_conn *m,
         head.subscription_ids = d->subscription_ids;
         head.subscription_id_count = d->subscription_id_count;
     }
-    enum pg_reason reason = PG_OK;
-    size_t len = mqtt_encode_publish_head(&head, NULL, 0);
+    size_t len = mqtt_measure_publish_head(&head);
     if (len == 0 || len + msg->payload.len > m->max_packet_size) {
-        reason = PG_TOO_LARGE;
-    } else {
-        choose_alias(conn, m, &head);
-        if (head.topic_alias != 0) {
-            len = mqtt_encode_publish_head(&head, NULL, 0);
-        }
-        write_publish(conn, &head, len, msg);
+        return PG_TOO_LARGE;
     }
-    return reason;
+    len = choose_alias(conn, m, &head, len);
+    write_publish(conn, &head, len, msg);
+    return PG_OK;
 }
 
 void mqtt_deliver(struct pg_client *client)

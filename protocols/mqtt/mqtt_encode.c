@@ -47,7 +47,7 @@ static uint8_t first_byte(enum mqtt_type type, unsigned flags)
     return (uint8_t)((unsigned)type << 4 | flags);
 }
 
-static void put_packet_id(struct mqtt_writer *w, uint16_t id)
+static inline void put_packet_id(struct mqtt_writer *w, uint16_t id)
 {
     if (id == 0) {
         w->failed = true;
@@ -142,7 +142,7 @@ size_t mqtt_encode_publish(const struct mqtt_publish *packet, enum mqtt_version 
 }
 
 /* The properties that differ from subscriber to subscriber, then the common block. */
-static void put_head_props(struct mqtt_writer *w, const struct mqtt_publish_head *h)
+static inline void put_head_props(struct mqtt_writer *w, const struct mqtt_publish_head *h)
 {
     if (h->expires) {
         mqtt_put_u8(w, MQTT_PROP_MESSAGE_EXPIRY);
@@ -160,38 +160,41 @@ static void put_head_props(struct mqtt_writer *w, const struct mqtt_publish_head
 }
 
 /* The variable header, as far as the first byte of payload. */
-static void put_head(struct mqtt_writer *w, const struct mqtt_publish_head *h)
+static inline void put_head(struct mqtt_writer *w, const struct mqtt_publish_head *h)
 {
     mqtt_put_bytes(w, h->topic);
     if (h->qos > 0) {
         put_packet_id(w, h->packet_id);
     }
     if (h->version == MQTT_V5) {
-        struct mqtt_writer props = {.data = NULL};
-        put_head_props(&props, h);
-        mqtt_put_varint(w, props.len);
+        mqtt_put_varint(w, h->props_len);
         put_head_props(w, h);
     }
 }
 
-size_t mqtt_encode_publish_head(const struct mqtt_publish_head *head, uint8_t *buffer, size_t size)
+size_t mqtt_measure_publish_head(struct mqtt_publish_head *head)
 {
+    struct mqtt_writer props = {.data = NULL};
     struct mqtt_writer dry = {.data = NULL};
+    if (head->version == MQTT_V5) {
+        put_head_props(&props, head);
+    }
+    head->props_len = props.len;
     put_head(&dry, head);
-    if (dry.failed || head->payload_len > MQTT_LENGTH_MAX ||
+    if (dry.failed || props.failed || head->payload_len > MQTT_LENGTH_MAX ||
         dry.len + head->payload_len > MQTT_LENGTH_MAX) {
         return 0;
     }
-    size_t remaining = dry.len + head->payload_len;
-    size_t total = 1 + mqtt_varint_size(remaining) + dry.len;
-    if (buffer != NULL && total <= size) {
-        struct mqtt_writer w = {.data = buffer};
-        mqtt_put_u8(&w,
-                    first_byte(MQTT_PUBLISH, publish_flags(head->dup, head->qos, head->retain)));
-        mqtt_put_varint(&w, remaining);
-        put_head(&w, head);
-    }
-    return total;
+    head->remaining = dry.len + head->payload_len;
+    return 1 + mqtt_varint_size(head->remaining) + dry.len;
+}
+
+void mqtt_write_publish_head(const struct mqtt_publish_head *head, uint8_t *buffer)
+{
+    struct mqtt_writer w = {.data = buffer};
+    mqtt_put_u8(&w, first_byte(MQTT_PUBLISH, publish_flags(head->dup, head->qos, head->retain)));
+    mqtt_put_varint(&w, head->remaining);
+    put_head(&w, head);
 }
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */

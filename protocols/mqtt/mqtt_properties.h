@@ -117,7 +117,7 @@ bool mqtt_props_subscription_id_next(const struct mqtt_props *props, size_t *at,
 
 /* Write the property length and the block. */
 void mqtt_props_encode(struct mqtt_writer *w, const struct mqtt_props *props);
-/* Write the block alone: what mqtt_encode_publish_head() takes as `forwarded`. Returns its length;
+/* Write the block alone: what struct mqtt_publish_head takes as `forwarded`. Returns its length;
  * writes only if it fits in `size`. 0 with a text longer than 65,535 bytes. */
 size_t mqtt_props_encode_block(const struct mqtt_props *props, uint8_t *buffer, size_t size);
 
