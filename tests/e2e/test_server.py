@@ -59,6 +59,7 @@ def test_every_option_is_printed_for_the_manual():
 @pytest.mark.parametrize("text, expected", [
     ('listener "a" { bind = "0.0.0.0:0" protocol = mqtt }', "other machines can reach 0.0.0.0:0"),
     ('listener "a" { bind = "127.0.0.1:0" }', "protocol is not given"),
+    ('listener "a" { bind = "localhost:0" protocol = mqtt }', "names are not looked up"),
     ("workers = many", 'found "many", expected a whole number'),
     ("include nowhere.conf", "cannot read"),
     ("", "there is no listener"),
