@@ -158,7 +158,8 @@ static void ack_step(struct script *s)
 {
     uint8_t buffer[16];
     uint8_t flags = next(s);
-    const struct mqtt_ack ack = {.packet_id = 1 + (flags >> 2 & 7), .code = (uint8_t)(flags & 0xe0u)};
+    const struct mqtt_ack ack = {.packet_id = 1 + (flags >> 2 & 7),
+                                 .code = (uint8_t)(flags & 0xe0u)};
     feed(buffer, mqtt_encode_ack(&ack, (enum mqtt_type)(MQTT_PUBACK + (flags & 3)), version_now(),
                                  buffer, sizeof(buffer)));
 }
