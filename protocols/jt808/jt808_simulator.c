@@ -939,7 +939,7 @@ struct jt808_simulator *jt808_simulator_open(const struct jt808_simulator_option
     memcpy(s->phone, frame.phone, sizeof(s->phone));
     s->stream.tolerated = JT808_TOLERATE_NONE;
     s->started_ms = s->moved_ms = now_ms;
-    s->random = options->seed ? options->seed : 1;
+    s->random = (options->seed + 1) * 2654435761u | 1; /* so that 1, 2, 3 differ from the start */
     s->latitude = options->latitude;
     s->longitude = options->longitude;
     s->heading = random_below(s, 360);
