@@ -69,6 +69,7 @@ struct pg_counter_set *pg_worker_counters(struct pg_worker *worker)
 
 void pg_worker_post(struct pg_worker *worker, struct pg_task *task)
 {
+    struct ev_loop *loop = worker->loop;
     struct pg_task *head = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
     do
         task->next = head;
@@ -76,7 +77,7 @@ void pg_worker_post(struct pg_worker *worker, struct pg_task *task)
                                                   memory_order_release, memory_order_relaxed));
     /* From here on the task is the worker's, and may be gone. */
     if (!head)
-        ev_async_send(worker->loop, &worker->wake);
+        ev_async_send(loop, &worker->wake);
 }
 
 void pg_worker_later(struct pg_worker *worker, struct pg_task *task)
