@@ -98,13 +98,13 @@ struct mqtt_conn {
     bool no_problem_info : 1; /* no reason strings outside CONNACK and DISCONNECT */
     bool wants_response : 1;  /* CONNACK tells the response information */
     bool session_ends : 1;    /* the session expiry of CONNECT was 0: DISCONNECT may not raise it */
-    bool dues_full : 1;       /* reading is off until some of `dues` are sent */
-    uint16_t keepalive_s;     /* as used */
-    uint16_t alias_send;      /* aliases that may be assigned to the client's topics */
-    uint16_t open_receipts;   /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
-    uint32_t max_packet_size; /* that the client takes */
+    bool server_keepalive : 1; /* keepalive_s is ours: CONNACK tells it */
+    bool dues_full : 1;        /* reading is off until some of `dues` are sent */
+    uint16_t keepalive_s;      /* as used */
+    uint16_t alias_send;       /* aliases that may be assigned to the client's topics */
+    uint16_t open_receipts;    /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
+    uint32_t max_packet_size;  /* that the client takes */
     uint32_t session_expiry_s; /* as asked for */
-    bool server_keepalive;     /* keepalive_s is ours: CONNACK tells it */
     struct pg_client *client;  /* NULL before admission */
     struct mqtt_dues *dues;
     struct mqtt_subscribing *subscribing;

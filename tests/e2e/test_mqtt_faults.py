@@ -339,3 +339,21 @@ def test_versions_meet(gw):
     assert old.receive("t", "x").props == []
     got = new.receive("t", "x")
     assert got.prop(0x26) == ("k", "v") and got.prop(0x03) == "text/plain"
+
+
+def test_m19_a_permission_lost_while_away_is_lost(gateway, folder):
+    gw = guarded(gateway, folder, "allow all * #\n")
+    sub = peer(gw, "sub", clean=False, props=KEEP)
+    sub.subscribe("secret/x", 1)
+    pub = peer(gw, "pub")
+    sub.send(disconnect())
+    gw.wait_log("closed", client="sub")
+    pub.publish("secret/x", "queued", qos=1)
+    pub.publish("secret/x", "kept", qos=1, retain=True)
+    (folder / "rules").write_text("deny subscribe * secret/#\nallow all * #\n", encoding="utf-8")
+    gw.reload()
+    sub = back(gw, "sub")
+    pub.publish("secret/x", "live", qos=1)
+    nothing_more(pub, sub)
+    sub.send(subscribe(1, ("secret/x", 1), version=5))
+    assert sub.next(SUBACK).codes == [0x87]

@@ -62,7 +62,9 @@ static void m3_more_than_the_receive_maximum_ends_the_connection(void)
     CU_ASSERT_TRUE(wrote(conn, "40 02 0003 40 02 0004"));
     feed(conn, "34 .. 0001't' 0005 00");
     take(conn);
+    size_t before = published_count();
     feed(conn, "34 .. 0001't' 0006 00");
+    CU_ASSERT_EQUAL(published_count(), before);
     CU_ASSERT_TRUE(disconnected(conn, 0x93, PG_RECEIVE_MAXIMUM));
     /* Refused ones give their place back. */
     conn = v5("c", "");
@@ -225,6 +227,7 @@ static void m11_topic_aliases_are_judged_by_their_own_codes(void)
     conn = v5("a", "");
     feed(conn, "30 .. 0001't' 03 23 0001");
     CU_ASSERT_TRUE(disconnected(conn, 0x94, PG_TOPIC_ALIAS_INVALID));
+    CU_ASSERT_EQUAL(published_count(), 6); /* none of the refused ones */
 }
 
 static void m12_alias_stands_alone_only_after_the_packet_with_both(void)

@@ -350,6 +350,17 @@ static void qos_2_is_published_once_however_often_it_is_sent(void)
     CU_ASSERT_TRUE(wrote(five, "70 03 0009 92"));
 }
 
+static void receipt_of_an_earlier_connection_takes_no_place_on_this_one(void)
+{
+    struct pg_conn *conn = v5("a", "11 ffffffff");
+    feed(conn, "34 .. 0001't' 0001 00");
+    fake_break(conn);
+    conn = v5("a", "11 ffffffff");
+    feed(conn, "62 02 0001");
+    feed(conn, "32 .. 0001't' 0002 00");
+    CU_ASSERT_TRUE(wrote(conn, "70 02 0001 40 02 0002"));
+}
+
 static void qos_2_that_waits_is_not_acknowledged_for_its_repetition(void)
 {
     struct pg_conn *conn = v311("a");
@@ -388,6 +399,7 @@ static void unavailable_qos_and_retain_are_refused_by_their_codes(void)
     conn = v5("a", "");
     feed(conn, "31 .. 0001't' 00");
     CU_ASSERT_TRUE(disconnected(conn, 0x9a, PG_UNSUPPORTED));
+    CU_ASSERT_EQUAL(published_count(), 0);
     conn = open_conn();
     feed(conn, "10 .. 0004'MQTT' 05 26 003c 00 0001'a' 00 0001'w' 0000");
     CU_ASSERT_TRUE(wrote_first(conn, 0x20, 3, 0x9a));
@@ -408,6 +420,13 @@ static void payload_format_is_checked_if_wanted(void)
     CU_ASSERT_TRUE(wrote(conn, "40 02 0003"));
     feed(conn, "30 .. 0001't' 02 01 01 ff");
     CU_ASSERT_TRUE(disconnected(conn, 0x99, PG_PAYLOAD_INVALID));
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 05 06 003c 00 0001'a' 02 01 01 0001'w' 0001 ff");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x20, 3, 0x99));
+    conf()->check_payload_format = false;
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 05 06 003c 00 0001'a' 02 01 01 0001'w' 0001 ff");
+    CU_ASSERT_EQUAL(closed_for(conn), PG_OK);
 }
 
 /* ---- subscribing ----------------------------------------------------------------------------- */
@@ -458,7 +477,7 @@ static void what_is_not_offered_is_refused_by_its_code(void)
     c->wildcard_available = c->shared_available = c->subscription_id_available = false;
     c->max_qos = 1;
     struct pg_conn *conn = v5("a", "");
-    feed(conn, "82 .. 0001 00 0001'#' 00 000a'$share/g/t' 00 0001't' 02");
+    feed(conn, "82 .. 0001 00 0001'#' 00 000a'$share/g/t' 00 000a'long/topic' 02");
     CU_ASSERT_TRUE(wrote(conn, "90 .. 0001 00 a2 9e 01"));
     feed(conn, "82 .. 0001 02 0b 01 0001't' 00");
     CU_ASSERT_TRUE(disconnected(conn, 0xa1, PG_UNSUPPORTED));
@@ -483,6 +502,7 @@ static void many_filters_in_one_subscribe_are_all_answered(void)
     fake_feed(conn, (struct pg_bytes){packet, at});
     free(packet);
     struct pg_bytes out = fake_written(conn);
+    CU_ASSERT_EQUAL(closed_for(conn), PG_OK);
     CU_ASSERT_EQUAL(out.len, 3 + 2 + n);
     CU_ASSERT_EQUAL(out.data[0], 0x90);
     CU_ASSERT_EQUAL(out.data[out.len - 1], 1);
@@ -603,6 +623,16 @@ static void nothing_is_taken_while_there_is_no_room(void)
     CU_ASSERT_TRUE(wrote(conn, "d0 00"));
     fake_full(conn, false);
     CU_ASSERT_TRUE(wrote(conn, "32 06 0001't' 0001 '1'"));
+}
+
+static void last_words_say_which_rule_was_broken(void)
+{
+    struct pg_conn *conn = v5("a", "");
+    feed(conn, "34 .. 0001't' 0000 00");
+    CU_ASSERT_TRUE(wrote(conn, "e0 .. 82 1d 1f 001a 'the packet identifier is 0'"));
+    conn = v5("a", "");
+    pg_conn_close(conn, PG_KICKED, NULL);
+    CU_ASSERT_TRUE(wrote(conn, "e0 .. 98 1d 1f 001a 'closed by an administrator'"));
 }
 
 /* ---- packet size ----------------------------------------------------------------------------- */
@@ -750,6 +780,7 @@ int main(void)
         TEST(refused_publish_says_why_in_5),
         TEST(refused_publish_of_3_1_1_is_never_a_false_success),
         TEST(qos_2_is_published_once_however_often_it_is_sent),
+        TEST(receipt_of_an_earlier_connection_takes_no_place_on_this_one),
         TEST(qos_2_that_waits_is_not_acknowledged_for_its_repetition),
         TEST(client_of_3_x_is_not_read_while_too_much_waits),
         TEST(unavailable_qos_and_retain_are_refused_by_their_codes),
@@ -765,6 +796,7 @@ int main(void)
         TEST(long_payload_is_sent_whole),
         TEST(head_longer_than_a_reservation_is_sent_whole),
         TEST(nothing_is_taken_while_there_is_no_room),
+        TEST(last_words_say_which_rule_was_broken),
         TEST(nothing_is_sent_that_the_client_does_not_take),
         TEST(stream_is_handled_alike_whole_byte_by_byte_and_cut),
         TEST(thousands_of_packets_in_one_segment_are_all_handled),
