@@ -397,8 +397,10 @@ enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entr
 {
     enum pg_reason reason = make_room(session, pg_msg_size(entry->msg));
     if (reason == PG_OK) {
-        session->stamped = append(session, entry);
-        if (session->stamped) {
+        struct pg_entry *queued = append(session, entry);
+        if (queued) {
+            if (queued->share == PG_NODE_NONE)
+                session->stamped = queued;
             count(session, PG_COUNT_MESSAGES_QUEUED, 1);
             pg_session_make_ready(session);
             return PG_OK;
@@ -435,9 +437,14 @@ static bool hold(struct pg_session *session, struct pg_entry *entry, const struc
 {
     if (session->held_count == session->held_size) {
         uint32_t size = session->held_size ? session->held_size * 2 : 16;
+        uint32_t stamped = 0; /* its index */
+        while (stamped < session->held_count && &session->held[stamped].entry != session->stamped)
+            stamped++;
         struct pg_held *held = realloc(session->held, size * sizeof(*held));
         if (!held)
             return false;
+        if (stamped < session->held_count)
+            session->stamped = &held[stamped].entry;
         session->held = held;
         session->held_size = size;
     }
@@ -447,7 +454,9 @@ static bool hold(struct pg_session *session, struct pg_entry *entry, const struc
         .seq = offer->seq,
         .from = once ? PG_HELD_ALWAYS : offer->from,
     };
-    session->stamped = &session->held[session->held_count++].entry;
+    if (!once)
+        session->stamped = &session->held[session->held_count].entry;
+    session->held_count++;
     return true;
 }
 
@@ -487,10 +496,11 @@ static enum pg_reason store_entry(struct pg_session *session, struct pg_entry *e
 }
 
 /* Overlapping subscriptions of one session: one delivery with the highest QoS and all identifiers
- * (MQTT 5.0 3.3.4). */
+ * (MQTT 5.0 3.3.4). What comes by a shared subscription is a delivery of its own (4.8.2): it
+ * neither joins another one nor is `stamped` for others to join. */
 static bool merge(struct pg_session *session, const struct pg_offer *offer, uint8_t qos)
 {
-    if (!session->stamped || session->stamp != offer->stamp || offer->sub->shared)
+    if (!session->stamped || offer->sub->shared)
         return false;
     if (session->stamped->qos < qos) {
         bool to_store = session->stamped->qos == 0 && pg_session_durable(session);
@@ -519,6 +529,10 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
     bool away = !session->client && session->state != SESSION_JOINING;
     if (qos == 0 && away)
         return PG_NO_SUBSCRIBERS; /* QoS 0 is never queued for those who are away */
+    if (session->stamp != offer->stamp) {
+        session->stamp = offer->stamp;
+        session->stamped = NULL;
+    }
     if (sub && merge(session, offer, qos))
         return PG_OK;
 
@@ -536,7 +550,6 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
             return reason;
         }
     }
-    session->stamp = offer->stamp;
     if (session->state != SESSION_JOINING)
         return pg_session_push(session, &entry);
     if (hold(session, &entry, offer))

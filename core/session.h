@@ -121,8 +121,9 @@ struct pg_session {
 
     struct pg_session_walk *walks;
 
-    uint64_t stamp; /* of the fan-out that put `stamped` in the queue */
-    struct pg_entry *stamped;
+    uint64_t stamp; /* of the latest fan-out */
+    struct pg_entry
+        *stamped; /* what it put in the queue, for more of its matches to join; or NULL */
 
     struct pg_will *will;
     uint32_t expiry_s;
