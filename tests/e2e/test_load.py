@@ -40,6 +40,24 @@ def churn(gw, **arguments):
                           stderr=subprocess.STDOUT, timeout=250, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout
+    counters_agree(gw, int(re.search(r"(\d+) connections;", done.stdout).group(1)),
+                   arguments["clients"])
+
+
+def counters_agree(gw, connections, sessions):
+    """Pitfall A4: with everybody gone, what came and went is the same number, and what is left is
+    the truth."""
+    deadline = time.monotonic() + polygate.TIMEOUT
+    gone = f"0 connections, 0 clients, {sessions} sessions"
+    while gone not in (status := gw.ctl("status")):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)  # between two questions, not instead of one
+    count = {name: int(number) for name, number in re.findall(r"^  core\.(\w+) +(\d+)", status, re.M)}
+    assert count["connections_opened"] == count["connections_closed"] == connections
+    assert count["clients_admitted"] == count["clients_ended"]
+    assert count["sessions_created"] - count.get("sessions_destroyed", 0) == sessions
+    assert count["messages_queued"] == count["messages_delivered"]
+    assert count["deliveries_settled"] == count["messages_delivered"]
 
 
 def resident_kib(gw):
