@@ -200,12 +200,39 @@ static void settle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_
     }
 }
 
+/* What stands about this identifier. */
+enum standing {
+    STRAY,    /* nothing is out under it */
+    SENT,     /* the message is out */
+    RECEIVED, /* QoS 2: PUBREC came, PUBREL is out */
+};
+
+static enum standing standing_of(const struct mqtt_conn *m, uint16_t packet_id)
+{
+    bool received;
+    if (!pg_delivery_outstanding(m->client, packet_id, &received)) {
+        return STRAY;
+    }
+    return received ? RECEIVED : SENT;
+}
+
+/* An acknowledgement that does not belong to the QoS of its message (4.3). */
+static void out_of_place(struct pg_conn *conn, const struct mqtt_frame *frame)
+{
+    mqtt_close_error(conn, frame, MQTT_E_ACK_OUT_OF_PLACE);
+}
+
 void mqtt_on_puback(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
 {
     struct mqtt_ack ack;
-    if (decode(conn, m, frame, &ack)) {
-        settle(conn, m, &ack);
+    if (!decode(conn, m, frame, &ack)) {
+        return;
     }
+    if (standing_of(m, ack.packet_id) == RECEIVED) {
+        out_of_place(conn, frame);
+        return;
+    }
+    settle(conn, m, &ack);
 }
 
 void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
@@ -220,6 +247,10 @@ void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
     }
     uint8_t code = MQTT_RC_SUCCESS;
     if (!pg_delivery_received(m->client, ack.packet_id)) {
+        if (standing_of(m, ack.packet_id) != STRAY) { /* it is of QoS 1 */
+            out_of_place(conn, frame);
+            return;
+        }
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
         code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
     }
@@ -229,12 +260,11 @@ void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
 void mqtt_on_pubcomp(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
 {
     struct mqtt_ack ack;
-    bool received;
     if (!decode(conn, m, frame, &ack)) {
         return;
     }
-    if (pg_delivery_outstanding(m->client, ack.packet_id, &received) && !received) {
-        mqtt_close_error(conn, frame, MQTT_E_NOT_EXPECTED); /* PUBREC comes first */
+    if (standing_of(m, ack.packet_id) == SENT) {
+        out_of_place(conn, frame);
         return;
     }
     settle(conn, m, &ack);

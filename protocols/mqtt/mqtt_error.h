@@ -51,7 +51,8 @@
     X(NO_REASON_CODE, 0x81, "3.9.3", "not one reason code")                                        \
     X(SESSION_EXPIRY_SENT, 0x82, "3.14.2.2.2", "a server's DISCONNECT holds a session expiry")     \
     X(SERVER_REFERENCE_SENT, 0x82, "3.14.2.2.5", "a client's DISCONNECT holds a server reference") \
-    X(NOT_EXPECTED, 0x82, "2.1.2", "this side may not send this packet")
+    X(ACK_OUT_OF_PLACE, 0x82, "4.3", "the acknowledgement is not the one that is due")             \
+    X(NOT_EXPECTED, 0x82, "2.1.2", "this side may not send this packet now")
 
 enum mqtt_error {
 #define MQTT_ERROR_ENUM(NAME, code, clause, sentence) MQTT_E_##NAME,

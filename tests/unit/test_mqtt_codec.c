@@ -431,7 +431,8 @@ static const struct bad {
 
 static void broken_rule_is_refused_by_its_name(void)
 {
-    bool seen[MQTT_E_COUNT] = {[MQTT_E_OK] = true};
+    /* Whether an acknowledgement is due is not the codec's matter. */
+    bool seen[MQTT_E_COUNT] = {[MQTT_E_OK] = true, [MQTT_E_ACK_OUT_OF_PLACE] = true};
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct mqtt_packet packet;
         enum mqtt_error error = decode_text(bad[i].bytes, bad[i].version, bad[i].from, &packet);

@@ -544,10 +544,29 @@ static void stray_acknowledgements_do_no_harm(void)
     struct pg_conn *three = v311("b");
     feed(three, "40 02 0009 50 02 0009 70 02 0009");
     CU_ASSERT_TRUE(wrote(three, "62 02 0009"));
+}
+
+static void acknowledgement_must_be_the_one_that_is_due(void)
+{
+    struct pg_conn *conn = v5("a", "");
     deliver(conn, "t", "2", 2);
     take(conn);
     feed(conn, "70 02 0001"); /* PUBCOMP before PUBREC */
     CU_ASSERT_TRUE(disconnected(conn, 0x82, PG_PROTOCOL_ERROR));
+    conn = v5("b", "");
+    deliver(conn, "t", "2", 2);
+    feed(conn, "50 02 0001");
+    take(conn);
+    feed(conn, "40 02 0001"); /* PUBACK in place of PUBCOMP */
+    CU_ASSERT_TRUE(disconnected(conn, 0x82, PG_PROTOCOL_ERROR));
+    static const char *const wrong[] = {"50 02 0001", "70 02 0001"};
+    for (size_t i = 0; i < 2; i++) {
+        conn = v311(i == 0 ? "c" : "d");
+        deliver(conn, "t", "1", 1);
+        take(conn);
+        feed(conn, wrong[i]);
+        CU_ASSERT_TRUE(silent(conn, PG_PROTOCOL_ERROR));
+    }
 }
 
 static void properties_are_forwarded_in_order_with_what_is_the_subscribers_own(void)
@@ -792,6 +811,7 @@ int main(void)
         TEST(qos_1_and_2_go_their_whole_way),
         TEST(refused_delivery_is_over),
         TEST(stray_acknowledgements_do_no_harm),
+        TEST(acknowledgement_must_be_the_one_that_is_due),
         TEST(properties_are_forwarded_in_order_with_what_is_the_subscribers_own),
         TEST(long_payload_is_sent_whole),
         TEST(head_longer_than_a_reservation_is_sent_whole),
