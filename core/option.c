@@ -68,9 +68,10 @@ static void add_bounds(const struct pg_option *row, struct pg_text *out)
 const char *pg_option_type_name(enum pg_option_type type)
 {
     static const char *const names[] = {
-        [PG_OPT_STRING] = "text",   [PG_OPT_LIST] = "list",         [PG_OPT_INT] = "number",
-        [PG_OPT_SIZE] = "size",     [PG_OPT_DURATION] = "duration", [PG_OPT_BOOL] = "yes or no",
-        [PG_OPT_CHOICE] = "choice",
+        [PG_OPT_STRING] = "text",    [PG_OPT_SECRET] = "secret text",
+        [PG_OPT_LIST] = "list",      [PG_OPT_INT] = "number",
+        [PG_OPT_SIZE] = "size",      [PG_OPT_DURATION] = "duration",
+        [PG_OPT_BOOL] = "yes or no", [PG_OPT_CHOICE] = "choice",
     };
     return names[type];
 }
@@ -79,6 +80,7 @@ void pg_option_expected(const struct pg_option *row, struct pg_text *out)
 {
     switch (row->type) {
     case PG_OPT_STRING:
+    case PG_OPT_SECRET:
         pg_text_addf(out, "one text");
         break;
     case PG_OPT_LIST:
@@ -114,6 +116,9 @@ void pg_option_json(const struct pg_option *row, const void *conf, struct pg_tex
 {
     const uint8_t *at = (const uint8_t *)conf + row->offset;
     switch (row->type) {
+    case PG_OPT_SECRET:
+        pg_text_addf(out, "\"(not shown)\"");
+        break;
     case PG_OPT_STRING:
         pg_text_add_quoted(out, pg_bytes_str(*(const char *const *)at), PG_QUOTE_JSON);
         break;
@@ -225,6 +230,7 @@ static bool parse_scalar(const struct pg_option *row, const char *text, uint8_t 
             }
         return false;
     case PG_OPT_STRING:
+    case PG_OPT_SECRET:
     case PG_OPT_LIST:
         return false; /* store_texts() has these */
     }
@@ -255,7 +261,7 @@ bool pg_option_parse(const struct pg_option *row, const char *const *values, siz
 {
     uint8_t *at = (uint8_t *)into + row->offset;
     assert(row->type == PG_OPT_LIST || count == 1);
-    if (row->type == PG_OPT_LIST || row->type == PG_OPT_STRING) {
+    if (row->type == PG_OPT_LIST || row->type == PG_OPT_STRING || row->type == PG_OPT_SECRET) {
         if (store_texts(row, values, count, at, pool))
             return true;
         pg_error_set(error, "out of memory");

@@ -21,7 +21,8 @@
  * from inside a call that the frontend makes on the same connection; they come later in the same
  * loop turn. `goodbye` is the one exception: pg_conn_close() calls it before returning.
  *
- * History of the ABI (additions go to the end of structs; a break raises the number)
+ * History of the ABI. Every change of a struct, a function or what it promises raises the number,
+ * and the loader takes plugins of this very number: no struct carries its size.
  *   1  2026-11  first version
  */
 
@@ -181,6 +182,7 @@ PG_API void pg_error_set(struct pg_error *error, const char *format, ...)
 
 enum pg_option_type {
     PG_OPT_STRING,   /* const char *; "" when not set */
+    PG_OPT_SECRET,   /* the same; its value is never shown */
     PG_OPT_LIST,     /* struct pg_strings */
     PG_OPT_INT,      /* int64_t */
     PG_OPT_SIZE,     /* int64_t, bytes; written 64k, 16m, 1g */
@@ -528,6 +530,8 @@ enum pg_verdict {
     PG_ALLOW, /* yes, and nobody further is asked (deny rules of others still win for actions) */
     PG_DENY,  /* no, final */
     PG_LATER, /* pg_access_answer() will be called with the request */
+    PG_UNAVAILABLE, /* it cannot be told now (overload, a back end is down): refused as PG_BUSY, so
+                       that nobody takes it for a wrong password; final */
 };
 
 enum pg_action { PG_ACTION_PUBLISH, PG_ACTION_SUBSCRIBE };

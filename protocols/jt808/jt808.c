@@ -314,8 +314,12 @@ static const struct pg_option jt808_options[] = {
     CHOICE("unknown_codes", unknown_codes, "ask", unknown_code_words,
            "a code not issued here: ask the access chain with the phone as user name and the code "
            "as password, or refuse"),
-    TEXT("code_secret", code_secret, "",
-         "key from which codes are derived; without one it is made from /etc/machine-id"),
+    {.name = "code_secret",
+     .type = PG_OPT_SECRET,
+     .offset = AT(code_secret),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "key from which codes are derived; without one it is made from /etc/machine-id"},
     CHOICE("before_login", before_login, "refuse", before_login_words,
            "data before authentication: refuse with result 1, or admit: ask the access chain "
            "without credentials"),

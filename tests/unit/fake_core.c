@@ -1105,6 +1105,7 @@ static void set_default(const struct pg_option *row, char *conf)
 
     switch (row->type) {
     case PG_OPT_STRING:
+    case PG_OPT_SECRET:
         *(const char **)(void *)at = row->fallback;
         break;
     case PG_OPT_LIST:

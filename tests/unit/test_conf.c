@@ -50,6 +50,7 @@ static const struct pg_transport ring_transport = {
 static const char *const colours[] = {"red", "green", "blue", NULL};
 struct talk_conf {
     const char *greeting;
+    const char *password;
     struct pg_strings names;
     int64_t count, size, wait, any;
     bool loud;
@@ -61,6 +62,11 @@ static const struct pg_option talk_options[] = {
      .offset = offsetof(struct talk_conf, greeting),
      .fallback = "hello",
      .sentence = "What is said."},
+    {.name = "password",
+     .type = PG_OPT_SECRET,
+     .offset = offsetof(struct talk_conf, password),
+     .fallback = "",
+     .sentence = "What nobody else hears."},
     {.name = "names",
      .type = PG_OPT_LIST,
      .offset = offsetof(struct talk_conf, names),
@@ -706,6 +712,18 @@ static void the_cores_own_rows_are_complete(void)
     check_rows("plugin", pg_plugin_rows);
 }
 
+static void a_secret_is_read_and_never_shown(void)
+{
+    struct pg_config *c = accepted(LISTENER "talk { greeting = seen  password = hunter2 }");
+    CU_ASSERT_STRING_EQUAL(((const struct talk_conf *)c->protocols[0].conf)->password, "hunter2");
+    char *shown = pg_config_json(c);
+    CU_ASSERT_PTR_NOT_NULL(strstr(shown, "\"seen\""));
+    CU_ASSERT_PTR_NOT_NULL(strstr(shown, "(not shown)"));
+    CU_ASSERT_PTR_NULL(strstr(shown, "hunter2"));
+    free(shown);
+    pg_config_unref(&c);
+}
+
 static void near_names_are_found(void)
 {
     static const char *const names[] = {"bind", "level", "queue_messages"};
@@ -744,6 +762,7 @@ int main(void)
     CU_ADD_TEST(suite, plugin_files_are_found_and_checked);
     CU_ADD_TEST(suite, a_failed_load_does_not_disturb_the_next);
     CU_ADD_TEST(suite, the_cores_own_rows_are_complete);
+    CU_ADD_TEST(suite, a_secret_is_read_and_never_shown);
     CU_ADD_TEST(suite, near_names_are_found);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();
