@@ -16,7 +16,8 @@
  * Output is a list of chunks: bytes of our own, or a range of a message that is referenced. It is
  * flushed at the end of the loop turn; the transport is asked for write readiness only after it
  * took less than it was given. Above limits.output_high no deliveries are pulled and the peer's
- * input is not read; above limits.output_max the peer is cut off.
+ * input is not read (that it takes output then counts as a sign of life, or a slow link would be
+ * cut for a silence that is ours); above limits.output_max the peer is cut off.
  *
  *  CONN_OPEN --close()--> CONN_CLOSING --all sent--> CONN_LINGERING --EOF, deadline--> CONN_DEAD
  *      |                      |  output still leaving      half closed: input is discarded      |
@@ -760,6 +761,8 @@ static void write_out(struct pg_conn *conn)
         }
         count(conn, PG_COUNT_WRITES, 1);
         count(conn, PG_COUNT_BYTES_SENT, (uint64_t)taken);
+        if (taken > 0 && !pg_conn_wants_bytes(conn))
+            pg_conn_alive(conn); /* the only sign of life that is looked for meanwhile */
         sent(conn, (size_t)taken);
         conn->blocked = (size_t)taken < offered;
     }

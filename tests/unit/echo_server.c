@@ -18,7 +18,7 @@
 #include "counter.h"
 
 #define WAIT_S      20
-#define FLOOD_BYTES (16u * 1024 * 1024)
+#define FLOOD_BYTES (ECHO_FLOOD_MB * 1024 * 1024)
 
 /* ---- the frontend ---------------------------------------------------------------------------- */
 
@@ -61,9 +61,12 @@ static void fill(struct pg_conn *conn)
 
 static void echo_line(struct pg_conn *conn, struct pg_bytes line)
 {
+    pg_conn_alive(conn);
     if (pg_bytes_equal(line, PG_BYTES_OF("calm\n"))) {
         pg_conn_set_idle(conn, 0, PG_KEEPALIVE_TIMEOUT);
         pg_conn_set_frame_limit(conn, SIZE_MAX);
+    } else if (pg_bytes_equal(line, PG_BYTES_OF("brief\n"))) {
+        pg_conn_set_idle(conn, ECHO_IDLE_MS, PG_KEEPALIVE_TIMEOUT);
     } else if (pg_bytes_equal(line, PG_BYTES_OF("fill\n"))) {
         fill(conn);
     } else if (pg_bytes_equal(line, PG_BYTES_OF("flood\n"))) {

@@ -7,8 +7,9 @@
  *
  * The protocol repeats every line that it gets, except for:
  *   calm    from now on there is no login deadline and the frame limit is limits.frame_size
+ *   brief   from now on the peer must be heard every ECHO_IDLE_MS; every line is heard
  *   fill    write full lines of 1000 dots until there is no room for deliveries, then "full"
- *   flood   write a message of 16 MiB, without asking whether there is room
+ *   flood   write a message of ECHO_FLOOD_MB, without asking whether there is room
  *   bye     close with PG_CLIENT_CLOSED; the goodbye writes "goodbye <reason>"
  *   hold    stop reading; every connection is resumed by echo_server_resume() */
 
@@ -17,6 +18,9 @@
 #include "config.h"
 #include "server.h"
 #include "transport.h"
+
+#define ECHO_IDLE_MS  400
+#define ECHO_FLOOD_MB 16u
 
 struct echo_server {
     struct pg_server server;

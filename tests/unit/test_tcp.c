@@ -403,6 +403,48 @@ static void a_peer_over_the_output_limit_is_cut_off(void)
     stop_and_balance();
 }
 
+/* A slow link: as long as it takes what is queued, the peer is alive, though its own bytes are not
+ * read meanwhile. */
+static void a_slow_peer_is_not_a_silent_one(void)
+{
+    prepare();
+    server.config.settings.limits.output_max = 64 * 1024 * 1024;
+    start("127.0.0.1:0", 1);
+    int fd = connected();
+    CU_ASSERT(echo_send_text(fd, "brief\nflood\n"));
+    size_t step = 1024 * 1024;
+    char *bytes = malloc(step);
+    CU_ASSERT_FATAL(bytes != NULL);
+    bool ok = true;
+    for (unsigned i = 0; i < ECHO_FLOOD_MB && ok; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = ECHO_IDLE_MS / 4 * 1000000}, NULL);
+        ok = echo_send_text(fd, "here\n") && echo_read(fd, bytes, step);
+    }
+    CU_ASSERT(ok);
+    for (unsigned i = 0; i < ECHO_FLOOD_MB && ok; i++)
+        ok = echo_expect(fd, "here\n");
+    CU_ASSERT(ok);
+    free(bytes);
+    /* Silence is still found out. */
+    CU_ASSERT(echo_expect(fd, "goodbye keepalive_timeout\n"));
+    close(fd);
+    stop_and_balance();
+}
+
+/* Whose kernel takes nothing any more is silent, whatever is queued for it. */
+static void a_stuck_peer_is_a_silent_one(void)
+{
+    prepare();
+    server.config.settings.limits.output_max = 64 * 1024 * 1024;
+    server.config.settings.limits.linger = 100;
+    start("127.0.0.1:0", 1);
+    int fd = connected();
+    CU_ASSERT(echo_send_text(fd, "brief\nflood\n"));
+    closes_for(PG_KEEPALIVE_TIMEOUT, 1);
+    close(fd);
+    stop_and_balance();
+}
+
 /* ---- deadlines and limits -------------------------------------------------------------------- */
 
 static void no_first_byte(void)
@@ -793,6 +835,8 @@ int main(void)
     CU_ADD_TEST(suite, half_close_of_a_peer_that_does_not_read);
     CU_ADD_TEST(suite, room_for_deliveries_ends_at_the_high_water_mark);
     CU_ADD_TEST(suite, a_peer_over_the_output_limit_is_cut_off);
+    CU_ADD_TEST(suite, a_slow_peer_is_not_a_silent_one);
+    CU_ADD_TEST(suite, a_stuck_peer_is_a_silent_one);
     CU_ADD_TEST(suite, no_first_byte);
     CU_ADD_TEST(suite, no_login);
     CU_ADD_TEST(suite, frames_are_short_before_login);
