@@ -2,7 +2,6 @@
 
 /* polygatectl: reads the command line by the rows of its commands, and runs one. */
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,7 +213,6 @@ int main(int argc, char **argv)
 {
     struct ctl_run run = {.socket = NULL};
     int at = 1, used = 0;
-    signal(SIGPIPE, SIG_IGN); /* a closed output is an error of the write */
     for (; at < argc && argv[at][0] == '-'; at++) {
         if ((strcmp(argv[at], "-s") == 0 || strcmp(argv[at], "--socket") == 0) && at + 1 < argc) {
             run.socket = argv[++at];
