@@ -280,7 +280,8 @@ enum pg_verdict auth_rules_check(const struct auth_rules *rules, const struct pg
             continue;
         if (!applies_to(rules, rule, who))
             continue;
-        const struct level *levels = rules->levels + rule->first_level;
+        /* A file whose filters are all "#" has no levels to point to. */
+        const struct level *levels = rules->levels ? &rules->levels[rule->first_level] : NULL;
         if (rule->allow ? covers(rule, levels, topic, &values)
                         : meets(rule, levels, topic, &values))
             return rule->allow ? PG_ALLOW : PG_DENY;
