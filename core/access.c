@@ -172,6 +172,8 @@ static enum pg_reason weigh(struct question *question, enum pg_verdict verdict)
             return PG_OK;
         question->allowed = true;
         return PG_PENDING;
+    case PG_UNAVAILABLE:
+        return PG_BUSY;
     default: /* PG_DENY, and whatever a faulty plugin invents */
         return question->login ? PG_BAD_CREDENTIAL : PG_NOT_AUTHORIZED;
     }

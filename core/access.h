@@ -26,18 +26,19 @@
  * task of its own, never from inside pg_access_*(). */
 typedef void (*pg_access_done_fn)(void *arg, enum pg_reason reason);
 
-/* May this identity come in? PG_OK, PG_BAD_CREDENTIAL, PG_NOT_AUTHORIZED, PG_NO_MEMORY at once, or
- * PG_PENDING: then *pending is the question that is out and `done` is called once, unless it is
- * cancelled before. *pending is NULL in all other cases. `who` is lent and copied if need be.
- * `config` is shared: a pending question holds a reference. */
+/* May this identity come in? PG_OK, PG_BAD_CREDENTIAL, PG_NOT_AUTHORIZED, PG_BUSY (an authenticator
+ * cannot tell now), PG_NO_MEMORY at once, or PG_PENDING: then *pending is the question that is out
+ * and `done` is called once, unless it is cancelled before. *pending is NULL in all other cases.
+ * `who` is lent and copied if need be. `config` is shared: a pending question holds a reference. */
 enum pg_reason pg_access_login(struct pg_worker *worker, struct pg_config *config,
                                const struct pg_identity *who, pg_access_done_fn done, void *arg,
                                struct pg_access_request **pending) PG_CHECKED;
 
-/* May this client publish to / subscribe to `topic`? PG_OK, PG_NOT_AUTHORIZED, PG_NO_MEMORY or
- * PG_PENDING, as above. `topic` is the name, or the filter; a leading $share/<group>/ is taken off
- * here. who->password is not looked at. Give the current configuration, not the connection's, so
- * that a reload of rules applies to those who are connected. Allocates only to pend. */
+/* May this client publish to / subscribe to `topic`? PG_OK, PG_NOT_AUTHORIZED, PG_BUSY,
+ * PG_NO_MEMORY or PG_PENDING, as above. `topic` is the name, or the filter; a leading
+ * $share/<group>/ is taken off here. who->password is not looked at. Give the current
+ * configuration, not the connection's, so that a reload of rules applies to those who are
+ * connected. Allocates only to pend. */
 enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *config,
                                const struct pg_identity *who, enum pg_action action,
                                struct pg_bytes topic, pg_access_done_fn done, void *arg,

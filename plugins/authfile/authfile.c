@@ -46,7 +46,7 @@ static const struct pg_option authfile_options[] = {
                  "16 MiB while it runs, by design of the hash; two leave the workers their CPUs."},
     {OPTION(pending), .type = PG_OPT_INT, .fallback = "1024", .min = 1, .max = 1000000,
      .reloadable = true,
-     .sentence = "Logins that may wait for a thread. One more is refused at once and logged as "
+     .sentence = "Logins that may wait for a thread. One more is refused as busy and logged as "
                  "authfile_queue_full, so that a flood of logins costs bounded memory."},
     {.name = NULL},
 };
@@ -66,7 +66,7 @@ static bool read_file(const char *path, const char *option, struct pg_bytes *out
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        pg_error_set(error, "authfile { %s }: cannot open %s: %s", option, path, strerror(errno));
+        pg_error_set(error, "%s: cannot open %s: %s", option, path, strerror(errno));
         return false;
     }
     struct stat st;
@@ -74,20 +74,20 @@ static bool read_file(const char *path, const char *option, struct pg_bytes *out
     size_t len = 0;
     ssize_t n = 0;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
-        pg_error_set(error, "authfile { %s }: %s is not a regular file of at most %d MiB", option,
-                     path, FILE_MAX / 1024 / 1024);
+        pg_error_set(error, "%s: %s is not a regular file of at most %d MiB", option, path,
+                     FILE_MAX / 1024 / 1024);
         goto failed;
     }
     size_t size = (size_t)st.st_size;
     data = malloc(size + 1);
     if (!data) {
-        pg_error_set(error, "authfile { %s }: out of memory", option);
+        pg_error_set(error, "%s: out of memory", option);
         goto failed;
     }
     while (len < size && ((n = read(fd, data + len, size - len)) > 0 || (n < 0 && errno == EINTR)))
         len += n > 0 ? (size_t)n : 0;
     if (len < size) {
-        pg_error_set(error, "authfile { %s }: cannot read %s: %s", option, path,
+        pg_error_set(error, "%s: cannot read %s: %s", option, path,
                      n < 0 ? strerror(errno) : "it became shorter; write it by renaming");
         goto failed;
     }
@@ -203,7 +203,7 @@ static enum pg_verdict authfile_authenticate(void *arg, const struct pg_identity
         return PG_LATER;
     PG_LOG(PG_WARN, "authfile_queue_full", PG_F_BYTES("client", who->client_id),
            PG_F_TEXT("peer", who->peer));
-    return PG_DENY;
+    return PG_UNAVAILABLE;
 }
 
 static enum pg_verdict authfile_authorize(void *arg, const struct pg_identity *who,

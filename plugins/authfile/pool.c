@@ -3,8 +3,8 @@
 /* A bounded queue of logins and the threads that take from it.
  *
  * Verifying one yescrypt hash takes some ten milliseconds and 16 MiB by design, so the number of
- * threads bounds both. What arrives while the queue is full is refused at once: whoever floods the
- * gateway with logins must not make it keep them all. */
+ * threads bounds both. What arrives while the queue is full is refused at once, as busy: whoever
+ * floods the gateway with logins must not make it keep them all. */
 
 #include "pool.h"
 
@@ -115,7 +115,7 @@ struct auth_pool *auth_pool_start(const struct auth_passwords *passwords, unsign
     pthread_cond_init(&pool->wake, NULL);
     while (pool->thread_count < threads) {
         if (!start_member(pool)) {
-            pg_error_set(error, "cannot start %u threads; lower authfile { threads }", threads);
+            pg_error_set(error, "cannot start %u threads; lower the option threads", threads);
             auth_pool_stop(&pool);
             return NULL;
         }
@@ -171,7 +171,7 @@ void auth_pool_stop(struct auth_pool **pool)
     while (old->head) {
         struct job *job = old->head;
         old->head = job->next;
-        pg_access_answer(job->request, PG_DENY);
+        pg_access_answer(job->request, PG_UNAVAILABLE);
         free_job(job);
     }
     pthread_cond_destroy(&old->wake);

@@ -18,7 +18,7 @@ struct auth_pool *auth_pool_start(const struct auth_passwords *passwords, unsign
  * out: nothing was taken. Any thread. */
 bool auth_pool_ask(struct auth_pool *pool, struct pg_bytes user, struct pg_bytes password,
                    struct pg_access_request *request) PG_CHECKED;
-/* Finish what is being verified, deny what waits, end the threads, free. */
+/* Finish what is being verified, answer what waits with PG_UNAVAILABLE, end the threads, free. */
 void auth_pool_stop(struct auth_pool **pool);
 
 #endif

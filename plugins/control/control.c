@@ -311,7 +311,7 @@ static void take_client(struct control *self, int fd)
     client->idle.data = client;
     wait_for(client, EV_READ);
     if (self->client_count++ >= self->client_limit)
-        answer_error(client, "too many connections to the control socket (control { clients })");
+        answer_error(client, "too many connections to the control socket (control.clients)");
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------

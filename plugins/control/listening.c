@@ -52,7 +52,7 @@ bool listening_path(const char *configured, char path[LISTENING_PATH_ROOM], stru
     if (len > 0 && len < LISTENING_PATH_ROOM)
         return true;
     pg_error_set(error,
-                 "control { socket }: the path is longer than %d bytes, which is all that a "
+                 "socket: the path is longer than %d bytes, which is all that a "
                  "Unix socket can have; choose a shorter one",
                  LISTENING_PATH_ROOM - 1);
     return false;
@@ -89,13 +89,13 @@ static bool take_lock(struct listening *listening, struct pg_error *error)
     snprintf(lock, sizeof(lock), "%s.lock", listening->path);
     listening->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (listening->lock_fd < 0) {
-        pg_error_set(error, "control { socket }: cannot make %s: %s", lock, strerror(errno));
+        pg_error_set(error, "socket: cannot make %s: %s", lock, strerror(errno));
         return false;
     }
     if (flock(listening->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return true;
     pg_error_set(error,
-                 "control { socket }: %s is in use by another gateway; stop it, or give this "
+                 "socket: %s is in use by another gateway; stop it, or give this "
                  "one another socket",
                  listening->path);
     return false;
@@ -108,7 +108,7 @@ static bool bind_socket(struct listening *listening, struct pg_error *error)
     memcpy(address.sun_path, listening->path, sizeof(address.sun_path));
     if (lstat(listening->path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
         pg_error_set(error,
-                     "control { socket }: %s is there and is not a socket; choose another "
+                     "socket: %s is there and is not a socket; choose another "
                      "path",
                      listening->path);
         return false;
@@ -118,8 +118,7 @@ static bool bind_socket(struct listening *listening, struct pg_error *error)
     if (listening->fd < 0 || fchmod(listening->fd, 0600) != 0 ||
         bind(listening->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         listen(listening->fd, 16) != 0) {
-        pg_error_set(error, "control { socket }: cannot listen at %s: %s", listening->path,
-                     strerror(errno));
+        pg_error_set(error, "socket: cannot listen at %s: %s", listening->path, strerror(errno));
         return false;
     }
     return true;

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may come in and what he may do, with the real daemon: passwords, rules, reload."""
+import signal
 import subprocess
 
 import pytest
 
 import polygate
+from jt808wire import Terminal
 from mqttwire import SUBACK, MqttPeer, connect, subscribe
 
-BAD_CREDENTIALS, NOT_AUTHORIZED = 0x86, 0x87
+BAD_CREDENTIALS, NOT_AUTHORIZED, SERVER_BUSY = 0x86, 0x87, 0x89
 
 
 def passwd(path, user, password):
@@ -22,10 +24,10 @@ def guarded(folder, gateway):
     passwd(passwords, "alice", "secret")
     passwd(passwords, "bob", "b")
 
-    def start(text="", access=""):
+    def start(text="", access="", more="", rest=""):
         rules.write_text(text, encoding="utf-8")
-        gw = gateway(f'authfile {{ password_file = "{passwords}"  rules_file = "{rules}" }}\n'
-                     f'access {{ {access} }}\n')
+        gw = gateway(f'authfile {{ password_file = "{passwords}"  rules_file = "{rules}" {more} }}\n'
+                     f'access {{ {access} }}\n{rest}')
         gw.passwords, gw.rules = passwords, rules
         return gw
 
@@ -163,22 +165,72 @@ def test_checking_a_configuration_reads_its_files(guarded, folder):
     assert f'{gw.rules}:1: found "nobody"; expected who' in done.stderr
 
 
+def crowd_of(gw, count):
+    """Connections whose logins are under way; every second password is right."""
+    crowd = []
+    for i in range(count):
+        peer = gw.connect("mqtt", MqttPeer)
+        peer.version = 5
+        peer.send(connect(f"crowd{i}", 5, username="bob", password="b" if i % 2 else "wrong"))
+        crowd.append(peer)
+    return crowd
+
+
 def test_logins_in_a_crowd_are_all_answered(guarded):
     """Verifying takes its time on threads of its own; the workers go on serving meanwhile."""
     gw = guarded()
     there = gw.connect("mqtt", MqttPeer)
     there.login("there", 5, username="alice", password="secret")
-    crowd = []
-    for i in range(40):
-        peer = gw.connect("mqtt", MqttPeer)
-        peer.version = 5
-        peer.send(connect(f"crowd{i}", 5, username="bob",
-                                                 password="b" if i % 2 else "wrong"))
-        crowd.append(peer)
+    crowd = crowd_of(gw, 40)
     there.barrier()
     crowd[0].reset()  # goes while its question is out
     for i, peer in enumerate(crowd[1:], 1):
         assert peer.next().reason == (0 if i % 2 else BAD_CREDENTIALS)
+
+
+def test_a_reload_does_not_lose_logins_under_way(guarded):
+    gw = guarded()
+    crowd = crowd_of(gw, 40)
+    assert gw.reload()["event"] == "reloaded"
+    for i, peer in enumerate(crowd):
+        assert peer.next().reason == (0 if i % 2 else BAD_CREDENTIALS)
+
+
+def test_stopping_does_not_wait_for_logins_under_way(guarded):
+    gw = guarded()
+    crowd_of(gw, 60)
+    gw.process.send_signal(signal.SIGTERM)
+    gw.wait_exit(0)
+
+
+def test_a_flood_of_logins_is_refused_as_busy(guarded):
+    """Not as a wrong password, which would make devices forget theirs."""
+    gw = guarded(more="threads = 1  pending = 1")
+    reasons = {peer.next().reason for peer in crowd_of(gw, 30)}
+    assert SERVER_BUSY in reasons and reasons <= {0, BAD_CREDENTIALS, SERVER_BUSY}
+    gw.wait_log("authfile_queue_full")
+
+
+def test_the_rules_of_the_manual_do_what_it_says(guarded):
+    page = (polygate.ROOT / "man/polygate-rules.5").read_text(encoding="utf-8")
+    rules = page[page.index("# nobody but alice"):page.rindex(".Ed")]
+    gw = guarded(rules, "otherwise = deny",
+                 rest="jt808 { code_secret = not-a-secret  issued_codes = trusted }\n")
+    terminal = gw.connect("jt808", Terminal, phone="013800000001").login()
+    alice, bob = gw.connect("mqtt", MqttPeer), gw.connect("mqtt", MqttPeer)
+    alice.login("alice-app", 5, username="alice", password="secret")
+    bob.login("bob-app", 5, username="bob", password="b")
+    alice.subscribe("jt808/+/up/#", 1)
+    bob.subscribe("jt808/013800000001/up/#", 1)
+    for app in (alice, bob):
+        assert refused(app, f"devices/{'alice' if app is bob else 'bob'}-app/#") == NOT_AUTHORIZED
+        assert refused(app, "#") == NOT_AUTHORIZED
+    assert refused(bob, "jt808/#") == NOT_AUTHORIZED
+    assert bob.publish("jt808/013800000001/down", b"{}", 1) == NOT_AUTHORIZED
+    assert bob.publish("x/p2p/013800000001", b"{}", 1) == NOT_AUTHORIZED
+    terminal.locate()
+    for app in (alice, bob):
+        app.receive("jt808/013800000001/up/0200")
 
 
 def test_retained_and_p2p_pass_the_same_point(guarded):

@@ -91,6 +91,13 @@ def test_inflight_of_one_keeps_order_too(gateway):
     churn(gw, clients=40, messages=int(10000 * factor()))
 
 
+def test_nothing_is_lost_when_everything_is_scarce(gateway):
+    """Small mailboxes and short outputs: back-pressure everywhere, all the time."""
+    gw = gateway("workers = 4\n" + ROOMY + "limits { mailbox_batches = 1 output_high = 4k "
+                 "output_max = 64k frame_size = 8k login_frame_size = 8k }\n")
+    churn(gw, clients=200, messages=int(20000 * factor()), group=8)
+
+
 # ---- peers that do not read ---------------------------------------------------------------------
 
 def send_until_blocked(peer, data, most):

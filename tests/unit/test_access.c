@@ -179,6 +179,20 @@ static void the_first_opinion_on_a_login_decides(void)
     CU_ASSERT_EQUAL(config.refs, 1);
 }
 
+static void whoever_cannot_tell_is_busy(void)
+{
+    set_up(3, PG_NEXT, PG_UNAVAILABLE, PG_ALLOW);
+    config.settings.access.allow_anonymous = PG_ANONYMOUS_YES;
+    CU_ASSERT_EQUAL(login(), PG_BUSY);
+    CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), PG_BUSY);
+    CU_ASSERT_EQUAL(voices[2].asked, 0);
+    set_up(1, PG_LATER, PG_NEXT, PG_NEXT);
+    CU_ASSERT_EQUAL(login(), PG_PENDING);
+    pg_access_answer(voices[0].held, PG_UNAVAILABLE);
+    run_tasks(false);
+    CU_ASSERT_EQUAL(done_reason, PG_BUSY);
+}
+
 static void names_that_nobody_vouches_for_are_refused(void)
 {
     for (int anonymous = PG_ANONYMOUS_AUTO; anonymous <= PG_ANONYMOUS_NO; anonymous++) {
@@ -368,6 +382,7 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("access", NULL, NULL);
     CU_ADD_TEST(suite, the_first_opinion_on_a_login_decides);
+    CU_ADD_TEST(suite, whoever_cannot_tell_is_busy);
     CU_ADD_TEST(suite, names_that_nobody_vouches_for_are_refused);
     CU_ADD_TEST(suite, anonymous_clients_are_the_settings_business);
     CU_ADD_TEST(suite, a_denial_of_an_action_wins_over_an_earlier_yes);
