@@ -222,11 +222,11 @@ static json_t *client_row(const struct pg_session *session)
         build_text(&b, "listener", pg_conn_listener(conn));
         build_number(&b, "since_ms", pg_client_since_wall_ms(client));
     } else {
-        build_number(&b, "since_ms", session->detached_wall_ms);
+        build_number(&b, "since_ms", (int64_t)session->detached_wall_s * 1000);
     }
-    build_number(&b, "queued", session->queue_count);
-    build_size(&b, "queued_bytes", session->queue_bytes);
-    build_number(&b, "inflight", session->out_count);
+    build_number(&b, "queued", pg_session_queued(session));
+    build_size(&b, "queued_bytes", session->traffic ? session->traffic->queue_bytes : 0);
+    build_number(&b, "inflight", pg_session_outstanding(session));
     build_number(&b, "subscriptions", session->sub_count);
     return b.object;
 }
@@ -432,7 +432,7 @@ static void run_client(struct api_call *call, struct pg_session *session)
     struct sub_list subs = {.list = json_array()};
     build_number(&b, "worker", pg_worker_index(session->worker));
     build_number(&b, "window", session->window);
-    build_number(&b, "receipts", session->receipt_count);
+    build_number(&b, "receipts", session->traffic ? session->traffic->receipt_count : 0);
     build_number(&b, "session_expiry_s", session->expiry_s);
     build_flag(&b, "will", session->will != NULL);
     if (session->client)

@@ -48,6 +48,7 @@ struct pg_client {
     bool will_checked : 1;
     uint32_t expiry_s;
     uint32_t window;
+    uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */
     struct pg_conn *conn;
     struct pg_client *next, **link; /* on the connection */
     struct pg_session *session;     /* attached, or the joining one */
@@ -170,7 +171,8 @@ void pg_client_make_ready(struct pg_client *client)
 
 void pg_client_deliver(struct pg_client *client)
 {
-    if (pg_client_session(client) && client->announced && !pg_conn_closing(client->conn))
+    if (pg_client_session(client) && client->announced && client->rechecks == 0 &&
+        !pg_conn_closing(client->conn))
         protocol_of(client)->deliver(client);
 }
 
@@ -338,22 +340,18 @@ static void detach_expired(struct pg_timer *timer)
 
 static void will_due(struct pg_timer *timer)
 {
-    struct pg_session *session =
-        (struct pg_session *)((uint8_t *)timer - offsetof(struct pg_session, will_timer));
-    if (session->will)
-        pg_will_publish(session->worker, &session->will, pg_session_id(session));
+    struct pg_session *session = ((struct pg_will *)timer)->session;
+    pg_will_publish(session->worker, &session->will, pg_session_id(session));
 }
 
 void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool resumed)
 {
     struct pg_client *client = session->client;
-    session->client = NULL;
+    pg_session_forget_client(session);
     if (client) {
         cancel_questions(client);
         client->session = NULL;
     }
-    session->detached_wall_ms = pg_wall_ms();
-    pg_msg_unref(&session->lent);
 
     bool suppressed = reason == PG_DRAINING || reason == PG_BANNED;
     if (session->will && suppressed)
@@ -361,8 +359,10 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
     bool ends = session->expiry_s == 0 && !resumed;
     if (session->will && (session->will->delay_s == 0 || ends))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
-    else if (session->will)
-        pg_timer_start(&session->will_timer, (int64_t)session->will->delay_s * 1000, will_due);
+    else if (session->will) {
+        session->will->session = session;
+        pg_timer_start(&session->will->timer, (int64_t)session->will->delay_s * 1000, will_due);
+    }
 
     if (resumed)
         return;
@@ -833,15 +833,19 @@ static void drop_forbidden(struct pg_client *client, struct pg_bytes filter, enu
 {
     note_refused_subscription(client, reason, filter);
     pg_subscription_drop(client->session, filter);
+    pg_session_drop_unwanted(client->session, reason);
 }
 
 static void resume_decided(void *arg, enum pg_reason reason)
 {
     struct pg_question *q = arg;
+    struct pg_client *client = q->client;
     q->request = NULL;
     if (reason != PG_OK)
-        drop_forbidden(q->client, question_text(q), reason);
+        drop_forbidden(client, question_text(q), reason);
     free_question(q);
+    if (--client->rechecks == 0)
+        pg_client_make_ready(client);
 }
 
 static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
@@ -854,6 +858,7 @@ static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
     if (!q)
         return; /* the check at delivery is not there to fall back on: keep what was allowed */
     q->kind = ASK_RESUME;
+    client->rechecks++;
     struct pg_identity who = identity_of(client);
     enum pg_reason reason =
         pg_access_check(worker, current_config(worker), &who, PG_ACTION_SUBSCRIBE, question_text(q),

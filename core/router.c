@@ -51,7 +51,8 @@ bool pg_router_init(struct pg_router_part *part)
 void pg_router_free(struct pg_router_part *part)
 {
     for (uint32_t i = 0; i < part->node_size; i++)
-        free(part->nodes[i].list);
+        if (part->nodes[i].size > 0)
+            free(part->nodes[i].list.many);
     free(part->nodes);
     part->nodes = NULL;
     pg_match_release(&part->match);
@@ -84,34 +85,50 @@ static bool make_place(struct pg_router_part *part, uint32_t id)
     return true;
 }
 
+static struct pg_member *first_of(struct pg_members *m)
+{
+    return m->size > 0 ? m->list.many : &m->list.one;
+}
+
+/* From a single member to a list, or to a longer one. */
+static bool grow_list(struct pg_members *m)
+{
+    uint32_t size = m->size > 0 ? m->size * 2 : 4;
+    struct pg_member *many =
+        m->size > 0 ? realloc(m->list.many, size * sizeof(*many)) : malloc(size * sizeof(*many));
+    if (!many)
+        return false;
+    if (m->size == 0)
+        many[0] = m->list.one;
+    m->list.many = many;
+    m->size = size;
+    return true;
+}
+
 bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub)
 {
     uint32_t id = pg_node_id(sub->node);
     if (!make_place(part, id))
         return false;
     struct pg_members *m = &part->nodes[id];
-    if (m->count == m->size) {
-        uint32_t size = m->size ? m->size * 2 : 1;
-        struct pg_member *list = realloc(m->list, size * sizeof(*list));
-        if (!list)
-            return false;
-        m->list = list;
-        m->size = size;
-    }
+    if (m->count > 0 && m->count >= m->size && !grow_list(m))
+        return false;
     m->generation = pg_node_generation(sub->node);
     sub->place = m->count;
-    m->list[m->count++] = (struct pg_member){.session = session, .sub = sub};
+    first_of(m)[m->count++] = (struct pg_member){.session = session, .sub = sub};
     return true;
 }
 
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
 {
     struct pg_members *m = &part->nodes[pg_node_id(sub->node)];
-    m->list[sub->place] = m->list[--m->count];
-    m->list[sub->place].sub->place = sub->place;
+    struct pg_member *list = first_of(m);
+    list[sub->place] = list[--m->count];
+    list[sub->place].sub->place = sub->place;
     if (m->count == 0) {
-        free(m->list);
-        *m = (struct pg_members){.list = NULL};
+        if (m->size > 0)
+            free(m->list.many);
+        *m = (struct pg_members){.count = 0};
     }
     return m->count;
 }
@@ -125,12 +142,13 @@ uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node)
 /* ---- delivering in this worker --------------------------------------------------------------- */
 
 /* Every member of a node that is not shared. Returns whether somebody has it. */
-static bool deliver_all(const struct pg_members *m, struct pg_offer *offer)
+static bool deliver_all(struct pg_members *m, struct pg_offer *offer)
 {
+    const struct pg_member *list = first_of(m);
     bool taken = false;
     for (uint32_t i = 0; i < m->count; i++) {
-        offer->sub = m->list[i].sub;
-        if (pg_session_offer(m->list[i].session, offer) == PG_OK)
+        offer->sub = list[i].sub;
+        if (pg_session_offer(list[i].session, offer) == PG_OK)
             taken = true;
     }
     return taken;
@@ -143,7 +161,9 @@ static enum willing willing(const struct pg_session *session)
 {
     if (!session->client || session->state != SESSION_LIVE)
         return AWAY;
-    return session->queue_count == 0 && session->out_count < session->window ? FREE : BUSY;
+    return pg_session_queued(session) == 0 && pg_session_outstanding(session) < session->window
+               ? FREE
+               : BUSY;
 }
 
 /* One member of a shared node: the next in turn of the most willing. */
@@ -153,7 +173,7 @@ static bool deliver_one(struct pg_members *m, struct pg_offer *offer)
     uint32_t best_at = 0;
     for (uint32_t i = 0; i < m->count && (!best || willing(best->session) != FREE); i++) {
         uint32_t at = (m->turn + i) % m->count;
-        struct pg_member *member = &m->list[at];
+        struct pg_member *member = &first_of(m)[at];
         if (!best || willing(member->session) > willing(best->session)) {
             best = member;
             best_at = at;
@@ -171,7 +191,7 @@ static bool deliver_at(struct pg_worker *worker, pg_node_ref node, struct pg_off
     struct pg_members *m = members_of(&worker->router, node);
     if (!m || m->count == 0)
         return false;
-    return m->list[0].sub->shared ? deliver_one(m, offer) : deliver_all(m, offer);
+    return first_of(m)->sub->shared ? deliver_one(m, offer) : deliver_all(m, offer);
 }
 
 /* ---- batches for other workers --------------------------------------------------------------- */

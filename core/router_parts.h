@@ -22,7 +22,10 @@ struct pg_members {
     uint32_t generation; /* of the node; 0: none */
     uint32_t count, size;
     uint32_t turn; /* shared subscriptions: whose turn it is */
-    struct pg_member *list;
+    union {
+        struct pg_member one;   /* size 0: the only member, if count is 1 */
+        struct pg_member *many; /* of `size` */
+    } list;
 };
 
 struct pg_router_part {

@@ -2,10 +2,11 @@
 
 /* Sessions: queue, deliveries that are out, inbound receipts.
  *
- * The queue is a list of small chunks of entries, taken from and given back to the worker, so that
- * an empty queue costs nothing and a delivery allocates nothing. An entry refers to its message;
- * payloads are never copied. The queue is bounded by count and by bytes (session.queue_messages,
- * session.queue_bytes, session.queue_policy).
+ * What flows is in struct pg_traffic, which a session has only while something does; like the small
+ * chunks of entries that its queue is a list of, it is taken from and given back to the worker, so
+ * that a silent session costs little and a delivery allocates nothing. An entry refers to its
+ * message; payloads are never copied. The queue is bounded by count and by bytes
+ * (session.queue_messages, session.queue_bytes, session.queue_policy).
  *
  * Delivery is a pull: a session with something to take is put on its worker's ready list; at the
  * end of the turn the frontend's `deliver` takes with pg_delivery_next() as much as its connection
@@ -27,14 +28,16 @@
 #include "server.h"
 #include "subscription.h"
 #include "ticket.h"
+#include "topic.h"
 #include "why.h"
 #include "worker_parts.h"
 
-#define SESSION_MAGIC 0x70677373u
-#define CHUNK_ENTRIES 12u
-#define SPARE_CHUNKS  1024u
-#define FIRST_OUTS    8u
-#define RECEIPT_WORDS (65536u / 64)
+#define SESSION_MAGIC  0x70677373u
+#define CHUNK_ENTRIES  12u
+#define SPARE_CHUNKS   1024u
+#define SPARE_TRAFFIC  1024u
+#define FIRST_OUTS     8u
+#define FIRST_RECEIPTS 16u
 /* Retained messages put into the queue at a time, when it has run empty. */
 #define WALK_BATCH 32u
 
@@ -111,6 +114,12 @@ void pg_sessions_deliver(struct pg_worker *worker)
     }
 }
 
+static void free_tables(struct pg_traffic *t)
+{
+    free(t->outs);
+    free(t->receipts);
+}
+
 void pg_sessions_free(struct pg_worker *worker)
 {
     struct pg_session_part *part = &worker->sessions;
@@ -124,6 +133,76 @@ void pg_sessions_free(struct pg_worker *worker)
         part->spare = chunk->next;
         free(chunk);
     }
+    while (part->spare_traffic) {
+        struct pg_traffic *traffic = part->spare_traffic;
+        part->spare_traffic = traffic->next;
+        free_tables(traffic);
+        free(traffic);
+    }
+}
+
+/* ---- traffic --------------------------------------------------------------------------------- */
+
+/* The session's, made if it has none; NULL: out of memory. */
+static struct pg_traffic *traffic_of(struct pg_session *session)
+{
+    if (session->traffic)
+        return session->traffic;
+    struct pg_session_part *part = &session->worker->sessions;
+    struct pg_traffic *traffic = part->spare_traffic;
+    if (traffic) {
+        part->spare_traffic = traffic->next;
+        part->spare_traffic_count--;
+    } else {
+        traffic = calloc(1, sizeof(*traffic));
+        if (!traffic)
+            return NULL;
+    }
+    session->traffic = traffic;
+    return traffic;
+}
+
+/* The QoS 0 message handed out last. */
+static void forget_lent(struct pg_traffic *t)
+{
+    pg_msg_unref(&t->lent);
+    free(t->lent_ids);
+    t->lent_ids = NULL;
+}
+
+/* Nothing flows in it any more. Small tables stay with it, so that a session that now and then has
+ * one message does not allocate each time. */
+static void give_back(struct pg_worker *worker, struct pg_traffic *t)
+{
+    struct pg_session_part *part = &worker->sessions;
+    bool small = t->out_size <= FIRST_OUTS && t->receipt_size <= FIRST_RECEIPTS;
+    if (!small || part->spare_traffic_count >= SPARE_TRAFFIC) {
+        free_tables(t);
+        free(t);
+        return;
+    }
+    *t = (struct pg_traffic){
+        .next = part->spare_traffic,
+        .outs = t->outs,
+        .out_size = t->out_size,
+        .receipts = t->receipts,
+        .receipt_size = t->receipt_size,
+    };
+    part->spare_traffic = t;
+    part->spare_traffic_count++;
+}
+
+/* If nothing flows any more, let go of it. */
+static void quieten(struct pg_session *session)
+{
+    struct pg_traffic *t = session->traffic;
+    if (!t || t->queue_count > 0 || t->out_count > 0 || t->receipt_count > 0 || t->walks ||
+        t->held_count > 0 || t->lent || t->resend)
+        return;
+    forget_lent(t);
+    free(t->held);
+    session->traffic = NULL;
+    give_back(session->worker, t);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -188,11 +267,11 @@ static void give_up(struct pg_session *session, struct pg_entry *entry, bool pas
     pg_entry_clear(entry);
 }
 
-static void free_walks(struct pg_session *session)
+static void free_walks(struct pg_traffic *t)
 {
-    while (session->walks) {
-        struct pg_session_walk *w = session->walks;
-        session->walks = w->next;
+    while (t->walks) {
+        struct pg_session_walk *w = t->walks;
+        t->walks = w->next;
         pg_retained_walk_close(&w->walk);
         free(w);
     }
@@ -208,11 +287,12 @@ static int by_order(const void *a, const void *b)
 /* Whatever is queued or out, in order, is passed on or let go. */
 static void free_deliveries(struct pg_session *session, bool pass_on)
 {
+    struct pg_traffic *t = session->traffic;
     struct pg_out **sorted =
-        session->out_count > 0 ? malloc(session->out_count * sizeof(struct pg_out *)) : NULL;
+        t->out_count > 0 ? malloc(t->out_count * sizeof(struct pg_out *)) : NULL;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < session->out_size; i++) {
-        struct pg_out *out = &session->outs[i];
+    for (uint32_t i = 0; i < t->out_size; i++) {
+        struct pg_out *out = &t->outs[i];
         if (out->state == OUT_FREE)
             continue;
         if (sorted)
@@ -226,10 +306,26 @@ static void free_deliveries(struct pg_session *session, bool pass_on)
     for (uint32_t i = 0; i < n; i++)
         give_up(session, &sorted[i]->entry, pass_on && sorted[i]->entry.qos != 2);
     free(sorted);
-    free(session->outs);
     struct pg_entry entry;
     while (pg_session_pop(session, &entry))
         give_up(session, &entry, pass_on);
+}
+
+static void free_traffic(struct pg_session *session, bool pass_on)
+{
+    struct pg_traffic *t = session->traffic;
+    if (!t)
+        return;
+    free_walks(t);
+    free_deliveries(session, pass_on);
+    for (uint32_t i = 0; i < t->held_count; i++)
+        pg_entry_clear(&t->held[i].entry);
+    free(t->held);
+    forget_lent(t);
+    free(t->resend);
+    free_tables(t);
+    free(t);
+    session->traffic = NULL;
 }
 
 void pg_session_free(struct pg_session **where)
@@ -240,17 +336,8 @@ void pg_session_free(struct pg_session **where)
     bool running = pg_worker_current() && !worker->stopped;
     leave_ready_list(session);
     pg_timer_stop(&session->expiry_timer);
-    pg_timer_stop(&session->will_timer);
     pg_subscriptions_drop_all(session);
-    free_walks(session);
-    free_deliveries(session, running);
-    for (uint32_t i = 0; i < session->held_count; i++)
-        pg_entry_clear(&session->held[i].entry);
-    free(session->held);
-    pg_msg_unref(&session->lent);
-    free(session->lent_ids);
-    free(session->resend);
-    free(session->receipts);
+    free_traffic(session, running);
     if (session->will)
         pg_will_free(&session->will);
     pg_session_unlist(session);
@@ -273,8 +360,6 @@ void pg_session_free_shell(struct pg_session **where)
 {
     struct pg_session *session = *where;
     *where = NULL;
-    free(session->lent_ids);
-    free(session->resend);
     session->magic = 0;
     free(session);
 }
@@ -325,7 +410,10 @@ static void free_chunk(struct pg_worker *worker, struct queue_chunk *chunk)
 /* Put at the end, whatever the limits say. */
 static struct pg_entry *append(struct pg_session *session, const struct pg_entry *entry)
 {
-    struct queue_chunk *tail = session->tail;
+    struct pg_traffic *t = traffic_of(session);
+    if (!t)
+        return NULL;
+    struct queue_chunk *tail = t->tail;
     if (!tail || tail->first + tail->count == CHUNK_ENTRIES) {
         struct queue_chunk *chunk = new_chunk(session->worker);
         if (!chunk)
@@ -333,37 +421,39 @@ static struct pg_entry *append(struct pg_session *session, const struct pg_entry
         if (tail)
             tail->next = chunk;
         else
-            session->head = chunk;
-        session->tail = tail = chunk;
+            t->head = chunk;
+        t->tail = tail = chunk;
     }
     struct pg_entry *at = &tail->entries[tail->first + tail->count++];
     *at = *entry;
-    session->queue_count++;
-    session->queue_bytes += pg_msg_size(entry->msg);
+    t->queue_count++;
+    t->queue_bytes += pg_msg_size(entry->msg);
     return at;
 }
 
 static struct pg_entry *front(const struct pg_session *session)
 {
-    return session->queue_count > 0 ? &session->head->entries[session->head->first] : NULL;
+    const struct pg_traffic *t = session->traffic;
+    return t && t->queue_count > 0 ? &t->head->entries[t->head->first] : NULL;
 }
 
 bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
 {
+    struct pg_traffic *t = session->traffic;
     struct pg_entry *entry = front(session);
     if (!entry)
         return false;
     *out = *entry;
-    if (session->stamped == entry)
-        session->stamped = NULL;
-    session->queue_count--;
-    session->queue_bytes -= pg_msg_size(entry->msg);
-    struct queue_chunk *head = session->head;
+    if (t->stamped == entry)
+        t->stamped = NULL;
+    t->queue_count--;
+    t->queue_bytes -= pg_msg_size(entry->msg);
+    struct queue_chunk *head = t->head;
     head->first++;
     if (--head->count == 0) {
-        session->head = head->next;
-        if (!session->head)
-            session->tail = NULL;
+        t->head = head->next;
+        if (!t->head)
+            t->tail = NULL;
         free_chunk(session->worker, head);
     }
     return true;
@@ -371,9 +461,12 @@ bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
 
 static bool over_limit(const struct pg_session *session, size_t more)
 {
+    const struct pg_traffic *t = session->traffic;
+    if (!t)
+        return false;
     const struct pg_settings *s = settings_of(session);
-    return session->queue_count >= (uint64_t)s->session.queue_messages ||
-           session->queue_bytes + more > (uint64_t)s->session.queue_bytes;
+    return t->queue_count >= (uint64_t)s->session.queue_messages ||
+           t->queue_bytes + more > (uint64_t)s->session.queue_bytes;
 }
 
 /* Make room by the configured policy, or refuse. */
@@ -385,7 +478,8 @@ static enum pg_reason make_room(struct pg_session *session, size_t more)
     enum pg_reason reason = session->client ? PG_SLOW_CONSUMER : PG_QUEUE_FULL;
     if (policy == PG_QUEUE_DISCONNECT && session->client)
         pg_conn_close(pg_client_conn(session->client), PG_SLOW_CONSUMER,
-                      "%u messages are queued; see session.queue_policy", session->queue_count);
+                      "%u messages are queued; see session.queue_policy",
+                      pg_session_queued(session));
     struct pg_entry oldest;
     while (policy == PG_QUEUE_DROP_OLDEST && over_limit(session, more) &&
            pg_session_pop(session, &oldest))
@@ -400,7 +494,7 @@ enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entr
         struct pg_entry *queued = append(session, entry);
         if (queued) {
             if (queued->share == PG_NODE_NONE)
-                session->stamped = queued;
+                session->traffic->stamped = queued;
             count(session, PG_COUNT_MESSAGES_QUEUED, 1);
             pg_session_make_ready(session);
             return PG_OK;
@@ -433,30 +527,30 @@ static bool add_id(struct pg_entry *entry, uint32_t id)
     return true;
 }
 
-static bool hold(struct pg_session *session, struct pg_entry *entry, const struct pg_offer *offer)
+static bool hold(struct pg_traffic *t, struct pg_entry *entry, const struct pg_offer *offer)
 {
-    if (session->held_count == session->held_size) {
-        uint32_t size = session->held_size ? session->held_size * 2 : 16;
+    if (t->held_count == t->held_size) {
+        uint32_t size = t->held_size ? t->held_size * 2 : 16;
         uint32_t stamped = 0; /* its index */
-        while (stamped < session->held_count && &session->held[stamped].entry != session->stamped)
+        while (stamped < t->held_count && &t->held[stamped].entry != t->stamped)
             stamped++;
-        struct pg_held *held = realloc(session->held, size * sizeof(*held));
+        struct pg_held *held = realloc(t->held, size * sizeof(*held));
         if (!held)
             return false;
-        if (stamped < session->held_count)
-            session->stamped = &held[stamped].entry;
-        session->held = held;
-        session->held_size = size;
+        if (stamped < t->held_count)
+            t->stamped = &held[stamped].entry;
+        t->held = held;
+        t->held_size = size;
     }
     bool once = entry->share != PG_NODE_NONE;
-    session->held[session->held_count] = (struct pg_held){
+    t->held[t->held_count] = (struct pg_held){
         .entry = *entry,
         .seq = offer->seq,
         .from = once ? PG_HELD_ALWAYS : offer->from,
     };
     if (!once)
-        session->stamped = &session->held[session->held_count].entry;
-    session->held_count++;
+        t->stamped = &t->held[t->held_count].entry;
+    t->held_count++;
     return true;
 }
 
@@ -500,17 +594,18 @@ static enum pg_reason store_entry(struct pg_session *session, struct pg_entry *e
  * neither joins another one nor is `stamped` for others to join. */
 static bool merge(struct pg_session *session, const struct pg_offer *offer, uint8_t qos)
 {
-    if (!session->stamped || offer->sub->shared)
+    struct pg_traffic *t = session->traffic;
+    if (!t->stamped || offer->sub->shared)
         return false;
-    if (session->stamped->qos < qos) {
-        bool to_store = session->stamped->qos == 0 && pg_session_durable(session);
-        session->stamped->qos = qos;
+    if (t->stamped->qos < qos) {
+        bool to_store = t->stamped->qos == 0 && pg_session_durable(session);
+        t->stamped->qos = qos;
         if (to_store)
-            (void)store_entry(session, session->stamped, offer->ticket);
+            (void)store_entry(session, t->stamped, offer->ticket);
     }
     if (offer->sub->retain_as_published && offer->msg->retain)
-        session->stamped->retain = true;
-    return add_id(session->stamped, offer->sub->id);
+        t->stamped->retain = true;
+    return add_id(t->stamped, offer->sub->id);
 }
 
 static bool own_message(const struct pg_session *session, const struct pg_msg *msg)
@@ -529,9 +624,12 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
     bool away = !session->client && session->state != SESSION_JOINING;
     if (qos == 0 && away)
         return PG_NO_SUBSCRIBERS; /* QoS 0 is never queued for those who are away */
-    if (session->stamp != offer->stamp) {
-        session->stamp = offer->stamp;
-        session->stamped = NULL;
+    struct pg_traffic *t = traffic_of(session);
+    if (!t)
+        return PG_NO_MEMORY;
+    if (t->stamp != offer->stamp) {
+        t->stamp = offer->stamp;
+        t->stamped = NULL;
     }
     if (sub && merge(session, offer, qos))
         return PG_OK;
@@ -542,6 +640,7 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
         .one_id = sub ? sub->id : 0,
         .qos = qos,
         .retain = sub && sub->retain_as_published && offer->msg->retain,
+        .direct = !sub,
     };
     if (qos > 0 && pg_session_durable(session)) {
         enum pg_reason reason = store_entry(session, &entry, offer->ticket);
@@ -552,10 +651,58 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
     }
     if (session->state != SESSION_JOINING)
         return pg_session_push(session, &entry);
-    if (hold(session, &entry, offer))
+    if (hold(t, &entry, offer))
         return PG_OK;
     pg_session_drop(session, &entry, PG_NO_MEMORY);
     return PG_NO_MEMORY;
+}
+
+/* ---- what is no longer allowed --------------------------------------------------------------- */
+
+struct wanting {
+    struct pg_bytes topic;
+    bool wanted;
+};
+
+static void want(void *arg, struct pg_session *session, struct pg_sub *sub)
+{
+    (void)session;
+    struct wanting *w = arg;
+    struct pg_filter filter;
+    if (!w->wanted && pg_topic_filter_check(pg_sub_filter(sub), &filter) == PG_TOPIC_NONE)
+        w->wanted = pg_topic_matches(filter.plain, w->topic);
+}
+
+static bool is_wanted(struct pg_session *session, const struct pg_entry *entry)
+{
+    if (entry->direct || !entry->msg)
+        return true;
+    struct wanting w = {.topic = entry->msg->topic};
+    pg_subscriptions_each(session, want, &w);
+    return w.wanted;
+}
+
+void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
+{
+    struct pg_traffic *t = session->traffic;
+    if (!t)
+        return;
+    for (uint32_t left = t->queue_count; left > 0; left--) {
+        struct pg_entry entry;
+        pg_session_pop(session, &entry);
+        bool wanted = is_wanted(session, &entry);
+        if (!wanted || !append(session, &entry))
+            pg_session_drop(session, &entry, wanted ? PG_NO_MEMORY : reason);
+    }
+    for (uint32_t i = 0; i < t->out_size; i++) {
+        struct pg_out *out = &t->outs[i];
+        if (out->state == OUT_FREE || is_wanted(session, &out->entry))
+            continue;
+        pg_session_drop(session, &out->entry, reason);
+        out->state = OUT_FREE;
+        t->out_count--;
+    }
+    quieten(session);
 }
 
 /* ---- retained messages for new subscriptions ------------------------------------------------- */
@@ -563,7 +710,8 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
 void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *sub,
                               struct pg_bytes plain_filter)
 {
-    struct pg_session_walk *w = calloc(1, sizeof(*w));
+    struct pg_traffic *t = traffic_of(session);
+    struct pg_session_walk *w = t ? calloc(1, sizeof(*w)) : NULL;
     if (w)
         w->walk = pg_retained_walk_open(session->worker->server->retained, plain_filter);
     if (!w || !w->walk) {
@@ -574,7 +722,7 @@ void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *s
     }
     w->id = sub->id;
     w->qos = sub->qos;
-    struct pg_session_walk **end = &session->walks;
+    struct pg_session_walk **end = &t->walks;
     while (*end)
         end = &(*end)->next;
     *end = w;
@@ -584,8 +732,9 @@ void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *s
 /* When the queue has run empty: the next few retained messages. */
 static void refill_from_walks(struct pg_session *session)
 {
-    while (session->walks && session->queue_count == 0) {
-        struct pg_session_walk *w = session->walks;
+    struct pg_traffic *t = session->traffic;
+    while (t->walks && t->queue_count == 0) {
+        struct pg_session_walk *w = t->walks;
         struct pg_msg *found[WALK_BATCH];
         bool more = false;
         size_t n = pg_retained_walk_next(w->walk, found, WALK_BATCH, &more);
@@ -602,7 +751,7 @@ static void refill_from_walks(struct pg_session *session)
                 pg_session_drop(session, &entry, PG_NO_MEMORY);
         }
         if (!more) {
-            session->walks = w->next;
+            t->walks = w->next;
             pg_retained_walk_close(&w->walk);
             free(w);
         }
@@ -613,39 +762,41 @@ static void refill_from_walks(struct pg_session *session)
 
 static struct pg_out *find_out(const struct pg_session *session, uint16_t id)
 {
-    if (session->out_size == 0 || id == 0)
+    const struct pg_traffic *t = session->traffic;
+    if (!t || t->out_size == 0 || id == 0)
         return NULL;
-    struct pg_out *out = &session->outs[id & (session->out_size - 1)];
+    struct pg_out *out = &t->outs[id & (t->out_size - 1)];
     return out->state != OUT_FREE && out->id == id ? out : NULL;
 }
 
-static bool grow_outs(struct pg_session *session)
+static bool grow_outs(struct pg_traffic *t)
 {
-    if (session->out_count * 2 < session->out_size || session->out_size == 65536)
+    if (t->out_count * 2 < t->out_size || t->out_size == 65536)
         return true;
-    uint32_t size = session->out_size ? session->out_size * 2 : FIRST_OUTS;
+    uint32_t size = t->out_size ? t->out_size * 2 : FIRST_OUTS;
     struct pg_out *outs = calloc(size, sizeof(*outs));
     if (!outs)
         return false;
-    for (uint32_t i = 0; i < session->out_size; i++)
-        if (session->outs[i].state != OUT_FREE)
-            outs[session->outs[i].id & (size - 1)] = session->outs[i];
-    free(session->outs);
-    session->outs = outs;
-    session->out_size = size;
+    for (uint32_t i = 0; i < t->out_size; i++)
+        if (t->outs[i].state != OUT_FREE)
+            outs[t->outs[i].id & (size - 1)] = t->outs[i];
+    free(t->outs);
+    t->outs = outs;
+    t->out_size = size;
     return true;
 }
 
 /* A free identifier with its slot. Never one that is out; never 0; the table has room. */
 static struct pg_out *new_out(struct pg_session *session)
 {
-    if (!grow_outs(session))
+    struct pg_traffic *t = session->traffic;
+    if (!grow_outs(t))
         return NULL;
     for (;;) {
         uint16_t id = ++session->next_id;
         if (id == 0)
             continue;
-        struct pg_out *out = &session->outs[id & (session->out_size - 1)];
+        struct pg_out *out = &t->outs[id & (t->out_size - 1)];
         if (out->state == OUT_FREE) {
             out->id = id;
             return out;
@@ -671,8 +822,9 @@ static void fill(struct pg_delivery *out, const struct pg_entry *entry)
 
 static bool next_resend(struct pg_session *session, struct pg_delivery *out)
 {
-    while (session->resend_at < session->resend_count) {
-        struct pg_out *o = find_out(session, session->resend[session->resend_at++]);
+    struct pg_traffic *t = session->traffic;
+    while (t->resend_at < t->resend_count) {
+        struct pg_out *o = find_out(session, t->resend[t->resend_at++]);
         if (!o)
             continue; /* settled meanwhile */
         fill(out, &o->entry);
@@ -682,36 +834,32 @@ static bool next_resend(struct pg_session *session, struct pg_delivery *out)
         count(session, PG_COUNT_MESSAGES_REDELIVERED, 1);
         return true;
     }
-    free(session->resend);
-    session->resend = NULL;
-    session->resend_at = session->resend_count = 0;
+    free(t->resend);
+    t->resend = NULL;
+    t->resend_at = t->resend_count = 0;
     return false;
 }
 
 /* QoS 0 is settled by being taken; the session keeps the entry until the next call. */
 static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
 {
+    struct pg_traffic *t = session->traffic;
     struct pg_entry entry;
     pg_session_pop(session, &entry);
-    session->lent = entry.msg;
-    free(session->lent_ids);
-    session->lent_ids = entry.many_ids;
-    session->lent_id = entry.one_id;
+    t->lent = entry.msg;
+    t->lent_ids = entry.many_ids;
+    t->lent_id = entry.one_id;
     fill(out, &entry);
     if (!entry.many_ids && entry.one_id != 0)
-        out->subscription_ids = &session->lent_id;
+        out->subscription_ids = &t->lent_id;
 }
 
-bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
+/* From the queue. false: there is nothing, or the window is full. */
+static bool next_queued(struct pg_session *session, struct pg_delivery *out)
 {
-    struct pg_session *session = pg_client_session(client);
-    if (!session)
-        return false;
-    pg_msg_unref(&session->lent);
-    if (session->resend && next_resend(session, out))
-        return true;
+    struct pg_traffic *t = session->traffic;
     for (;;) {
-        if (session->queue_count == 0)
+        if (t->queue_count == 0)
             refill_from_walks(session);
         struct pg_entry *entry = front(session);
         if (!entry)
@@ -724,20 +872,33 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
         }
         if (entry->qos == 0) {
             take_unsettled(session, out);
-            break;
+            return true;
         }
-        if (session->out_count >= session->window)
-            return false;
-        struct pg_out *o = new_out(session);
+        struct pg_out *o = t->out_count < session->window ? new_out(session) : NULL;
         if (!o)
             return false;
         pg_session_pop(session, &o->entry);
         o->state = OUT_SENT;
-        o->order = session->out_order++;
-        session->out_count++;
+        o->order = t->out_order++;
+        t->out_count++;
         fill(out, &o->entry);
         out->id = o->id;
-        break;
+        return true;
+    }
+}
+
+bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
+{
+    struct pg_session *session = pg_client_session(client);
+    struct pg_traffic *t = session ? session->traffic : NULL;
+    if (!t)
+        return false;
+    forget_lent(t);
+    if (t->resend && next_resend(session, out))
+        return true;
+    if (!next_queued(session, out)) {
+        quieten(session);
+        return false;
     }
     count(session, PG_COUNT_MESSAGES_DELIVERED, 1);
     return true;
@@ -764,10 +925,13 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     settle_in_store(session, &out->entry);
     pg_entry_clear(&out->entry);
     out->state = OUT_FREE;
-    session->out_count--;
+    struct pg_traffic *t = session->traffic;
+    t->out_count--;
     count(session, reason == PG_OK ? PG_COUNT_DELIVERIES_SETTLED : PG_COUNT_DELIVERIES_FAILED, 1);
-    if (session->queue_count > 0 || session->walks)
+    if (t->queue_count > 0 || t->walks)
         pg_session_make_ready(session);
+    else
+        quieten(session);
     return true;
 }
 
@@ -783,44 +947,80 @@ bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id, bool *
 
 /* ---- receipts -------------------------------------------------------------------------------- */
 
+/* The identifiers are a set by open addressing; 0, which is none, marks a free slot. */
+
+static uint32_t receipt_slot(const struct pg_traffic *t, uint16_t id)
+{
+    uint32_t mask = t->receipt_size - 1, at = id & mask;
+    while (t->receipts[at] != 0 && t->receipts[at] != id)
+        at = (at + 1) & mask;
+    return at;
+}
+
+static bool grow_receipts(struct pg_traffic *t)
+{
+    if ((t->receipt_count + 1) * 2 <= t->receipt_size)
+        return true;
+    struct pg_traffic grown = {.receipt_size =
+                                   t->receipt_size ? t->receipt_size * 2 : FIRST_RECEIPTS};
+    grown.receipts = calloc(grown.receipt_size, sizeof(*grown.receipts));
+    if (!grown.receipts)
+        return false;
+    for (uint32_t i = 0; i < t->receipt_size; i++)
+        if (t->receipts[i] != 0)
+            grown.receipts[receipt_slot(&grown, t->receipts[i])] = t->receipts[i];
+    free(t->receipts);
+    t->receipts = grown.receipts;
+    t->receipt_size = grown.receipt_size;
+    return true;
+}
+
 enum pg_reason pg_receipt_begin(struct pg_client *client, uint16_t id)
 {
     struct pg_session *session = pg_client_session(client);
-    if (!session)
+    if (!session || id == 0)
         return PG_INTERNAL;
-    if (!session->receipts) {
-        session->receipts = calloc(RECEIPT_WORDS, sizeof(*session->receipts));
-        if (!session->receipts)
-            return PG_NO_MEMORY;
-    }
-    uint64_t bit = UINT64_C(1) << (id % 64);
-    if (session->receipts[id / 64] & bit)
+    struct pg_traffic *t = traffic_of(session);
+    if (!t || !grow_receipts(t))
+        return PG_NO_MEMORY;
+    uint32_t at = receipt_slot(t, id);
+    if (t->receipts[at] == id)
         return PG_DUPLICATE;
-    if (session->receipt_count >= (uint64_t)settings_of(session)->session.receipts)
+    if (t->receipt_count >= (uint64_t)settings_of(session)->session.receipts)
         return PG_QUOTA_EXCEEDED;
-    session->receipts[id / 64] |= bit;
-    session->receipt_count++;
+    t->receipts[at] = id;
+    t->receipt_count++;
     return PG_OK;
 }
 
 bool pg_receipt_end(struct pg_client *client, uint16_t id)
 {
     struct pg_session *session = pg_client_session(client);
-    uint64_t bit = UINT64_C(1) << (id % 64);
-    if (!session || !session->receipts || !(session->receipts[id / 64] & bit))
+    struct pg_traffic *t = session ? session->traffic : NULL;
+    if (!t || t->receipt_count == 0 || id == 0)
         return false;
-    session->receipts[id / 64] &= ~bit;
-    if (--session->receipt_count == 0) {
-        free(session->receipts);
-        session->receipts = NULL;
+    uint32_t hole = receipt_slot(t, id), mask = t->receipt_size - 1;
+    if (t->receipts[hole] != id)
+        return false;
+    t->receipts[hole] = 0;
+    t->receipt_count--;
+    /* Move up whoever would no longer be found past the hole. */
+    for (uint32_t at = (hole + 1) & mask; t->receipts[at] != 0; at = (at + 1) & mask) {
+        uint32_t home = t->receipts[at] & mask;
+        if (((at - home) & mask) >= ((at - hole) & mask)) {
+            t->receipts[hole] = t->receipts[at];
+            t->receipts[at] = 0;
+            hole = at;
+        }
     }
+    quieten(session);
     return true;
 }
 
 size_t pg_receipt_count(const struct pg_client *client)
 {
     const struct pg_session *session = pg_client_session(client);
-    return session ? session->receipt_count : 0;
+    return session && session->traffic ? session->traffic->receipt_count : 0;
 }
 
 /* ---- attaching and moving -------------------------------------------------------------------- */
@@ -828,28 +1028,31 @@ size_t pg_receipt_count(const struct pg_client *client)
 /* List what is out, in the order of handing out, to be handed out again. */
 static void plan_resend(struct pg_session *session)
 {
-    free(session->resend);
-    session->resend = NULL;
-    session->resend_at = session->resend_count = 0;
-    if (session->out_count == 0)
+    struct pg_traffic *t = session->traffic;
+    if (!t)
         return;
-    const struct pg_out **sorted = malloc(session->out_count * sizeof(struct pg_out *));
-    session->resend = malloc(session->out_count * sizeof(*session->resend));
-    if (!sorted || !session->resend) {
+    free(t->resend);
+    t->resend = NULL;
+    t->resend_at = t->resend_count = 0;
+    if (t->out_count == 0)
+        return;
+    const struct pg_out **sorted = malloc(t->out_count * sizeof(struct pg_out *));
+    t->resend = malloc(t->out_count * sizeof(*t->resend));
+    if (!sorted || !t->resend) {
         free(sorted);
-        free(session->resend);
-        session->resend = NULL;
+        free(t->resend);
+        t->resend = NULL;
         pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY, "while resuming the session");
         return;
     }
     uint32_t n = 0;
-    for (uint32_t i = 0; i < session->out_size; i++)
-        if (session->outs[i].state != OUT_FREE)
-            sorted[n++] = &session->outs[i];
+    for (uint32_t i = 0; i < t->out_size; i++)
+        if (t->outs[i].state != OUT_FREE)
+            sorted[n++] = &t->outs[i];
     qsort(sorted, n, sizeof(struct pg_out *), by_order);
     for (uint32_t i = 0; i < n; i++)
-        session->resend[i] = sorted[i]->id;
-    session->resend_count = n;
+        t->resend[i] = sorted[i]->id;
+    t->resend_count = n;
     free(sorted);
 }
 
@@ -861,49 +1064,46 @@ void pg_session_attach(struct pg_session *session, struct pg_client *client, uin
     session->client = client;
     session->window = (uint16_t)(window > UINT16_MAX ? UINT16_MAX : window);
     session->state = SESSION_LIVE;
-    session->detached_wall_ms = 0;
+    session->detached_wall_s = 0;
     pg_timer_stop(&session->expiry_timer);
-    pg_timer_stop(&session->will_timer);
     plan_resend(session);
-    if (session->resend || session->queue_count > 0 || session->walks)
+    if (session->traffic)
         pg_session_make_ready(session);
+}
+
+void pg_session_forget_client(struct pg_session *session)
+{
+    struct pg_traffic *t = session->traffic;
+    session->client = NULL;
+    session->detached_wall_s = (uint32_t)(pg_wall_ms() / 1000);
+    if (!t)
+        return;
+    forget_lent(t);
+    free(t->resend);
+    t->resend = NULL;
+    quieten(session);
 }
 
 void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint64_t *seen)
 {
-    if (from) {
-        to->head = from->head;
-        to->tail = from->tail;
-        to->queue_count = from->queue_count;
-        to->queue_bytes = from->queue_bytes;
-        to->outs = from->outs;
-        to->out_size = from->out_size;
-        to->out_count = from->out_count;
-        to->out_order = from->out_order;
-        to->next_id = from->next_id;
-        to->receipts = from->receipts;
-        to->receipt_count = from->receipt_count;
-        to->walks = from->walks;
-        from->head = from->tail = NULL;
-        from->queue_count = 0;
-        from->queue_bytes = 0;
-        from->outs = NULL;
-        from->out_size = from->out_count = 0;
-        from->receipts = NULL;
-        from->walks = NULL;
-    }
-    struct pg_held *held = to->held;
-    uint32_t n = to->held_count;
-    to->held = NULL;
-    to->held_count = to->held_size = 0;
+    struct pg_traffic *held = to->traffic;
+    to->traffic = NULL;
     to->state = SESSION_LIVE;
-    for (uint32_t i = 0; i < n; i++) {
-        bool twice = held[i].from != PG_HELD_ALWAYS && held[i].seq <= seen[held[i].from];
-        if (twice)
-            pg_entry_clear(&held[i].entry);
-        else
-            (void)pg_session_push(to, &held[i].entry);
+    if (from) {
+        to->traffic = from->traffic;
+        to->next_id = from->next_id;
+        from->traffic = NULL;
     }
-    free(held);
-    to->stamped = NULL;
+    if (!held)
+        return;
+    for (uint32_t i = 0; i < held->held_count; i++) {
+        struct pg_held *h = &held->held[i];
+        bool twice = h->from != PG_HELD_ALWAYS && h->seq <= seen[h->from];
+        if (twice)
+            pg_entry_clear(&h->entry);
+        else
+            (void)pg_session_push(to, &h->entry);
+    }
+    free(held->held);
+    give_back(to->worker, held);
 }

@@ -48,6 +48,7 @@ struct pg_entry {
     uint32_t one_id;    /* the only subscription identifier, or 0 */
     uint8_t qos;
     bool retain : 1;
+    bool direct : 1; /* sent to this client, not by a subscription */
     bool stored : 1; /* the store keeps it for this session */
 };
 
@@ -71,7 +72,9 @@ struct pg_held {
 
 /* What is published when the client ends without a goodbye. */
 struct pg_will {
-    struct pg_msg *msg; /* without expiry */
+    struct pg_timer timer;      /* of its delay; first */
+    struct pg_session *session; /* while the timer runs */
+    struct pg_msg *msg;         /* without expiry */
     bool expires;
     uint32_t expiry_s;
     uint32_t delay_s;
@@ -88,52 +91,62 @@ struct pg_session_walk {
     uint8_t qos;
 };
 
+/* What a session has only while messages flow: made by the first one, given back when nothing is
+ * queued, out, or half received. A worker keeps some for reuse. */
+struct pg_traffic {
+    struct pg_traffic *next; /* while kept for reuse */
+
+    struct queue_chunk *head, *tail;
+    size_t queue_bytes;
+    uint32_t queue_count;
+
+    uint32_t lent_id;
+    struct pg_msg *lent; /* the QoS 0 message handed out last, with its identifiers */
+    uint32_t *lent_ids;
+
+    struct pg_out *outs; /* slot id & (size - 1) */
+    uint32_t out_size, out_count, out_order;
+    uint16_t *resend; /* identifiers due again on this connection, in order */
+    uint32_t resend_at, resend_count;
+
+    uint16_t *receipts; /* inbound QoS 2 identifiers that are held; open addressing */
+    uint32_t receipt_count, receipt_size;
+
+    struct pg_session_walk *walks;
+
+    uint64_t stamp; /* of the latest fan-out */
+    /* What it put in the queue, for more of its matches to join; or NULL. */
+    struct pg_entry *stamped;
+
+    struct pg_held *held; /* while joining */
+    uint32_t held_count, held_size;
+};
+
 struct pg_session {
     uint32_t magic;
     uint8_t state;     /* enum pg_session_state */
     bool is_ready : 1; /* on the worker's ready list */
-    bool clean : 1;    /* while joining: the client wants a new one */
+    uint16_t next_id;  /* of deliveries */
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
     struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
     struct pg_session *next, **link; /* all sessions of the worker */
     struct pg_session *next_ready;
 
-    struct pg_sub **subs; /* open addressing by filter */
+    union {
+        struct pg_sub *one;   /* sub_size 0: the only subscription, or NULL */
+        struct pg_sub **many; /* open addressing by filter */
+    } subs;
     uint32_t sub_count, sub_size;
 
-    struct queue_chunk *head, *tail;
-    uint32_t queue_count;
-    size_t queue_bytes;
-    struct pg_msg *lent; /* the QoS 0 message handed out last, with its identifiers */
-    uint32_t *lent_ids;
-    uint32_t lent_id;
-
-    struct pg_out *outs; /* slot id & (size - 1) */
-    uint32_t out_size, out_count, out_order;
-    uint16_t next_id;
-    uint16_t window;
-    uint16_t *resend; /* identifiers due again on this connection, in order */
-    uint32_t resend_at, resend_count;
-
-    uint64_t *receipts; /* bitmap of 65536 identifiers; NULL while there are none */
-    uint32_t receipt_count;
-
-    struct pg_session_walk *walks;
-
-    uint64_t stamp; /* of the latest fan-out */
-    struct pg_entry
-        *stamped; /* what it put in the queue, for more of its matches to join; or NULL */
-
+    struct pg_traffic *traffic; /* NULL while nothing flows */
     struct pg_will *will;
-    uint32_t expiry_s;
-    struct pg_timer expiry_timer, will_timer;
-    int64_t detached_wall_ms; /* when its last client ended; 0 while one is attached */
-
     struct pg_move *waiting; /* others that ask for it while it is joining or leaving */
-    struct pg_held *held;    /* while joining */
-    uint32_t held_count, held_size;
 
+    struct pg_timer expiry_timer;
+    uint32_t expiry_s;
+    uint32_t detached_wall_s; /* when its last client ended; 0 while one is attached */
+    uint16_t window;
     uint16_t id_len;
     uint8_t id[];
 };
@@ -156,6 +169,16 @@ static inline struct pg_bytes pg_session_id(const struct pg_session *session)
 }
 /* The owner's number: under the registry's lock, or on the owner's thread. */
 unsigned pg_session_owner(const struct pg_session *session);
+
+/* How many messages wait in its queue, and how many deliveries are out. */
+static inline uint32_t pg_session_queued(const struct pg_session *session)
+{
+    return session->traffic ? session->traffic->queue_count : 0;
+}
+static inline uint32_t pg_session_outstanding(const struct pg_session *session)
+{
+    return session->traffic ? session->traffic->out_count : 0;
+}
 
 /* Whether the session outlives its client, so that QoS 1 and 2 must be stored. */
 static inline bool pg_session_durable(const struct pg_session *session)
@@ -182,8 +205,14 @@ void pg_entry_clear(struct pg_entry *entry);
 /* Drop an entry for a reason: counted and noted. */
 void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg_reason reason);
 
+/* A subscription ended because it is no longer allowed: drop what waits, or would be sent again,
+ * and came by none of those that are left. */
+void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason);
+
 /* A client is attached from now on: what is out is due again, in order. */
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
+/* The client ends: what it was lent, and what was planned for it. */
+void pg_session_forget_client(struct pg_session *session);
 /* Deliver at the end of this turn, if a client is attached. */
 void pg_session_make_ready(struct pg_session *session);
 /* Send the retained messages that match a new subscription, as room permits. */

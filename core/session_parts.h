@@ -8,6 +8,7 @@
 
 struct pg_session;
 struct pg_worker;
+struct pg_traffic;
 struct queue_chunk;
 
 struct pg_session_part {
@@ -16,6 +17,8 @@ struct pg_session_part {
     struct pg_session *ready, **ready_end; /* their clients may have something to take */
     struct queue_chunk *spare;             /* for reuse */
     size_t spare_count;
+    struct pg_traffic *spare_traffic;
+    size_t spare_traffic_count;
     struct pg_will_question
         *will_questions; /* wills whose permission is being asked for (will.c) */
 };

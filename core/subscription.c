@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Subscriptions. A session's table is open addressing by filter and starts with two slots, since
- * most clients have one subscription. The shared index hears only of the first and the last
+/* Subscriptions. A session keeps a single one by itself, since most clients have one, and more in
+ * a table by filter (open addressing). The shared index hears only of the first and the last
  * subscriber of a filter in this worker; see subindex.h. */
 
 #include "subscription.h"
@@ -15,49 +15,93 @@
 #include "topic.h"
 #include "worker_parts.h"
 
-#define FIRST_SIZE 2u
+#define FIRST_SIZE 4u
 
+static uint32_t home_of(const struct pg_session *session, struct pg_bytes filter)
+{
+    return (uint32_t)pg_hash(filter) & (session->sub_size - 1);
+}
+
+/* In a table: the slot that holds the filter, or the free one where it belongs. */
 static uint32_t probe(const struct pg_session *session, struct pg_bytes filter)
 {
-    uint32_t mask = session->sub_size - 1;
-    uint32_t at = (uint32_t)pg_hash(filter) & mask;
-    while (session->subs[at] && !pg_bytes_equal(pg_sub_filter(session->subs[at]), filter))
-        at = (at + 1) & mask;
+    uint32_t at = home_of(session, filter);
+    while (session->subs.many[at] && !pg_bytes_equal(pg_sub_filter(session->subs.many[at]), filter))
+        at = (at + 1) & (session->sub_size - 1);
     return at;
 }
 
-static bool grow(struct pg_session *session)
+static struct pg_sub *find(const struct pg_session *session, struct pg_bytes filter)
 {
-    if (session->sub_count + 1 < session->sub_size)
-        return true;
-    uint32_t before = session->sub_size;
-    struct pg_sub **old = session->subs;
-    uint32_t size = before ? before * 2 : FIRST_SIZE;
-    struct pg_sub **subs = calloc(size, sizeof(struct pg_sub *));
-    if (!subs)
+    if (session->sub_size > 0)
+        return session->subs.many[probe(session, filter)];
+    struct pg_sub *one = session->subs.one;
+    return one && pg_bytes_equal(pg_sub_filter(one), filter) ? one : NULL;
+}
+
+/* A table of `size`, with what there is so far. */
+static bool make_table(struct pg_session *session, uint32_t size)
+{
+    struct pg_sub **many = calloc(size, sizeof(struct pg_sub *));
+    if (!many)
         return false;
-    session->subs = subs;
+    uint32_t before = session->sub_size;
+    struct pg_sub *one = session->subs.one, **old = session->subs.many;
+    session->subs.many = many;
     session->sub_size = size;
+    if (before == 0)
+        many[probe(session, pg_sub_filter(one))] = one;
     for (uint32_t i = 0; i < before; i++)
         if (old[i])
-            subs[probe(session, pg_sub_filter(old[i]))] = old[i];
-    free(old);
+            many[probe(session, pg_sub_filter(old[i]))] = old[i];
+    if (before > 0)
+        free(old);
     return true;
 }
 
-/* Take slot `hole` out and move up whoever would no longer be found past it. */
-static void close_hole(struct pg_session *session, uint32_t hole)
+/* Room for one more: a single one needs no table. */
+static bool make_room(struct pg_session *session)
 {
-    uint32_t mask = session->sub_size - 1;
-    session->subs[hole] = NULL;
+    if (session->sub_count == 0)
+        return true;
+    if (session->sub_size == 0)
+        return make_table(session, FIRST_SIZE);
+    return (session->sub_count + 1) * 4 <= session->sub_size * 3 ||
+           make_table(session, session->sub_size * 2);
+}
+
+static void insert(struct pg_session *session, struct pg_sub *sub)
+{
+    if (session->sub_size == 0)
+        session->subs.one = sub;
+    else
+        session->subs.many[probe(session, pg_sub_filter(sub))] = sub;
+    session->sub_count++;
+}
+
+/* Take it out, and move up whoever would no longer be found past its place. */
+static void take_out(struct pg_session *session, struct pg_sub *sub)
+{
     session->sub_count--;
-    for (uint32_t at = (hole + 1) & mask; session->subs[at]; at = (at + 1) & mask) {
-        uint32_t home = (uint32_t)pg_hash(pg_sub_filter(session->subs[at])) & mask;
+    if (session->sub_size == 0) {
+        session->subs.one = NULL;
+        return;
+    }
+    struct pg_sub **many = session->subs.many;
+    uint32_t mask = session->sub_size - 1, hole = probe(session, pg_sub_filter(sub));
+    many[hole] = NULL;
+    for (uint32_t at = (hole + 1) & mask; many[at]; at = (at + 1) & mask) {
+        uint32_t home = home_of(session, pg_sub_filter(many[at]));
         if (((at - home) & mask) >= ((at - hole) & mask)) {
-            session->subs[hole] = session->subs[at];
-            session->subs[at] = NULL;
+            many[hole] = many[at];
+            many[at] = NULL;
             hole = at;
         }
+    }
+    if (session->sub_count == 0) {
+        free(many);
+        session->subs.one = NULL;
+        session->sub_size = 0;
     }
 }
 
@@ -105,14 +149,12 @@ static void leave_node(struct pg_session *session, struct pg_sub *sub)
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,
                                    bool *added, enum pg_reason *reason)
 {
-    *added = false;
+    struct pg_sub *known = find(session, sub->filter);
+    *added = !known;
     *reason = PG_NO_MEMORY;
-    if (!grow(session))
-        return NULL;
-    uint32_t at = probe(session, sub->filter);
-    if (session->subs[at]) {
-        set_options(session->subs[at], sub);
-        return session->subs[at];
+    if (known) {
+        set_options(known, sub);
+        return known;
     }
     const struct pg_config *config =
         atomic_load_explicit(&session->worker->server->config, memory_order_acquire);
@@ -120,7 +162,7 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
         *reason = PG_QUOTA_EXCEEDED;
         return NULL;
     }
-    struct pg_sub *made = calloc(1, sizeof(*made) + sub->filter.len);
+    struct pg_sub *made = make_room(session) ? calloc(1, sizeof(*made) + sub->filter.len) : NULL;
     if (!made)
         return NULL;
     made->filter_len = (uint16_t)sub->filter.len;
@@ -130,52 +172,54 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
         free(made);
         return NULL;
     }
-    session->subs[at] = made;
-    session->sub_count++;
-    *added = true;
+    insert(session, made);
     pg_worker_count(session->worker, PG_COUNT_SUBSCRIPTIONS_ADDED, 1);
     return made;
 }
 
-static void drop_at(struct pg_session *session, uint32_t at)
+static void let_go(struct pg_session *session, struct pg_sub *sub)
 {
-    struct pg_sub *sub = session->subs[at];
     leave_node(session, sub);
-    close_hole(session, at);
     free(sub);
     pg_worker_count(session->worker, PG_COUNT_SUBSCRIPTIONS_REMOVED, 1);
 }
 
 bool pg_subscription_drop(struct pg_session *session, struct pg_bytes filter)
 {
-    if (session->sub_size == 0)
+    struct pg_sub *sub = find(session, filter);
+    if (!sub)
         return false;
-    uint32_t at = probe(session, filter);
-    if (!session->subs[at])
-        return false;
-    drop_at(session, at);
+    take_out(session, sub);
+    let_go(session, sub);
     return true;
 }
 
 void pg_subscriptions_drop_all(struct pg_session *session)
 {
+    if (session->sub_size == 0 && session->subs.one)
+        let_go(session, session->subs.one);
     for (uint32_t i = 0; i < session->sub_size; i++)
-        while (session->subs[i])
-            drop_at(session, i);
-    free(session->subs);
-    session->subs = NULL;
-    session->sub_size = 0;
+        if (session->subs.many[i])
+            let_go(session, session->subs.many[i]);
+    if (session->sub_size > 0)
+        free(session->subs.many);
+    session->subs.one = NULL;
+    session->sub_count = session->sub_size = 0;
 }
 
 void pg_subscriptions_each(struct pg_session *session,
                            void (*fn)(void *arg, struct pg_session *session, struct pg_sub *sub),
                            void *arg)
 {
+    if (session->sub_size == 0 && session->subs.one) {
+        fn(arg, session, session->subs.one);
+        return;
+    }
     for (uint32_t i = 0; i < session->sub_size;) {
-        struct pg_sub *sub = session->subs[i];
+        struct pg_sub *sub = session->subs.many[i];
         if (sub)
             fn(arg, session, sub);
-        if (!sub || session->subs[i] == sub)
-            i++; /* else it was dropped, and another moved up into its place */
+        if (session->sub_size > 0 && session->subs.many[i] == sub)
+            i++; /* else it was dropped, and another may have moved up into its place */
     }
 }

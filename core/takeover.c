@@ -131,7 +131,6 @@ void pg_session_join(struct pg_client *client, struct pg_bytes client_id, bool c
         return;
     }
     session->client = client;
-    session->clean = clean_start;
     pg_client_set_joining(client, session);
 
     struct pg_registered found = pg_registry_enter(registry_of(worker), session);
@@ -174,7 +173,6 @@ static void put_out(struct pg_session *session, bool resumed)
 {
     struct pg_client *client = session->client;
     pg_timer_stop(&session->expiry_timer);
-    pg_timer_stop(&session->will_timer);
     /* A delayed will is dropped only if the session goes on in time: MQTT 5.0 3.1.3.2.2. */
     if (session->will && (!resumed || session->will->delay_s == 0))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));

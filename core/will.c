@@ -46,6 +46,7 @@ void pg_will_free(struct pg_will **where)
     *where = NULL;
     if (!will)
         return;
+    pg_timer_stop(&will->timer);
     pg_msg_unref(&will->msg);
     free(will);
 }
@@ -117,6 +118,7 @@ void pg_will_publish(struct pg_worker *worker, struct pg_will **where, struct pg
 {
     struct pg_will *will = *where;
     *where = NULL;
+    pg_timer_stop(&will->timer);
     struct pg_config *config = atomic_load_explicit(&worker->server->config, memory_order_acquire);
     struct pg_will_question *q = calloc(1, sizeof(*q));
     if (!q) {
