@@ -603,10 +603,11 @@ static int out_of_descriptors(void)
     pid_t clients = fork();
     if (clients == 0) {
         int fds[40];
+        char byte;
         close(go[1]);
+        (void)!read(go[0], &byte, 1); /* the limit holds from now on */
         for (int i = 0; i < 40; i++)
             fds[i] = echo_connect(server.port);
-        char byte;
         (void)!read(go[0], &byte, 1); /* until told, by the end of the pipe */
         for (int i = 0; i < 40; i++)
             close(fds[i]);
@@ -618,6 +619,8 @@ static int out_of_descriptors(void)
     if (setrlimit(RLIMIT_NOFILE, &few) != 0)
         return 14;
     close(go[0]);
+    if (write(go[1], "", 1) != 1)
+        return 14;
     if (!echo_server_wait(&server, PG_COUNTER_REFUSE(PG_CONNECTION_LIMIT), 3))
         return 15; /* one at each rest */
     int64_t cpu_before = cpu_ms();
