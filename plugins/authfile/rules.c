@@ -13,7 +13,9 @@
  *
  * Subscriptions are judged by the set of topics that their filter can match. Allowing demands that
  * the rule's set contains all of it; denying, that the two sets meet at all. Judging the filter as
- * if it were a topic name would let `#` through next to `deny ... secret/#`.
+ * if it were a topic name would let `#` through next to `deny ... secret/#`. A filter written
+ * behind
+ * '=' gives that up knowingly: the rule is for this one text, its wildcards compared as bytes.
  *
  * Topics that begin with '$' are not matched by wildcards at the first level (MQTT 5.0, 4.7.2).
  * Allow rules follow that; deny rules cover them too, since a deny must not be narrower than it
@@ -56,7 +58,8 @@ struct condition {
 struct rule {
     bool allow;
     bool publish, subscribe;
-    bool hash; /* the filter ends with '#', which is not counted as a level */
+    bool exact; /* only what is asked for in these very words; '+' and '#' are levels like others */
+    bool hash;  /* the filter ends with '#', which is not counted as a level */
     size_t first_condition, condition_count;
     size_t first_level, level_count;
 };
@@ -193,6 +196,19 @@ static bool first_is_open(const struct rule *rule, const struct level *levels)
     return levels[0].plus || (levels[0].placeholder != P_NONE && levels[0].before.len == 0);
 }
 
+/* Whether `asked` is what the rule says, in these words. */
+static bool is_exactly(const struct rule *rule, const struct level *levels, struct pg_bytes asked,
+                       struct values *values)
+{
+    struct walk walk = walk_of(asked);
+    struct pg_bytes level;
+    for (size_t i = 0; i < rule->level_count; i++) {
+        if (!walk_next(&walk, &level) || !level_equals(&levels[i], level, values))
+            return false;
+    }
+    return walk.done;
+}
+
 /* Whether everything that `asked` can match is matched by the rule. */
 static bool covers(const struct rule *rule, const struct level *levels, struct pg_bytes asked,
                    struct values *values)
@@ -201,6 +217,8 @@ static bool covers(const struct rule *rule, const struct level *levels, struct p
     struct pg_bytes level;
     if (asked.data[0] == '$' && first_is_open(rule, levels))
         return false;
+    if (rule->exact)
+        return is_exactly(rule, levels, asked, values);
     for (size_t i = 0; i < rule->level_count; i++) {
         if (!walk_next(&walk, &level) || is_char(level, '#'))
             return false;
@@ -216,6 +234,8 @@ static bool covers(const struct rule *rule, const struct level *levels, struct p
 static bool meets(const struct rule *rule, const struct level *levels, struct pg_bytes asked,
                   struct values *values)
 {
+    if (rule->exact)
+        return is_exactly(rule, levels, asked, values);
     struct walk walk = walk_of(asked);
     struct pg_bytes level;
     for (size_t i = 0; i < rule->level_count; i++) {
@@ -297,6 +317,7 @@ struct parser {
     const char *name;
     unsigned line;
     uint8_t *at, *end; /* the rest of the line */
+    bool quoted;       /* the word last taken begins with a quote */
     struct pg_error *error;
 };
 
@@ -354,6 +375,7 @@ static enum word_result next_word(struct parser *p, struct pg_bytes *word)
         return WORD_NONE;
     uint8_t *start = p->at, *to = p->at;
     bool quoted = false;
+    p->quoted = *start == '"';
     for (; p->at < p->end && (quoted || !is_blank(*p->at)); p->at++) {
         uint8_t c = *p->at;
         if (c == '"') {
@@ -468,11 +490,11 @@ static enum placeholder find_placeholder(struct pg_bytes text)
     return P_NONE;
 }
 
-static bool parse_level(struct parser *p, struct pg_bytes text, struct level *out)
+static bool parse_level(struct parser *p, struct pg_bytes text, bool exact, struct level *out)
 {
     *out = (struct level){.before = text};
     if (is_char(text, '+')) {
-        out->plus = true;
+        out->plus = !exact;
         return true;
     }
     const uint8_t *dollar = text.len ? memmem(text.data, text.len, "${", 2) : NULL;
@@ -500,9 +522,22 @@ static bool parse_level(struct parser *p, struct pg_bytes text, struct level *ou
     return true;
 }
 
-static bool parse_filter(struct parser *p, struct rule *rule, struct pg_bytes filter)
+static bool add_level(struct parser *p, struct rule *rule, const struct level *level)
 {
     struct auth_rules *rules = p->rules;
+    if (!grow((void **)&rules->levels, rules->level_count, &rules->level_room,
+              sizeof(*rules->levels)))
+        return no_memory(p);
+    rules->levels[rules->level_count++] = *level;
+    rule->level_count++;
+    return true;
+}
+
+static bool parse_filter(struct parser *p, struct rule *rule, struct pg_bytes filter)
+{
+    rule->exact = !p->quoted && starts_with(filter, "=");
+    if (rule->exact)
+        filter = skip(filter, 1);
     if (!filter.data || filter.len == 0)
         return fail_at(p, filter, "expected a topic filter, for instance devices/${client}/#");
     if (starts_with(filter, "$share/"))
@@ -512,17 +547,16 @@ static bool parse_filter(struct parser *p, struct rule *rule, struct pg_bytes fi
     struct walk walk = walk_of(filter);
     struct pg_bytes text;
     while (walk_next(&walk, &text)) {
-        if (walk.done && is_char(text, '#')) {
+        struct level level = {.before = text};
+        bool hash = walk.done && is_char(text, '#');
+        if (hash && !rule->exact) {
             rule->hash = true;
             break;
         }
-        if (!grow((void **)&rules->levels, rules->level_count, &rules->level_room,
-                  sizeof(*rules->levels)))
-            return no_memory(p);
-        if (!parse_level(p, text, &rules->levels[rules->level_count]))
+        if (!hash && !parse_level(p, text, rule->exact, &level))
             return false;
-        rules->level_count++;
-        rule->level_count++;
+        if (!add_level(p, rule, &level))
+            return false;
     }
     return true;
 }

@@ -15,7 +15,9 @@
  * with # is a comment.
  *
  * An allow rule applies to a subscription only if its filter covers everything that the filter
- * asked for could match; a deny rule applies if they have any topic in common. */
+ * asked for could match; a deny rule applies if they have any topic in common. A filter behind an
+ * unquoted '=' is meant as it stands: the rule applies to a subscription (or publication) for this
+ * very text only, whatever else overlaps it. */
 
 #include "polygate.h"
 

@@ -153,6 +153,61 @@ static void a_wildcard_does_not_reach_around_a_deny(void)
     }
 }
 
+/* A filter behind '=' is for what is asked in these words: it takes nothing from what overlaps. */
+static void an_exact_filter_is_for_that_text_only(void)
+{
+    static const struct {
+        const char *rule, *asked;
+        bool applies;
+    } rows[] = {
+        {"=a/b", "a/b", true},
+        {"=a/b", "a/+", false},
+        {"=a/b", "a/#", false},
+        {"=a/b", "#", false},
+        {"=a/b", "a/b/c", false},
+        {"=a/b", "a", false},
+        {"=a/b", "$share/g/a/b", false}, /* the core has taken $share off before */
+        {"=a/+", "a/+", true},
+        {"=a/+", "a/b", false},
+        {"=a/#", "a/#", true},
+        {"=a/#", "a/b", false},
+        {"=a/#", "a", false},
+        {"=#", "#", true},
+        {"=#", "a", false},
+        {"=+/#", "+/#", true},
+        {"=$SYS/#", "$SYS/#", true},
+        {"=a/", "a/", true},
+        {"=a/", "a", false},
+        {"=/", "/", true},
+        {"=x/${client}/#", "x/c1/#", true},
+        {"=x/${client}/#", "x/c2/#", false},
+        {"=x/${client}/#", "x/c1/y", false},
+        {"=\"b c\"", "b c", true},
+        {"==a", "=a", true},
+        {"==a", "a", false},
+        {"\"=a/#\"", "=a/b", true},
+        {"\"=a/#\"", "a/#", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[96];
+        snprintf(text, sizeof(text), "deny subscribe * %s", rows[i].rule);
+        enum pg_verdict denied = subscribe(text, rows[i].asked);
+        snprintf(text, sizeof(text), "allow subscribe * %s", rows[i].rule);
+        enum pg_verdict allowed = subscribe(text, rows[i].asked);
+        if ((denied == PG_DENY) != rows[i].applies || (allowed == PG_ALLOW) != rows[i].applies)
+            fprintf(stderr, "rule %s asked %s\n", rows[i].rule, rows[i].asked);
+        CU_ASSERT_EQUAL(denied, rows[i].applies ? PG_DENY : PG_NEXT);
+        CU_ASSERT_EQUAL(allowed, rows[i].applies ? PG_ALLOW : PG_NEXT);
+    }
+    CU_ASSERT_EQUAL(publish("deny publish * =a/b\nallow publish * #", "a/b"), PG_DENY);
+    CU_ASSERT_EQUAL(publish("deny publish * =a/b\nallow publish * #", "a/b/c"), PG_ALLOW);
+    CU_ASSERT_EQUAL(publish("deny publish * =a/+\nallow publish * #", "a/b"), PG_ALLOW);
+    /* A name that begins with $ does not open the broker's own topics here either. */
+    CU_ASSERT_EQUAL(ask_as("allow all * =${client}/#", who("$SYS", NULL), PG_ACTION_SUBSCRIBE,
+                           PG_BYTES_OF("$SYS/#")),
+                    PG_NEXT);
+}
+
 /* Pitfall M18. */
 static void values_of_placeholders_are_one_literal_level(void)
 {
@@ -244,6 +299,13 @@ static void errors_say_where_and_what_was_expected(void)
                         "devices/${client}/#"},
         {"allow all * \"\"", "rules:1: found \"\"; expected a topic filter, for instance "
                              "devices/${client}/#"},
+        {"allow all * =", "rules:1: found \"\"; expected a topic filter, for instance "
+                          "devices/${client}/#"},
+        {"allow all * =a+", "rules:1: found \"a+\"; + must be a whole level"},
+        {"allow all * =#/a", "rules:1: found \"#\"; # must be the last level, and nothing else in "
+                             "it"},
+        {"allow all * =$share/g/a", "rules:1: found \"$share/g/a\"; write the filter without "
+                                    "$share/<group>/: it is taken off before rules are looked at"},
         {"allow all * a b", "rules:1: found \"b\"; expected the end of the line behind the topic "
                             "filter; put words with blanks in double quotes"},
         {"allow all * a+/b", "rules:1: found \"a+\"; + must be a whole level"},
@@ -341,6 +403,7 @@ int main(void)
     CU_ADD_TEST(suite, conditions_must_all_hold);
     CU_ADD_TEST(suite, allowing_a_subscription_takes_all_that_it_matches);
     CU_ADD_TEST(suite, a_wildcard_does_not_reach_around_a_deny);
+    CU_ADD_TEST(suite, an_exact_filter_is_for_that_text_only);
     CU_ADD_TEST(suite, values_of_placeholders_are_one_literal_level);
     CU_ADD_TEST(suite, parts_of_levels_and_of_identifiers);
     CU_ADD_TEST(suite, errors_say_where_and_what_was_expected);
