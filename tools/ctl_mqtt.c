@@ -231,7 +231,9 @@ int ctl_mqtt_next(struct ctl_mqtt *m, int64_t deadline_ms, struct mqtt_packet *o
 {
     for (;;) {
         struct mqtt_frame frame;
-        struct pg_bytes in = {.data = m->in + m->in_used, .len = m->in_len - m->in_used};
+        struct pg_bytes in = PG_BYTES_NONE;
+        if (m->in_len > m->in_used)
+            in = (struct pg_bytes){.data = m->in + m->in_used, .len = m->in_len - m->in_used};
         enum mqtt_result result =
             in.len > 0 ? mqtt_frame_next(in, MQTT_V5, PACKET_LIMIT, &frame) : MQTT_MORE;
         if (result == MQTT_MORE) {

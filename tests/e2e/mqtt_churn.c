@@ -4,7 +4,7 @@
  * and 2 while their connections are cut at random, and every message is accounted for.
  *
  *     mqtt_churn --port P [--clients N] [--messages N] [--group N] [--cut-after N] [--fights N]
- *                [--seed N] [--patience S]
+ *                [--shared] [--seed N] [--patience S]
  *
  * Clients form groups; each subscribes to all topics of its group (its own, too) and publishes to
  * one topic for QoS 1 and one for QoS 2. The payload holds who, which topic and which number. Each
@@ -15,6 +15,9 @@
  *   - QoS 2: no number comes twice; QoS 1: a number may come again
  *   - the first time that a number comes, all lower ones of its topic have come before
  *   - a session is there when its client comes back; a connection that is taken over is closed
+ *
+ * --shared: each group is one shared subscription. Then each message must reach exactly one member
+ * (QoS 1: at least one); order is not promised there (MQTT 5, 4.6).
  *
  * --fights N: the first client of each group has two hands which connect with the same identifier
  * as fast as they can, until N connections were made; the others are calm and publish.
@@ -71,6 +74,8 @@ struct client {
     unsigned to_publish;
     uint16_t last_packet_id;
     uint32_t published[TOPICS]; /* the last number */
+    uint8_t *arrived[TOPICS];   /* --shared: a bit for each number that somebody has */
+    uint32_t arrived_count[TOPICS];
     struct unacknowledged window[WINDOW];
     unsigned window_len;
 
@@ -82,6 +87,7 @@ struct client {
 
 static struct {
     unsigned clients, messages, group, cut_after, fights, patience_s;
+    bool shared;
     uint64_t seed;
 } arguments = {.clients = 200, .messages = 100000, .group = 4, .cut_after = 300, .patience_s = 60};
 
@@ -189,6 +195,24 @@ static void acknowledged(struct client *c, enum mqtt_type type, const struct mqt
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
+/* With a shared subscription a number comes to one member. */
+static void enter_shared(struct client *c, struct client *from, unsigned topic, uint32_t number)
+{
+    uint8_t *byte = &from->arrived[topic][number / 8], bit = (uint8_t)(1u << number % 8);
+    if (number > from->published[topic])
+        give_up("%s: number %u was not published", c->id, number);
+    if (*byte & bit) {
+        if (topic == 1)
+            give_up("%s: QoS 2 number %u of %s came to the group twice", c->id, number, from->id);
+        repeats++;
+        return;
+    }
+    *byte |= bit;
+    from->arrived_count[topic]++;
+    deliveries++;
+    last_progress = now_s();
+}
+
 static void enter_in_ledger(struct client *c, const struct mqtt_publish *packet)
 {
     unsigned group, place, qos;
@@ -210,6 +234,10 @@ static void enter_in_ledger(struct client *c, const struct mqtt_publish *packet)
         if (packet->payload.data[i] != (number & 0xff))
             give_up("%s: payload of %s number %u is damaged", c->id, topic, number);
 
+    if (arguments.shared) {
+        enter_shared(c, &clients[from], qos - 1, number);
+        return;
+    }
     uint32_t *last = &c->received[place][qos - 1];
     if (number == *last + 1) {
         *last = number;
@@ -307,6 +335,12 @@ static void subscribe(struct client *c)
     char filters[GROUP_MAX * TOPICS][64];
     const char *list[GROUP_MAX * TOPICS];
     size_t count = 0;
+    if (arguments.shared) {
+        snprintf(filters[0], 64, "$share/g/churn/%u/#", c->group);
+        list[0] = filters[0];
+        send_subscribe(c->active, c->version, list, 1);
+        return;
+    }
     switch (c->index % 3) { /* every kind of filter takes part */
     case 0:
         snprintf(filters[count++], 64, "churn/%u/#", c->group);
@@ -448,6 +482,20 @@ static void fight(struct client *c)
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
+static bool has_all_of(const struct client *c, const struct client *from, bool say)
+{
+    bool all = true;
+    for (unsigned t = 0; t < TOPICS; t++) {
+        if (c->received[from->place][t] == from->published[t])
+            continue;
+        all = false;
+        if (say)
+            printf("%s: has %u of %u of churn/%u/%u/qos%u\n", c->id, c->received[from->place][t],
+                   from->published[t], from->group, from->place, t + 1);
+    }
+    return all;
+}
+
 static bool all_came(bool say)
 {
     bool all = true;
@@ -459,16 +507,15 @@ static bool all_came(bool say)
                        c->window_len, c->active ? "connected" : "not connected");
             all = false;
         }
-        for (unsigned p = 0; p < arguments.group; p++) {
-            const struct client *from = &clients[c->group * arguments.group + p];
-            for (unsigned t = 0; t < TOPICS; t++) {
-                if (c->received[p][t] == from->published[t])
-                    continue;
-                all = false;
-                if (say)
-                    printf("%s: has %u of %u of churn/%u/%u/qos%u\n", c->id, c->received[p][t],
-                           from->published[t], c->group, p, t + 1);
-            }
+        for (unsigned p = 0; !arguments.shared && p < arguments.group; p++)
+            all = has_all_of(c, &clients[c->group * arguments.group + p], say) && all;
+        for (unsigned t = 0; arguments.shared && t < TOPICS; t++) {
+            if (c->arrived_count[t] == c->published[t])
+                continue;
+            all = false;
+            if (say)
+                printf("%s: %u of %u of qos%u reached its group\n", c->id, c->arrived_count[t],
+                       c->published[t], t + 1);
         }
         if (!all && !say)
             return false;
@@ -537,6 +584,11 @@ static void make_clients(void)
         c->place = i % arguments.group;
         c->version = i % 2 ? MQTT_V5 : MQTT_V311;
         c->fights = arguments.fights > 0 && c->place == 0;
+        for (unsigned t = 0; arguments.shared && t < TOPICS; t++) {
+            c->arrived[t] = calloc(1, arguments.messages / 8 + 1);
+            if (!c->arrived[t])
+                give_up("out of memory");
+        }
         snprintf(c->id, sizeof(c->id), "churn-%llu-%u", (unsigned long long)arguments.seed, i);
     }
     for (unsigned left = arguments.messages, i = 0; left > 0; i = (i + 1) % arguments.clients) {
@@ -552,7 +604,8 @@ static void read_arguments(int argc, char **argv)
     static const struct option options[] = {
         {"port", 1, NULL, 'p'},   {"clients", 1, NULL, 'c'},  {"messages", 1, NULL, 'm'},
         {"group", 1, NULL, 'g'},  {"seed", 1, NULL, 's'},     {"cut-after", 1, NULL, 'a'},
-        {"fights", 1, NULL, 'f'}, {"patience", 1, NULL, 't'}, {NULL, 0, NULL, 0},
+        {"fights", 1, NULL, 'f'}, {"patience", 1, NULL, 't'}, {"shared", 0, NULL, 'S'},
+        {NULL, 0, NULL, 0},
     };
     unsigned port = 0;
     arguments.seed = (uint64_t)time(NULL) % 1000000;
@@ -580,6 +633,9 @@ static void read_arguments(int argc, char **argv)
         case 'f':
             arguments.fights = value;
             break;
+        case 'S':
+            arguments.shared = true;
+            break;
         case 't':
             arguments.patience_s = value;
             break;
@@ -590,10 +646,11 @@ static void read_arguments(int argc, char **argv)
     if (port == 0 || port > 65535 || arguments.group < 2 || arguments.group > GROUP_MAX ||
         arguments.clients == 0 || arguments.clients % arguments.group != 0 ||
         arguments.cut_after == 0) {
-        fputs("usage: mqtt_churn --port P [--clients N] [--messages N] [--group 2..8] [--seed N]\n"
-              "       [--cut-after PACKETS] [--fights CONNECTIONS] [--patience SECONDS]\n"
-              "clients must be a multiple of group\n",
-              stderr);
+        fputs(
+            "usage: mqtt_churn --port P [--clients N] [--messages N] [--group 2..8] [--seed N]\n"
+            "       [--cut-after PACKETS] [--fights CONNECTIONS] [--shared] [--patience SECONDS]\n"
+            "clients must be a multiple of group\n",
+            stderr);
         exit(2);
     }
     epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -66,6 +66,7 @@ class Lines:
             with self._changed:
                 self._lines.append(line)
                 self._changed.notify_all()
+        pipe.close()
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -443,7 +443,7 @@ def subscriber(gw, *arguments):
     tool = gw.tool(polygate.CTL, "sub", "-p", gw.port("mqtt"), "-i", "watcher", *arguments)
     while json.loads(gw.ctl("status", "--json"))["counters"].get(
             "core.subscriptions_added", 0) == 0:
-        pass
+        assert tool.process.poll() is None, tool.wait(None)
     return tool
 
 

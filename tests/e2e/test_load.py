@@ -35,7 +35,7 @@ def churn(gw, **arguments):
     if "PG_LOAD_SEED" in os.environ:
         arguments["seed"] = os.environ["PG_LOAD_SEED"]
     for name, value in arguments.items():
-        command += ["--" + name.replace("_", "-"), str(value)]
+        command += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                           stderr=subprocess.STDOUT, timeout=250, check=False)
     print(done.stdout)
@@ -52,6 +52,7 @@ def counters_agree(gw, connections, sessions):
     while gone not in (status := gw.ctl("status")):
         assert time.monotonic() < deadline, status
         time.sleep(0.05)  # between two questions, not instead of one
+    status = gw.ctl("status")  # its parts are not of one moment
     count = {name: int(number) for name, number in re.findall(r"^  core\.(\w+) +(\d+)", status, re.M)}
     assert count["connections_opened"] == count["connections_closed"] == connections
     assert count["clients_admitted"] == count["clients_ended"]
@@ -89,6 +90,11 @@ def test_inflight_of_one_keeps_order_too(gateway):
     gw = gateway("workers = 2\n"
                  "session { queue_messages = 1000000 queue_bytes = 1g inflight = 1 }\n")
     churn(gw, clients=40, messages=int(10000 * factor()))
+
+
+def test_shared_subscriptions_survive_cut_connections(gateway):
+    gw = gateway("workers = 3\n" + ROOMY)
+    churn(gw, clients=80, messages=int(30000 * factor()), cut_after=60, shared=True)
 
 
 def test_nothing_is_lost_when_everything_is_scarce(gateway):
