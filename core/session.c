@@ -1066,6 +1066,7 @@ void pg_session_attach(struct pg_session *session, struct pg_client *client, uin
     session->state = SESSION_LIVE;
     session->detached_wall_s = 0;
     pg_timer_stop(&session->expiry_timer);
+    pg_subscriptions_set_active(session, true);
     plan_resend(session);
     if (session->traffic)
         pg_session_make_ready(session);
@@ -1076,6 +1077,7 @@ void pg_session_forget_client(struct pg_session *session)
     struct pg_traffic *t = session->traffic;
     session->client = NULL;
     session->detached_wall_s = (uint32_t)(pg_wall_ms() / 1000);
+    pg_subscriptions_set_active(session, false);
     if (!t)
         return;
     forget_lent(t);
@@ -1094,9 +1096,7 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
         to->next_id = from->next_id;
         from->traffic = NULL;
     }
-    if (!held)
-        return;
-    for (uint32_t i = 0; i < held->held_count; i++) {
+    for (uint32_t i = 0; held && i < held->held_count; i++) {
         struct pg_held *h = &held->held[i];
         bool twice = h->from != PG_HELD_ALWAYS && h->seq <= seen[h->from];
         if (twice)
@@ -1104,6 +1104,11 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
         else
             (void)pg_session_push(to, &h->entry);
     }
-    free(held->held);
-    give_back(to->worker, held);
+    if (held) {
+        free(held->held);
+        give_back(to->worker, held);
+    }
+    /* Fan-outs are numbered by each worker: the number of one must not be taken for another's. */
+    if (to->traffic)
+        to->traffic->stamped = NULL;
 }
