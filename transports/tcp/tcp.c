@@ -67,8 +67,7 @@ static void watch(struct tcp_link *link)
         ev_io_start(loop_of(link), &link->io);
 }
 
-/* ---- from the socket to the core --------------------------------------------------------------
- */
+/* ---- from the socket to the core ------------------------------------------------------------- */
 
 /* Bytes read, 0 at the peer's end, or -1: nothing now, or broken and the core knows. */
 static ssize_t read_socket(struct tcp_link *link, uint8_t *buffer, size_t room)
@@ -144,8 +143,7 @@ void tcp_link_begin(struct tcp_link *link, struct pg_conn *conn, int fd)
     watch(link);
 }
 
-/* ---- from the core to the socket --------------------------------------------------------------
- */
+/* ---- from the core to the socket ------------------------------------------------------------- */
 
 static ssize_t link_writev(void *state, const struct iovec *iov, int count)
 {
