@@ -121,9 +121,7 @@ static void free_request(struct pg_access_request *request)
 static bool has_function(const struct pg_plugin_conf *plugin, bool login)
 {
     const struct pg_authenticator *chain = plugin->plugin->authenticator;
-    if (!chain)
-        return false;
-    return login ? chain->authenticate != NULL : chain->authorize != NULL;
+    return login ? chain && chain->authenticate : plugin->judges;
 }
 
 static bool any_function(const struct pg_config *config, bool login)
@@ -152,13 +150,24 @@ static enum pg_reason judge_silent_login(const struct pg_config *config,
     }
 }
 
+/* Whether an action on which nobody had an opinion is allowed. */
+static bool silence_allows(const struct pg_config *config)
+{
+    switch (config->settings.access.otherwise) {
+    case PG_OTHERWISE_ALLOW:
+        return true;
+    case PG_OTHERWISE_AUTO: /* where somebody judges, what he does not mention is not allowed */
+        return !any_function(config, false);
+    default:
+        return false;
+    }
+}
+
 static enum pg_reason conclude(const struct pg_config *config, const struct question *question)
 {
     if (question->login)
         return judge_silent_login(config, question->who);
-    if (question->allowed || config->settings.access.otherwise == PG_OTHERWISE_ALLOW)
-        return PG_OK;
-    return PG_NOT_AUTHORIZED;
+    return question->allowed || silence_allows(config) ? PG_OK : PG_NOT_AUTHORIZED;
 }
 
 /* Take one opinion into account: PG_PENDING when the chain goes on. */
@@ -374,7 +383,7 @@ enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *confi
 
 bool pg_access_checks_actions(const struct pg_config *config)
 {
-    return config->settings.access.otherwise != PG_OTHERWISE_ALLOW || any_function(config, false);
+    return any_function(config, false) || !silence_allows(config);
 }
 
 void pg_access_cancel(struct pg_access_request **pending)

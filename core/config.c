@@ -599,6 +599,15 @@ static void stop_plugins(struct pg_config *config)
     }
 }
 
+/* Whether the plugin, now that it runs, has a say on publications and subscriptions. */
+static bool judges_actions(const struct pg_plugin_conf *p)
+{
+    const struct pg_authenticator *authenticator = p->plugin->authenticator;
+    if (!authenticator || !authenticator->authorize)
+        return false;
+    return !authenticator->judges || authenticator->judges(p->self);
+}
+
 bool pg_config_start_plugins(struct pg_config *config, struct pg_error *error)
 {
     if (!pg_config_check_plugins(config, error))
@@ -611,6 +620,7 @@ bool pg_config_start_plugins(struct pg_config *config, struct pg_error *error)
             stop_plugins(config);
             return false;
         }
+        p->judges = judges_actions(p);
     }
     return true;
 }

@@ -555,6 +555,10 @@ struct pg_authenticator {
                                     struct pg_access_request *request);
     enum pg_verdict (*authorize)(void *self, const struct pg_identity *who, enum pg_action action,
                                  struct pg_bytes topic, struct pg_access_request *request);
+    /* Whether, as it is configured, it has a say on actions at all; if not, `authorize` is not
+     * called, and `access.otherwise = auto` does not count it. Called once, after start. Main
+     * thread. (optional: without it the authenticator judges if it has `authorize`) */
+    bool (*judges)(void *self);
 };
 /* Answer a question that returned PG_LATER, exactly once. `verdict` is not PG_LATER. Any thread;
  * also when the client has gone meanwhile. */

@@ -55,7 +55,7 @@ struct pg_settings {
 enum pg_log_format { PG_LOG_TEXT, PG_LOG_JSON };
 enum pg_queue_policy { PG_QUEUE_DROP_OLDEST, PG_QUEUE_DROP_NEWEST, PG_QUEUE_DISCONNECT };
 enum { PG_ANONYMOUS_AUTO, PG_ANONYMOUS_YES, PG_ANONYMOUS_NO };
-enum { PG_OTHERWISE_ALLOW, PG_OTHERWISE_DENY };
+enum { PG_OTHERWISE_AUTO, PG_OTHERWISE_ALLOW, PG_OTHERWISE_DENY };
 
 /* A block of the configuration file and the rows that fill in struct pg_settings from it. */
 struct pg_settings_block {

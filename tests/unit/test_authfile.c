@@ -268,6 +268,17 @@ static void rules_answer_at_once(void)
     CU_ASSERT_EQUAL(a->authorize(self, &who, PG_ACTION_SUBSCRIBE, PG_BYTES_OF("a/b"), NULL),
                     PG_NEXT);
     CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("alice"), PG_BYTES_OF("x")), PG_NEXT);
+    CU_ASSERT(a->judges(self));
+    authfile_plugin.stop(self);
+
+    write_file("");
+    self = start_with("", path, 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    CU_ASSERT(a->judges(self)); /* an empty file is rules, too */
+    authfile_plugin.stop(self);
+    self = start_with(path, "", 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    CU_ASSERT(!a->judges(self));
     authfile_plugin.stop(self);
 }
 
