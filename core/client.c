@@ -390,11 +390,10 @@ static void refuse(struct pg_client *client, enum pg_reason reason, const char *
     count(client, PG_COUNT_CLIENTS_REFUSED);
     count(client, PG_COUNTER_REFUSE(reason));
     pg_why_note(pg_client_id(client), PG_WHY_REFUSED, reason, detail);
-    PG_LOG(PG_WARN, "refused", PG_F_BYTES("client", pg_client_id(client)),
+    PG_LOG(PG_WARN, "refused", PG_F_REASON(reason), PG_F_BYTES("client", pg_client_id(client)),
            PG_F_BYTES("user", pg_client_username(client)),
            PG_F_TEXT("peer", pg_conn_peer(client->conn)),
-           PG_F_TEXT("listener", pg_conn_listener(client->conn)), PG_F_REASON(reason),
-           PG_F_TEXT("detail", detail));
+           PG_F_TEXT("listener", pg_conn_listener(client->conn)), PG_F_TEXT("detail", detail));
     end(client, reason);
     tell_later(client);
 }
@@ -592,8 +591,8 @@ static void count_publication(struct pg_client *client, enum pg_reason reason,
     count(client, PG_COUNT_MESSAGES_REFUSED);
     count(client, PG_COUNTER_REFUSE(reason));
     pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, topic);
-    PG_LOG(PG_WARN, "publish_refused", PG_F_BYTES("client", pg_client_id(client)),
-           PG_F_REASON(reason), PG_F_BYTES("topic", topic));
+    PG_LOG(PG_WARN, "publish_refused", PG_F_REASON(reason),
+           PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("topic", topic));
 }
 
 void pg_client_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
@@ -763,8 +762,8 @@ static void note_refused_subscription(struct pg_client *client, enum pg_reason r
 {
     count(client, PG_COUNTER_REFUSE(reason));
     pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, filter);
-    PG_LOG(PG_WARN, "subscribe_refused", PG_F_BYTES("client", pg_client_id(client)),
-           PG_F_REASON(reason), PG_F_BYTES("filter", filter));
+    PG_LOG(PG_WARN, "subscribe_refused", PG_F_REASON(reason),
+           PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("filter", filter));
 }
 
 static void subscribe_decided(void *arg, enum pg_reason reason)

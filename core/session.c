@@ -247,8 +247,8 @@ void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg
     count(session, PG_COUNTER_REFUSE(reason), 1);
     if (reason != PG_SESSION_EXPIRED) {
         pg_why_note_bytes(pg_session_id(session), PG_WHY_DROPPED, reason, entry->msg->topic);
-        PG_LOG(PG_WARN, "dropped", PG_F_BYTES("client", pg_session_id(session)),
-               PG_F_REASON(reason), PG_F_BYTES("topic", entry->msg->topic),
+        PG_LOG(PG_WARN, "dropped", PG_F_REASON(reason),
+               PG_F_BYTES("client", pg_session_id(session)), PG_F_BYTES("topic", entry->msg->topic),
                PG_F_INT("qos", entry->qos));
     }
     settle_in_store(session, entry);
@@ -367,8 +367,8 @@ void pg_session_free_shell(struct pg_session **where)
 void pg_session_destroy(struct pg_session *session, enum pg_reason reason)
 {
     struct pg_server *server = session->worker->server;
-    PG_LOG(PG_DEBUG, "session_ended", PG_F_BYTES("client", pg_session_id(session)),
-           PG_F_REASON(reason));
+    PG_LOG(PG_DEBUG, "session_ended", PG_F_REASON(reason),
+           PG_F_BYTES("client", pg_session_id(session)));
     if (pg_session_durable(session))
         server->store->ops->session_drop(server->store, pg_session_id(session), NULL);
     count(session, PG_COUNT_SESSIONS_DESTROYED, 1);
@@ -716,8 +716,8 @@ void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *s
         w->walk = pg_retained_walk_open(session->worker->server->retained, plain_filter);
     if (!w || !w->walk) {
         free(w);
-        PG_LOG(PG_ERROR, "retained_not_sent", PG_F_BYTES("client", pg_session_id(session)),
-               PG_F_BYTES("filter", plain_filter), PG_F_REASON(PG_NO_MEMORY));
+        PG_LOG(PG_ERROR, "retained_not_sent", PG_F_REASON(PG_NO_MEMORY),
+               PG_F_BYTES("client", pg_session_id(session)), PG_F_BYTES("filter", plain_filter));
         return;
     }
     w->id = sub->id;

@@ -356,8 +356,8 @@ static void on_granted(struct pg_task *task, struct pg_worker *worker)
     if (!session->client && from)
         session->expiry_s = from->expiry_s; /* nobody came for it: it waits on as before */
     if (move->failed)
-        PG_LOG(PG_ERROR, "subscriptions_lost", PG_F_BYTES("client", pg_session_id(session)),
-               PG_F_REASON(PG_NO_MEMORY));
+        PG_LOG(PG_ERROR, "subscriptions_lost", PG_F_REASON(PG_NO_MEMORY),
+               PG_F_BYTES("client", pg_session_id(session)));
     pg_session_adopt(session, from, move->seen);
     if (from)
         pg_session_free_shell(&from);

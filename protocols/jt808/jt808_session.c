@@ -218,7 +218,7 @@ static void login_refused(struct jt808_terminal *t, enum pg_reason reason)
     int64_t limit = jt808_conf_of(c)->login_failures;
 
     jt808_count(c, JT808_COUNT_LOGINS_REFUSED);
-    PG_LOG(PG_WARN, "jt808_login_refused", PG_F_TEXT("client", t->phone), PG_F_REASON(reason),
+    PG_LOG(PG_WARN, "jt808_login_refused", PG_F_REASON(reason), PG_F_TEXT("client", t->phone),
            PG_F_TEXT("peer", pg_conn_peer(conn)));
     /* Terminals repeat 0x0102 for ever: closing makes them fall back to registration. */
     if (++c->login_failures >= (uint64_t)limit) {
@@ -373,8 +373,8 @@ static bool subscribe_downlink(struct jt808_terminal *t)
     enum pg_reason reason = pg_subscribe(t->client, &subscription, 0);
 
     if (reason != PG_OK && reason != PG_PENDING && reason != PG_NOT_AUTHORIZED) {
-        PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_TEXT("client", t->phone),
-               PG_F_BYTES("filter", subscription.filter), PG_F_REASON(reason));
+        PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_REASON(reason),
+               PG_F_TEXT("client", t->phone), PG_F_BYTES("filter", subscription.filter));
     }
     return reason != PG_NOT_AUTHORIZED;
 }
@@ -557,8 +557,8 @@ static void conclude(struct jt808_terminal *t, const struct jt808_uplink *u, enu
         result = u->result;
     } else {
         jt808_count(t->conn, JT808_COUNT_PUBLISH_REFUSED);
-        PG_LOG(PG_WARN, "jt808_publish_refused", PG_F_TEXT("client", t->phone),
-               PG_F_INT("id", u->msg_id), PG_F_INT("serial", u->serial), PG_F_REASON(reason));
+        PG_LOG(PG_WARN, "jt808_publish_refused", PG_F_REASON(reason), PG_F_TEXT("client", t->phone),
+               PG_F_INT("id", u->msg_id), PG_F_INT("serial", u->serial));
         forget(t, u);
     }
     jt808_answer(t, u->serial, u->msg_id, result);
@@ -812,12 +812,12 @@ static bool take_package(struct jt808_terminal *t, const struct jt808_frame *fra
     case JT808_PART_REFUSED:
     case JT808_PART_NO_MEMORY:
         jt808_count(c, JT808_COUNT_PACKAGES_REFUSED);
-        PG_LOG(PG_WARN, "jt808_package_refused", PG_F_TEXT("client", t->phone),
-               PG_F_INT("id", frame->msg_id), PG_F_INT("index", frame->package_index),
-               PG_F_INT("total", frame->package_total),
+        PG_LOG(PG_WARN, "jt808_package_refused",
                PG_F_REASON(result == JT808_PART_INVALID   ? PG_MALFORMED
                            : result == JT808_PART_REFUSED ? PG_QUOTA_EXCEEDED
-                                                          : PG_NO_MEMORY));
+                                                          : PG_NO_MEMORY),
+               PG_F_TEXT("client", t->phone), PG_F_INT("id", frame->msg_id),
+               PG_F_INT("index", frame->package_index), PG_F_INT("total", frame->package_total));
         answer_package(t, frame,
                        result == JT808_PART_INVALID ? JT808_RESULT_WRONG : JT808_RESULT_FAILED);
         break;
@@ -868,10 +868,11 @@ void jt808_session_due(struct jt808_terminal *t)
                                 JT808_DUE_NOTHING) {
         if (due == JT808_DUE_DROP) {
             jt808_count(t->conn, JT808_COUNT_MESSAGES_INCOMPLETE);
-            PG_LOG(PG_WARN, "jt808_message_incomplete", PG_F_TEXT("client", t->phone),
-                   PG_F_INT("id", missing.header.msg_id), PG_F_INT("received", missing.received),
+            PG_LOG(PG_WARN, "jt808_message_incomplete", PG_F_REASON(PG_TIMED_OUT),
+                   PG_F_TEXT("client", t->phone), PG_F_INT("id", missing.header.msg_id),
+                   PG_F_INT("received", missing.received),
                    PG_F_INT("total", missing.header.package_total),
-                   PG_F_INT("first_missing", missing.ids[0]), PG_F_REASON(PG_TIMED_OUT));
+                   PG_F_INT("first_missing", missing.ids[0]));
             continue;
         }
         jt808_count(t->conn, JT808_COUNT_PACKAGES_ASKED);
