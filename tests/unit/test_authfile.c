@@ -16,8 +16,7 @@
 #include "../../plugins/authfile/authfile.h"
 #include "../../plugins/authfile/passwords.h"
 
-/* ---- fakes ------------------------------------------------------------------------------------
- */
+/* ---- fakes ----------------------------------------------------------------------------------- */
 
 /* What is asked: the answers are collected. */
 struct pg_access_request {
@@ -46,8 +45,7 @@ static enum pg_verdict wait_for(struct pg_access_request *request)
     return verdict;
 }
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static char path[] = "/tmp/test_authfile_XXXXXX";
 
@@ -100,8 +98,7 @@ static enum pg_verdict login(void *self, struct pg_bytes user, struct pg_bytes p
     return verdict == PG_LATER ? wait_for(&request) : verdict;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------
- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void right_and_wrong_passwords(void)
 {
