@@ -404,6 +404,12 @@ struct pg_admission {
  * session may have to be fetched from another worker. */
 PG_API void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *cookie);
 
+/* A frontend refuses an identity by itself, without asking for admission (a code that cannot be
+ * right): logged as `refused`, counted, and remembered for `polygatectl why`. The answer to the peer
+ * is the frontend's. `detail` is lent. */
+PG_API void pg_client_refuse(struct pg_conn *conn, struct pg_bytes client_id, enum pg_reason reason,
+                             const char *detail);
+
 PG_API struct pg_conn *pg_client_conn(const struct pg_client *client);
 PG_API struct pg_bytes pg_client_id(const struct pg_client *client);
 PG_API struct pg_bytes pg_client_username(const struct pg_client *client);
