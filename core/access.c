@@ -84,8 +84,7 @@ struct rounds {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- the thread's spare request ---------------------------------------------------------------
- */
+/* ---- the thread's spare request -------------------------------------------------------------- */
 
 static _Thread_local struct pg_access_request *spare;
 static pthread_key_t spare_key;
@@ -152,21 +151,18 @@ static void free_request(struct pg_access_request *request)
     free(request);
 }
 
-/* ---- the chain --------------------------------------------------------------------------------
- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 static bool has_function(const struct pg_plugin_conf *plugin, enum question_kind kind)
 {
     const struct pg_authenticator *chain = plugin->plugin->authenticator;
-    if (!chain)
-        return false;
     switch (kind) {
     case LOGIN:
-        return chain->authenticate != NULL;
+        return chain && chain->authenticate;
     case EXCHANGE:
-        return chain->exchange != NULL;
+        return chain && chain->exchange;
     default:
-        return chain->authorize != NULL;
+        return plugin->judges;
     }
 }
 
@@ -197,13 +193,24 @@ static enum pg_reason judge_silent_login(const struct pg_config *config,
     }
 }
 
+/* Whether an action on which nobody had an opinion is allowed. */
+static bool silence_allows(const struct pg_config *config)
+{
+    switch (config->settings.access.otherwise) {
+    case PG_OTHERWISE_ALLOW:
+        return true;
+    case PG_OTHERWISE_AUTO: /* where somebody judges, what he does not mention is not allowed */
+        return !any_function(config, ACTION);
+    default:
+        return false;
+    }
+}
+
 static enum pg_reason conclude(const struct pg_config *config, const struct question *question)
 {
     if (question->kind == LOGIN)
         return judge_silent_login(config, question->who);
-    if (question->allowed || config->settings.access.otherwise == PG_OTHERWISE_ALLOW)
-        return PG_OK;
-    return PG_NOT_AUTHORIZED;
+    return question->allowed || silence_allows(config) ? PG_OK : PG_NOT_AUTHORIZED;
 }
 
 /* Take one opinion into account: PG_PENDING when the chain goes on. */
@@ -246,8 +253,7 @@ static enum pg_reason walk(const struct pg_config *config, struct question *ques
     return conclude(config, question);
 }
 
-/* ---- pending ----------------------------------------------------------------------------------
- */
+/* ---- pending --------------------------------------------------------------------------------- */
 
 /* Whether the asker still waits, and if so the request is the worker's alone again. */
 static bool reclaim(struct pg_access_request *request)
@@ -452,8 +458,7 @@ static enum pg_reason ask(struct pg_worker *worker, struct pg_config *config,
     return PG_PENDING;
 }
 
-/* ---- public -----------------------------------------------------------------------------------
- */
+/* ---- public ---------------------------------------------------------------------------------- */
 
 enum pg_reason pg_access_login(struct pg_worker *worker, struct pg_config *config,
                                const struct pg_identity *who, pg_access_done_fn done, void *arg,
@@ -496,7 +501,7 @@ enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *confi
 
 bool pg_access_checks_actions(const struct pg_config *config)
 {
-    return config->settings.access.otherwise != PG_OTHERWISE_ALLOW || any_function(config, ACTION);
+    return any_function(config, ACTION) || !silence_allows(config);
 }
 
 void pg_access_cancel(struct pg_access_request **pending)

@@ -13,8 +13,9 @@
  *   - a client that gave neither is anonymous: `access.allow_anonymous` decides (auto: allowed if
  *     no plugin with an authenticator is configured), refused with PG_NOT_AUTHORIZED.
  *
- * Actions: every authenticator with `authorize` is asked until one denies, which is final; else
- * one that allows is enough; when all are silent, `access.otherwise` decides.
+ * Actions: every authenticator that judges them is asked until one denies, which is final; else
+ * one that allows is enough; when all are silent, `access.otherwise` decides (auto: denied if there
+ * is one that judges, allowed if there is none).
  *
  * Exchanges in rounds (pg_access_exchange) go to the authenticators with `exchange`, the first of
  * which that knows the method has it to itself.

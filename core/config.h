@@ -35,7 +35,8 @@ struct pg_protocol_conf {
 struct pg_plugin_conf {
     const struct pg_plugin *plugin;
     void *conf;
-    void *self; /* what plugin->start gave; NULL if it has no start */
+    void *self;  /* what plugin->start gave; NULL if it has no start */
+    bool judges; /* its authenticator has a say on actions; known once it is started */
 };
 
 struct pg_config {

@@ -862,8 +862,8 @@ static void log_close(const struct pg_conn *conn, enum pg_reason reason, const c
     enum pg_level level = pg_reason_is_error(reason) ? PG_WARN : PG_INFO;
     if (!conn->logged_in && reason == PG_PEER_CLOSED)
         level = PG_DEBUG; /* port probes and health checks */
-    PG_LOG(level, "closed", PG_F_BYTES("client", client), PG_F_TEXT("peer", conn->peer),
-           PG_F_TEXT("listener", conn->listener->name), PG_F_REASON(reason),
+    PG_LOG(level, "closed", PG_F_REASON(reason), PG_F_BYTES("client", client),
+           PG_F_TEXT("peer", conn->peer), PG_F_TEXT("listener", conn->listener->name),
            PG_F_TEXT("detail", detail), PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);

@@ -6,7 +6,8 @@
  *   {"time":"2026-11-25T02:03:04.123Z","level":"info","event":"listening","address":"..."}
  *
  * A line is built in a buffer on the stack and leaves in one write(2), so that lines of several
- * threads do not mix; there is no lock and no allocation. Values are escaped (escape.h). Each call
+ * threads do not mix; there is no lock and no allocation. Values are escaped (escape.h), and those
+ * from peers are bounded, so that none of them crowds out the other fields. Each call
  * site may write PG_LOG_SITE_LIMIT lines a second; the first line of a later second tells how many
  * were left out (suppressed=N). A line that standard error refuses is lost; a pipe that is full and
  * not read makes the writer wait, so whoever collects the log must read it. Any thread. */
@@ -63,38 +64,67 @@ static void add_key(struct pg_text *line, bool json, const char *key)
     pg_text_addf(line, json ? ",\"%s\":" : " %s=", key);
 }
 
-static void add_field(struct pg_text *line, bool json, const struct pg_field *field)
+static void add_hex(struct pg_text *line, struct pg_bytes bytes)
+{
+    if (line->room - line->len < 2) {
+        line->cut = true;
+        return;
+    }
+    line->room -= 1; /* for the closing quote */
+    pg_text_add(line, PG_BYTES_OF("\""));
+    pg_text_add_hex(line, bytes);
+    line->room += 1;
+    pg_text_add(line, PG_BYTES_OF("\""));
+}
+
+#define VALUE_MARK "..."
+
+/* A value from a peer: at most PG_LOG_VALUE_MAX bytes, whose end shows whether there was more. True
+ * if it was cut and the line goes on. */
+static bool add_bounded(struct pg_text *line, const struct pg_field *field, enum pg_quoting quoting)
+{
+    size_t room = line->room;
+    size_t bound = line->len + PG_LOG_VALUE_MAX - (sizeof(VALUE_MARK) - 1);
+    bool bounded = bound + sizeof(VALUE_MARK) - 1 <= room;
+    if (bounded)
+        line->room = bound;
+    if (field->kind == PG_FIELD_HEX)
+        add_hex(line, field->v.bytes);
+    else
+        pg_text_add_quoted(line, field->v.bytes, quoting);
+    line->room = room;
+    if (!bounded || !line->cut)
+        return false;
+    line->cut = false;
+    line->len--; /* the closing quote comes behind the mark */
+    pg_text_add(line, PG_BYTES_OF(VALUE_MARK "\""));
+    return true;
+}
+
+/* True if a value was cut and the line goes on; line->cut if the line is full. */
+static bool add_field(struct pg_text *line, bool json, const struct pg_field *field)
 {
     enum pg_quoting quoting = json ? PG_QUOTE_JSON : PG_QUOTE_LOG;
     size_t start = line->len;
     add_key(line, json, field->key);
     if (line->cut)
-        return;
+        return false;
+    bool cut = false;
     switch (field->kind) {
     case PG_FIELD_TEXT:
         pg_text_add_quoted(line, pg_bytes_str(field->v.text ? field->v.text : ""), quoting);
         break;
     case PG_FIELD_BYTES:
-        pg_text_add_quoted(line, field->v.bytes, quoting);
+    case PG_FIELD_HEX:
+        cut = add_bounded(line, field, quoting);
         break;
     case PG_FIELD_INT:
         pg_text_addf(line, "%lld", (long long)field->v.number);
-        if (line->cut)
-            line->len = start;
-        break;
-    case PG_FIELD_HEX:
-        if (line->room - line->len < 2) {
-            line->cut = true;
-            line->len = start;
-            break;
-        }
-        line->room -= 1; /* for the closing quote */
-        pg_text_add(line, PG_BYTES_OF("\""));
-        pg_text_add_hex(line, field->v.bytes);
-        line->room += 1;
-        pg_text_add(line, PG_BYTES_OF("\""));
         break;
     }
+    if (line->cut && line->data[line->len - 1] == (json ? ':' : '='))
+        line->len = start; /* nothing of the value fits: no key without one */
+    return cut;
 }
 
 static void add_head(struct pg_text *line, bool json, enum pg_level level, const char *event)
@@ -139,15 +169,17 @@ void pg_log_write(struct pg_log_site *site, enum pg_level level, const char *eve
     struct pg_text line = {.data = buffer, .room = sizeof(buffer) - TAIL_ROOM};
     bool json = atomic_load_explicit(&log_format, memory_order_relaxed) == PG_LOG_JSON;
     add_head(&line, json, level, event);
+    bool cut = false;
     for (size_t i = 0; i < count && !line.cut; i++)
-        add_field(&line, json, &fields[i]);
+        cut = add_field(&line, json, &fields[i]) || cut;
 
     line.room = sizeof(buffer);
+    cut = cut || line.cut;
     if (suppressed > 0) {
         add_key(&line, json, "suppressed");
         pg_text_addf(&line, "%u", (unsigned)suppressed);
     }
-    if (line.cut) {
+    if (cut) {
         add_key(&line, json, "cut");
         pg_text_addf(&line, json ? "true" : "yes");
     }

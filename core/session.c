@@ -247,8 +247,8 @@ void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg
     count(session, PG_COUNTER_REFUSE(reason), 1);
     if (reason != PG_SESSION_EXPIRED) {
         pg_why_note_bytes(pg_session_id(session), PG_WHY_DROPPED, reason, entry->msg->topic);
-        PG_LOG(PG_WARN, "dropped", PG_F_BYTES("client", pg_session_id(session)),
-               PG_F_REASON(reason), PG_F_BYTES("topic", entry->msg->topic),
+        PG_LOG(PG_WARN, "dropped", PG_F_REASON(reason),
+               PG_F_BYTES("client", pg_session_id(session)), PG_F_BYTES("topic", entry->msg->topic),
                PG_F_INT("qos", entry->qos));
     }
     settle_in_store(session, entry);
@@ -367,8 +367,8 @@ void pg_session_free_shell(struct pg_session **where)
 void pg_session_destroy(struct pg_session *session, enum pg_reason reason)
 {
     struct pg_server *server = session->worker->server;
-    PG_LOG(PG_DEBUG, "session_ended", PG_F_BYTES("client", pg_session_id(session)),
-           PG_F_REASON(reason));
+    PG_LOG(PG_DEBUG, "session_ended", PG_F_REASON(reason),
+           PG_F_BYTES("client", pg_session_id(session)));
     if (pg_session_durable(session))
         server->store->ops->session_drop(server->store, pg_session_id(session), NULL);
     count(session, PG_COUNT_SESSIONS_DESTROYED, 1);
@@ -716,8 +716,8 @@ void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *s
         w->walk = pg_retained_walk_open(session->worker->server->retained, plain_filter);
     if (!w || !w->walk) {
         free(w);
-        PG_LOG(PG_ERROR, "retained_not_sent", PG_F_BYTES("client", pg_session_id(session)),
-               PG_F_BYTES("filter", plain_filter), PG_F_REASON(PG_NO_MEMORY));
+        PG_LOG(PG_ERROR, "retained_not_sent", PG_F_REASON(PG_NO_MEMORY),
+               PG_F_BYTES("client", pg_session_id(session)), PG_F_BYTES("filter", plain_filter));
         return;
     }
     w->id = sub->id;
@@ -1068,6 +1068,7 @@ void pg_session_attach(struct pg_session *session, struct pg_client *client, uin
     session->state = SESSION_LIVE;
     session->detached_wall_s = 0;
     pg_timer_stop(&session->expiry_timer);
+    pg_subscriptions_set_active(session, true);
     plan_resend(session);
     if (session->traffic)
         pg_session_make_ready(session);
@@ -1078,6 +1079,7 @@ void pg_session_forget_client(struct pg_session *session)
     struct pg_traffic *t = session->traffic;
     session->client = NULL;
     session->detached_wall_s = (uint32_t)(pg_wall_ms() / 1000);
+    pg_subscriptions_set_active(session, false);
     if (!t)
         return;
     forget_lent(t);
@@ -1096,9 +1098,7 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
         to->next_id = from->next_id;
         from->traffic = NULL;
     }
-    if (!held)
-        return;
-    for (uint32_t i = 0; i < held->held_count; i++) {
+    for (uint32_t i = 0; held && i < held->held_count; i++) {
         struct pg_held *h = &held->held[i];
         bool twice = h->from != PG_HELD_ALWAYS && h->seq <= seen[h->from];
         if (twice)
@@ -1106,6 +1106,11 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
         else
             (void)pg_session_push(to, &h->entry);
     }
-    free(held->held);
-    give_back(to->worker, held);
+    if (held) {
+        free(held->held);
+        give_back(to->worker, held);
+    }
+    /* Fan-outs are numbered by each worker: the number of one must not be taken for another's. */
+    if (to->traffic)
+        to->traffic->stamped = NULL;
 }

@@ -36,6 +36,7 @@ struct pg_sub {
     bool retain_as_published : 1;
     bool shared : 1;
     bool internal : 1;
+    bool counted : 1; /* shared: its session has a client, and the index knows */
     uint16_t filter_len;
     uint8_t filter[]; /* as asked for, with $share/group/ */
 };

@@ -19,7 +19,7 @@ static const char *const level_words[] = {"debug", "info", "warn", "error", NULL
 static const char *const format_words[] = {"text", "json", NULL};
 static const char *const policy_words[] = {"drop_oldest", "drop_newest", "disconnect", NULL};
 static const char *const anonymous_words[] = {"auto", "yes", "no", NULL};
-static const char *const otherwise_words[] = {"allow", "deny", NULL};
+static const char *const otherwise_words[] = {"auto", "allow", "deny", NULL};
 
 static const struct pg_option top_rows[] = {
     {.name = "workers",
@@ -276,11 +276,13 @@ static const struct pg_option access_rows[] = {
     {.name = "otherwise",
      .type = PG_OPT_CHOICE,
      .offset = AT(access.otherwise),
-     .fallback = "allow",
+     .fallback = "auto",
      .choices = otherwise_words,
      .reloadable = true,
-     .sentence = "What a client may publish and subscribe when no rule has an opinion; write deny "
-                 "once there are rules that name what is allowed."},
+     .sentence = "What becomes of a publication or subscription on which no rule has an opinion: "
+                 "auto denies it as soon as there are rules (a rules_file, a plugin that judges), "
+                 "since rules name what is allowed, and allows it while there are none. allow is "
+                 "for rules that only name what is forbidden."},
     {.name = NULL},
 };
 

@@ -59,8 +59,8 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
  * (or no longer) valid changes nothing. */
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker);
 
-/* The number of members of a shared subscription in `worker` changes by `delta`. Its worker calls
- * this between acquire and release, for each member. */
+/* The number of members of a shared subscription in `worker` that have a client changes by `delta`.
+ * Its worker calls this between acquire and release. */
 void pg_subindex_members(struct pg_subindex *index, pg_node_ref ref, unsigned worker, int delta);
 
 struct pg_match_hit {
@@ -89,8 +89,9 @@ size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
 void pg_match_release(struct pg_match *match);
 
 /* Whose turn it is at a shared subscription: over any run of picks each worker is chosen in
- * proportion to its members. PG_SUBINDEX_NO_WORKER when it has no members or is gone. A registered
- * reader. */
+ * proportion to its members that have a client; when nobody has one, each worker with subscribers
+ * in turn. PG_SUBINDEX_NO_WORKER when the subscription is gone, or is not a shared one. A
+ * registered reader. */
 unsigned pg_subindex_pick(const struct pg_subindex *index, pg_node_ref ref);
 
 struct pg_subindex_stats {

@@ -229,6 +229,19 @@ static unsigned worker_of_turn(const struct turns *turns, unsigned workers, uint
     return PG_SUBINDEX_NO_WORKER;
 }
 
+/* One of the workers that have subscribers at all, in turn; they are all away. */
+static unsigned any_worker(const struct node *node, uint32_t turn)
+{
+    uint64_t workers = atomic_load_explicit(&node->workers, memory_order_relaxed);
+    unsigned count = (unsigned)__builtin_popcountll(workers);
+
+    if (count == 0)
+        return PG_SUBINDEX_NO_WORKER;
+    for (unsigned skip = turn % count; skip > 0; skip--)
+        workers &= workers - 1;
+    return (unsigned)__builtin_ctzll(workers);
+}
+
 unsigned pg_subindex_pick(const struct pg_subindex *index, pg_node_ref ref)
 {
     struct node *node = pg_subindex_resolve(index, ref);
@@ -246,6 +259,8 @@ unsigned pg_subindex_pick(const struct pg_subindex *index, pg_node_ref ref)
         /* A member left in between: whoever comes first. */
         if (picked == PG_SUBINDEX_NO_WORKER)
             picked = worker_of_turn(turns, index->workers, 0);
+        if (picked == PG_SUBINDEX_NO_WORKER)
+            picked = any_worker(node, turn);
     }
     BEFORE_GRACE(index);
     return picked;

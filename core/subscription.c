@@ -114,6 +114,15 @@ static void set_options(struct pg_sub *to, const struct pg_subscription *from)
     to->internal = from->internal;
 }
 
+static void set_counted(struct pg_session *session, struct pg_sub *sub, bool counted)
+{
+    struct pg_worker *worker = session->worker;
+    if (!sub->shared || sub->counted == counted)
+        return;
+    sub->counted = counted;
+    pg_subindex_members(worker->server->subindex, sub->node, worker->index, counted ? 1 : -1);
+}
+
 /* Enter the node and its list of members in this worker. */
 static bool join_node(struct pg_session *session, struct pg_sub *sub)
 {
@@ -131,8 +140,7 @@ static bool join_node(struct pg_session *session, struct pg_sub *sub)
             pg_subindex_release(index, sub->node, worker->index);
         return false;
     }
-    if (sub->shared)
-        pg_subindex_members(index, sub->node, worker->index, 1);
+    set_counted(session, sub, session->client != NULL);
     return true;
 }
 
@@ -140,8 +148,7 @@ static void leave_node(struct pg_session *session, struct pg_sub *sub)
 {
     struct pg_worker *worker = session->worker;
     struct pg_subindex *index = worker->server->subindex;
-    if (sub->shared)
-        pg_subindex_members(index, sub->node, worker->index, -1);
+    set_counted(session, sub, false);
     if (pg_members_remove(&worker->router, sub) == 0)
         pg_subindex_release(index, sub->node, worker->index);
 }
@@ -205,6 +212,16 @@ void pg_subscriptions_drop_all(struct pg_session *session)
         free(session->subs.many);
     session->subs.one = NULL;
     session->sub_count = session->sub_size = 0;
+}
+
+static void activate(void *arg, struct pg_session *session, struct pg_sub *sub)
+{
+    set_counted(session, sub, *(const bool *)arg);
+}
+
+void pg_subscriptions_set_active(struct pg_session *session, bool active)
+{
+    pg_subscriptions_each(session, activate, &active);
 }
 
 void pg_subscriptions_each(struct pg_session *session,

@@ -109,7 +109,7 @@ static void decided(void *arg, enum pg_reason reason)
         const struct pg_msg *msg = q->will->msg;
         pg_worker_count(q->worker, PG_COUNTER_REFUSE(reason), 1);
         pg_why_note_bytes(msg->publisher, PG_WHY_REFUSED, reason, msg->topic);
-        PG_LOG(PG_WARN, "will_refused", PG_F_BYTES("client", msg->publisher), PG_F_REASON(reason),
+        PG_LOG(PG_WARN, "will_refused", PG_F_REASON(reason), PG_F_BYTES("client", msg->publisher),
                PG_F_BYTES("topic", msg->topic));
     }
     free_question(q);

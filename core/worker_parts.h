@@ -9,6 +9,7 @@
 
 #include "conn_parts.h"
 #include "counter.h"
+#include "fence.h"
 #include "router_parts.h"
 #include "session_parts.h"
 #include "wheel.h"
@@ -36,6 +37,7 @@ struct pg_worker {
     struct pg_conn_part conns;       /* conn.c */
     struct pg_session_part sessions; /* session.c */
     struct pg_router_part router;    /* router.c */
+    struct pg_fence_part fence;      /* fence.c */
 
     /* Written by other threads. */
     _Alignas(64) _Atomic(struct pg_task *) mailbox; /* newest first */
@@ -47,8 +49,5 @@ static inline void pg_worker_count(struct pg_worker *worker, size_t counter, uin
 {
     pg_counter_add(&worker->counters, counter, n);
 }
-
-/* Run a task at the end of this turn; own thread only. */
-void pg_worker_later(struct pg_worker *worker, struct pg_task *task);
 
 #endif

@@ -9,7 +9,7 @@
  *
  * Logins: a user of the file is allowed with the right password and denied otherwise; others are
  * left to the next in the chain. Actions: the first rule that applies decides; without one the
- * next in the chain is asked. */
+ * next in the chain is asked. Without a rules file nobody asks. */
 
 #include "authfile.h"
 
@@ -212,12 +212,19 @@ static enum pg_verdict authfile_authorize(void *arg, const struct pg_identity *w
 {
     struct authfile *self = arg;
     (void)request;
-    return self->rules ? auth_rules_check(self->rules, who, action, topic) : PG_NEXT;
+    return auth_rules_check(self->rules, who, action, topic);
+}
+
+static bool authfile_judges(void *arg)
+{
+    struct authfile *self = arg;
+    return self->rules != NULL;
 }
 
 static const struct pg_authenticator authfile_authenticator = {
     .authenticate = authfile_authenticate,
     .authorize = authfile_authorize,
+    .judges = authfile_judges,
 };
 
 const struct pg_plugin authfile_plugin = {

@@ -182,8 +182,8 @@ static void jt808_subscribed(struct pg_client *client, uint64_t token, enum pg_r
 {
     (void)token;
     if (reason != PG_OK) {
-        PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_BYTES("client", pg_client_id(client)),
-               PG_F_REASON(reason));
+        PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_REASON(reason),
+               PG_F_BYTES("client", pg_client_id(client)));
     }
 }
 

@@ -268,8 +268,8 @@ static void announce(struct jt808_terminal *t, const char *status, const char *c
     if (msg) {
         pg_announce(msg);
     } else {
-        PG_LOG(PG_ERROR, "jt808_presence_lost", PG_F_TEXT("client", t->phone),
-               PG_F_REASON(PG_NO_MEMORY));
+        PG_LOG(PG_ERROR, "jt808_presence_lost", PG_F_REASON(PG_NO_MEMORY),
+               PG_F_TEXT("client", t->phone));
     }
 }
 

@@ -180,8 +180,8 @@ static void respond(struct jt808_terminal *t, const struct pg_msg *msg,
     }
     struct pg_bytes topic = msg->props->response_topic;
     if (!response_topic_allowed(t, topic)) {
-        PG_LOG(PG_WARN, "jt808_response_refused", PG_F_TEXT("client", t->phone),
-               PG_F_BYTES("topic", topic), PG_F_REASON(PG_NOT_AUTHORIZED));
+        PG_LOG(PG_WARN, "jt808_response_refused", PG_F_REASON(PG_NOT_AUTHORIZED),
+               PG_F_TEXT("client", t->phone), PG_F_BYTES("topic", topic));
         return;
     }
     struct json_out out = json_out_heap(RESPONSE_LIMIT);
@@ -200,8 +200,8 @@ static void respond(struct jt808_terminal *t, const struct pg_msg *msg,
     if (response) {
         pg_announce(response);
     } else {
-        PG_LOG(PG_ERROR, "jt808_response_lost", PG_F_TEXT("client", t->phone),
-               PG_F_BYTES("topic", topic), PG_F_REASON(PG_NO_MEMORY));
+        PG_LOG(PG_ERROR, "jt808_response_lost", PG_F_REASON(PG_NO_MEMORY),
+               PG_F_TEXT("client", t->phone), PG_F_BYTES("topic", topic));
     }
     json_out_free(&out);
 }
@@ -394,9 +394,9 @@ static void finish(struct jt808_terminal *t, struct jt808_command *command,
     unlink_command(t, command);
     jt808_count(t->conn, counter);
     if (outcome->reason != PG_OK) {
-        PG_LOG(PG_WARN, "jt808_command_failed", PG_F_TEXT("client", t->phone),
-               PG_F_INT("id", command->msg_id), PG_F_INT("serial", command->serial),
-               PG_F_INT("sent", command->sent), PG_F_REASON(outcome->reason));
+        PG_LOG(PG_WARN, "jt808_command_failed", PG_F_REASON(outcome->reason),
+               PG_F_TEXT("client", t->phone), PG_F_INT("id", command->msg_id),
+               PG_F_INT("serial", command->serial), PG_F_INT("sent", command->sent));
     }
     if (command->delivery_id != 0) {
         (void)pg_delivery_settle(t->client, command->delivery_id, outcome->reason);
@@ -429,9 +429,9 @@ static void refuse_payload(struct jt808_terminal *t, const struct pg_delivery *d
 
     wire_error_sentence(error, sentence, sizeof(sentence));
     jt808_count(t->conn, JT808_COUNT_COMMANDS_INVALID);
-    PG_LOG(PG_WARN, "jt808_command_invalid", PG_F_TEXT("client", t->phone),
-           PG_F_BYTES("publisher", delivery->msg->publisher), PG_F_TEXT("error", sentence),
-           PG_F_REASON(PG_PAYLOAD_INVALID));
+    PG_LOG(PG_WARN, "jt808_command_invalid", PG_F_REASON(PG_PAYLOAD_INVALID),
+           PG_F_TEXT("client", t->phone), PG_F_BYTES("publisher", delivery->msg->publisher),
+           PG_F_TEXT("error", sentence));
     respond(t, delivery->msg, NULL, &outcome);
     if (delivery->id != 0) {
         (void)pg_delivery_settle(t->client, delivery->id, PG_PAYLOAD_INVALID);

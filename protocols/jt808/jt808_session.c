@@ -211,15 +211,14 @@ static void ask_admission(struct jt808_terminal *t, const struct jt808_frame *fr
     pg_client_admit(pg_conn_of_state(t->conn), login, t);
 }
 
-static void login_refused(struct jt808_terminal *t, enum pg_reason reason)
+/* The core has told the log, or has been told. */
+static void login_refused(struct jt808_terminal *t)
 {
     struct jt808_conn *c = t->conn;
     struct pg_conn *conn = pg_conn_of_state(c);
     int64_t limit = jt808_conf_of(c)->login_failures;
 
     jt808_count(c, JT808_COUNT_LOGINS_REFUSED);
-    PG_LOG(PG_WARN, "jt808_login_refused", PG_F_TEXT("client", t->phone), PG_F_REASON(reason),
-           PG_F_TEXT("peer", pg_conn_peer(conn)));
     /* Terminals repeat 0x0102 for ever: closing makes them fall back to registration. */
     if (++c->login_failures >= (uint64_t)limit) {
         pg_conn_close(conn, PG_BAD_CREDENTIAL, "%u logins of phone %s refused", c->login_failures,
@@ -268,7 +267,9 @@ static void authenticate(struct jt808_terminal *t, const struct jt808_frame *fra
 
     if (!code_acceptable(t, worth)) {
         jt808_answer(t, frame->serial, frame->msg_id, JT808_RESULT_FAILED);
-        login_refused(t, PG_BAD_CREDENTIAL);
+        pg_client_refuse(pg_conn_of_state(t->conn), pg_bytes_str(frame->phone), PG_BAD_CREDENTIAL,
+                         "the authentication code is not one of this phone");
+        login_refused(t);
         return;
     }
     t->by_code = true;
@@ -373,8 +374,8 @@ static bool subscribe_downlink(struct jt808_terminal *t)
     enum pg_reason reason = pg_subscribe(t->client, &subscription, 0);
 
     if (reason != PG_OK && reason != PG_PENDING && reason != PG_NOT_AUTHORIZED) {
-        PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_TEXT("client", t->phone),
-               PG_F_BYTES("filter", subscription.filter), PG_F_REASON(reason));
+        PG_LOG(PG_ERROR, "jt808_downlink_refused", PG_F_REASON(reason),
+               PG_F_TEXT("client", t->phone), PG_F_BYTES("filter", subscription.filter));
     }
     return reason != PG_NOT_AUTHORIZED;
 }
@@ -389,7 +390,7 @@ void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
     t->client = admitted ? admission->client : NULL;
     answer_asked(t, admitted);
     if (!admitted) {
-        login_refused(t, admission->reason);
+        login_refused(t);
         return;
     }
     c->online_count++;
@@ -557,8 +558,8 @@ static void conclude(struct jt808_terminal *t, const struct jt808_uplink *u, enu
         result = u->result;
     } else {
         jt808_count(t->conn, JT808_COUNT_PUBLISH_REFUSED);
-        PG_LOG(PG_WARN, "jt808_publish_refused", PG_F_TEXT("client", t->phone),
-               PG_F_INT("id", u->msg_id), PG_F_INT("serial", u->serial), PG_F_REASON(reason));
+        PG_LOG(PG_WARN, "jt808_publish_refused", PG_F_REASON(reason), PG_F_TEXT("client", t->phone),
+               PG_F_INT("id", u->msg_id), PG_F_INT("serial", u->serial));
         forget(t, u);
     }
     jt808_answer(t, u->serial, u->msg_id, result);
@@ -812,12 +813,12 @@ static bool take_package(struct jt808_terminal *t, const struct jt808_frame *fra
     case JT808_PART_REFUSED:
     case JT808_PART_NO_MEMORY:
         jt808_count(c, JT808_COUNT_PACKAGES_REFUSED);
-        PG_LOG(PG_WARN, "jt808_package_refused", PG_F_TEXT("client", t->phone),
-               PG_F_INT("id", frame->msg_id), PG_F_INT("index", frame->package_index),
-               PG_F_INT("total", frame->package_total),
+        PG_LOG(PG_WARN, "jt808_package_refused",
                PG_F_REASON(result == JT808_PART_INVALID   ? PG_MALFORMED
                            : result == JT808_PART_REFUSED ? PG_QUOTA_EXCEEDED
-                                                          : PG_NO_MEMORY));
+                                                          : PG_NO_MEMORY),
+               PG_F_TEXT("client", t->phone), PG_F_INT("id", frame->msg_id),
+               PG_F_INT("index", frame->package_index), PG_F_INT("total", frame->package_total));
         answer_package(t, frame,
                        result == JT808_PART_INVALID ? JT808_RESULT_WRONG : JT808_RESULT_FAILED);
         break;
@@ -868,10 +869,11 @@ void jt808_session_due(struct jt808_terminal *t)
                                 JT808_DUE_NOTHING) {
         if (due == JT808_DUE_DROP) {
             jt808_count(t->conn, JT808_COUNT_MESSAGES_INCOMPLETE);
-            PG_LOG(PG_WARN, "jt808_message_incomplete", PG_F_TEXT("client", t->phone),
-                   PG_F_INT("id", missing.header.msg_id), PG_F_INT("received", missing.received),
+            PG_LOG(PG_WARN, "jt808_message_incomplete", PG_F_REASON(PG_TIMED_OUT),
+                   PG_F_TEXT("client", t->phone), PG_F_INT("id", missing.header.msg_id),
+                   PG_F_INT("received", missing.received),
                    PG_F_INT("total", missing.header.package_total),
-                   PG_F_INT("first_missing", missing.ids[0]), PG_F_REASON(PG_TIMED_OUT));
+                   PG_F_INT("first_missing", missing.ids[0]));
             continue;
         }
         jt808_count(t->conn, JT808_COUNT_PACKAGES_ASKED);

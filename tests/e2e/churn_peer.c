@@ -130,6 +130,8 @@ void link_flush(struct link *link)
 bool link_next(struct link *link, enum mqtt_version version, struct mqtt_packet *out)
 {
     struct mqtt_frame frame;
+    if (link->in.len == link->in.start)
+        return false; /* there may be no buffer yet */
     struct pg_bytes in = {.data = link->in.data + link->in.start,
                           .len = link->in.len - link->in.start};
     enum mqtt_result result = mqtt_frame_next(in, version, MQTT_PACKET_MAX, &frame);

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import polygate
-from jt808wire import Terminal
+from jt808wire import TEXT, Terminal
 from mqttwire import SUBACK, MqttPeer, connect, subscribe
 
 BAD_CREDENTIALS, NOT_AUTHORIZED, SERVER_BUSY = 0x86, 0x87, 0x89
@@ -19,14 +19,16 @@ def passwd(path, user, password):
 
 @pytest.fixture
 def guarded(folder, gateway):
-    """A function that starts a gateway with users alice and bob and these rules."""
+    """A function that starts a gateway with users alice and bob and these rules (None: no file)."""
     passwords, rules = folder / "passwords", folder / "rules"
     passwd(passwords, "alice", "secret")
     passwd(passwords, "bob", "b")
 
-    def start(text="", access="", more="", rest=""):
-        rules.write_text(text, encoding="utf-8")
-        gw = gateway(f'authfile {{ password_file = "{passwords}"  rules_file = "{rules}" {more} }}\n'
+    def start(text=None, access="", more="", rest=""):
+        if text is not None:
+            rules.write_text(text, encoding="utf-8")
+            more += f' rules_file = "{rules}"'
+        gw = gateway(f'authfile {{ password_file = "{passwords}"  {more} }}\n'
                      f'access {{ {access} }}\n{rest}')
         gw.passwords, gw.rules = passwords, rules
         return gw
@@ -60,7 +62,7 @@ def test_3_1_1_clients_get_their_own_codes(guarded):
 
 
 def test_anonymous_clients_when_allowed_still_cannot_claim_a_name(guarded):
-    gw = guarded("deny all anonymous private/#", "allow_anonymous = yes")
+    gw = guarded("deny all anonymous private/#", "allow_anonymous = yes  otherwise = allow")
     gw.connect("mqtt", MqttPeer).login("a", 5, reason=BAD_CREDENTIALS, username="carol",
                                        password="x")
     peer = gw.connect("mqtt", MqttPeer)
@@ -73,7 +75,7 @@ def test_anonymous_clients_when_allowed_still_cannot_claim_a_name(guarded):
 def test_rules_decide_on_publications_and_subscriptions(guarded):
     gw = guarded("allow all * own/${user}/#\n"
                  "allow subscribe user:alice reports/+\n"
-                 "deny publish * reports/#\n", "otherwise = deny")
+                 "deny publish * reports/#\n")
     alice = gw.connect("mqtt", MqttPeer)
     alice.login("a", 5, username="alice", password="secret")
     assert refused(alice, "own/alice/#") == 0
@@ -95,7 +97,7 @@ def test_a_user_name_with_a_wildcard_gains_nothing(guarded, folder):
     """Pitfall M18, through the wire."""
     passwd(folder / "passwords", "+", "x")
     passwd(folder / "passwords", "a/b", "x")
-    gw = guarded("allow all * own/${user}/x\nallow all * id/${client}/x", "otherwise = deny")
+    gw = guarded("allow all * own/${user}/x\nallow all * id/${client}/x")
     for user in ("+", "a/b"):
         peer = gw.connect("mqtt", MqttPeer)
         peer.login("+", 5, username=user, password="x")
@@ -103,9 +105,34 @@ def test_a_user_name_with_a_wildcard_gains_nothing(guarded, folder):
             assert refused(peer, filter_) == NOT_AUTHORIZED, filter_
 
 
+def test_rules_name_what_is_allowed_unless_told_otherwise(guarded):
+    """`otherwise = auto` denies as soon as there are rules, were it an empty file."""
+    for text, access, code in ((None, "", 0), ("", "", NOT_AUTHORIZED),
+                               ("allow all * a\n", "", NOT_AUTHORIZED),
+                               ("deny all * a\n", "otherwise = allow", 0),
+                               (None, "otherwise = deny", NOT_AUTHORIZED)):
+        gw = guarded(text, access)
+        peer = gw.connect("mqtt", MqttPeer)
+        peer.login("a", 5, username="alice", password="secret")
+        assert refused(peer, "b") == code, (text, access)
+        assert (peer.publish("b", b"", 1) == NOT_AUTHORIZED) == (code != 0), (text, access)
+        gw.stop()
+
+
+def test_an_exact_rule_takes_nothing_from_what_overlaps(guarded):
+    gw = guarded("deny subscribe * =test/nosubscribe\nallow all * #\n")
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("a", 5, username="alice", password="secret")
+    assert refused(peer, "test/nosubscribe") == NOT_AUTHORIZED
+    assert refused(peer, "$share/g/test/nosubscribe") == NOT_AUTHORIZED
+    assert refused(peer, "test/+") == 0
+    assert peer.publish("test/nosubscribe", b"1", 1) == 0
+    peer.receive("test/nosubscribe", b"1")
+
+
 def test_a_will_is_judged_like_a_publication(guarded):
     """Pitfall M14."""
-    gw = guarded("allow publish * mine/${client}\nallow subscribe * #", "otherwise = deny")
+    gw = guarded("allow publish * mine/${client}\nallow subscribe * #")
     watcher = gw.connect("mqtt", MqttPeer)
     watcher.login("w", 5, username="alice", password="secret")
     watcher.subscribe("#", 1)
@@ -124,7 +151,7 @@ def test_reload_changes_rules_for_those_who_are_connected(guarded):
     peer.login("a", 5, username="alice", password="secret")
     peer.subscribe("s", 1)
     assert peer.publish("t", b"", 1) in (0, 0x10)
-    gw.rules.write_text("deny publish * t\n", encoding="utf-8")
+    gw.rules.write_text("deny publish * t\nallow all * #\n", encoding="utf-8")
     assert gw.reload()["event"] == "reloaded"
     assert peer.publish("t", b"", 1) == NOT_AUTHORIZED
     assert peer.publish("s", b"x", 1) == 0
@@ -214,8 +241,7 @@ def test_a_flood_of_logins_is_refused_as_busy(guarded):
 def test_the_rules_of_the_manual_do_what_it_says(guarded):
     page = (polygate.ROOT / "man/polygate-rules.5").read_text(encoding="utf-8")
     rules = page[page.index("# nobody but alice"):page.rindex(".Ed")]
-    gw = guarded(rules, "otherwise = deny",
-                 rest="jt808 { code_secret = not-a-secret  issued_codes = trusted }\n")
+    gw = guarded(rules, rest="jt808 { code_secret = not-a-secret  issued_codes = trusted }\n")
     terminal = gw.connect("jt808", Terminal, phone="013800000001").login()
     alice, bob = gw.connect("mqtt", MqttPeer), gw.connect("mqtt", MqttPeer)
     alice.login("alice-app", 5, username="alice", password="secret")
@@ -231,6 +257,33 @@ def test_the_rules_of_the_manual_do_what_it_says(guarded):
     terminal.locate()
     for app in (alice, bob):
         app.receive("jt808/013800000001/up/0200")
+
+
+def test_the_rules_to_start_from_are_enough_for_terminals_and_their_application(guarded, folder):
+    """conf/rules, with nothing else set: every uplink, commands and answers, and nothing beside."""
+    passwd(folder / "passwords", "fleet", "f")
+    gw = guarded((polygate.ROOT / "conf/rules").read_text(encoding="utf-8"),
+                 rest="jt808 { code_secret = not-a-secret  issued_codes = trusted }\n")
+    fleet, bob = gw.connect("mqtt", MqttPeer), gw.connect("mqtt", MqttPeer)
+    fleet.login("app", 5, username="fleet", password="f")
+    bob.login("fleet", 5, username="bob", password="b")  # the identifier gains nothing
+    for filter_ in ("jt808/#", "answers/me"):
+        assert refused(fleet, filter_) == 0
+        assert refused(bob, filter_) == NOT_AUTHORIZED
+    terminal = gw.connect("jt808", Terminal, phone="013800000001").login()
+    fleet.receive("jt808/013800000001/status")
+    terminal.locate()
+    fleet.receive("jt808/013800000001/up/0200")
+    assert bob.publish("jt808/013800000001/up/0200", b"{}", 1) == NOT_AUTHORIZED
+    assert bob.publish("jt808/013800000001/down", b"{}", 1) == NOT_AUTHORIZED
+    assert bob.publish("devices/fleet/x", b"", 1) == NOT_AUTHORIZED
+    assert bob.publish("devices/bob/x", b"", 1) in (0, 0x10)
+    # The answer comes although the terminal may not publish there.
+    text = b'{"message":"text_message","body":{"flag":["display"],"text":"x"}}'
+    assert fleet.publish("jt808/013800000001/down", text, 1, props={8: "answers/me"}) == 0
+    fleet.receive("jt808/013800000001/down", text)  # it asked for all of jt808/#
+    terminal.answer_general(terminal.next(TEXT))
+    fleet.receive("answers/me")
 
 
 def test_retained_and_p2p_pass_the_same_point(guarded):

@@ -13,8 +13,7 @@
 
 #include "access.h"
 
-/* ---- fakes ------------------------------------------------------------------------------------
- */
+/* ---- fakes ----------------------------------------------------------------------------------- */
 
 struct pg_worker {
     pthread_mutex_t lock;
@@ -120,7 +119,8 @@ static void set_up(size_t count, enum pg_verdict a, enum pg_verdict b, enum pg_v
     plugins[0] = (struct pg_plugin_conf){.plugin = &other_plugin};
     for (size_t i = 0; i < VOICES; i++) {
         voices[i].verdict = verdicts[i];
-        plugins[i + 1] = (struct pg_plugin_conf){.plugin = &voice_plugin, .self = &voices[i]};
+        plugins[i + 1] =
+            (struct pg_plugin_conf){.plugin = &voice_plugin, .self = &voices[i], .judges = true};
     }
     config.plugins = plugins;
     config.plugin_count = count + 1;
@@ -165,8 +165,7 @@ static enum pg_reason act(enum pg_action action, const char *topic)
                            &pending);
 }
 
-/* ---- cases ------------------------------------------------------------------------------------
- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void the_first_opinion_on_a_login_decides(void)
 {
@@ -241,16 +240,34 @@ static void a_denial_of_an_action_wins_over_an_earlier_yes(void)
     set_up(3, PG_NEXT, PG_ALLOW, PG_NEXT);
     config.settings.access.otherwise = PG_OTHERWISE_DENY;
     CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), PG_OK);
-    set_up(3, PG_NEXT, PG_NEXT, PG_NEXT);
-    CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), PG_OK);
-    config.settings.access.otherwise = PG_OTHERWISE_DENY;
-    CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), PG_NOT_AUTHORIZED);
-    CU_ASSERT(pg_access_checks_actions(&config));
-    set_up(0, PG_NEXT, PG_NEXT, PG_NEXT);
-    CU_ASSERT(!pg_access_checks_actions(&config));
-    config.settings.access.otherwise = PG_OTHERWISE_DENY;
-    CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), PG_NOT_AUTHORIZED);
-    CU_ASSERT(pg_access_checks_actions(&config));
+}
+
+static void silence_on_an_action_is_the_settings_business(void)
+{
+    static const struct {
+        int setting;
+        enum pg_reason judged, not_judged;
+    } rows[] = {
+        {PG_OTHERWISE_AUTO, PG_NOT_AUTHORIZED, PG_OK},
+        {PG_OTHERWISE_ALLOW, PG_OK, PG_OK},
+        {PG_OTHERWISE_DENY, PG_NOT_AUTHORIZED, PG_NOT_AUTHORIZED},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        set_up(2, PG_NEXT, PG_NEXT, PG_NEXT);
+        config.settings.access.otherwise = rows[i].setting;
+        CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), rows[i].judged);
+        CU_ASSERT(pg_access_checks_actions(&config));
+        plugins[2].judges = false; /* one who judges is enough */
+        CU_ASSERT_EQUAL(act(PG_ACTION_SUBSCRIBE, "a"), rows[i].judged);
+        CU_ASSERT_EQUAL(voices[1].asked, 1);
+        plugins[1].judges = false;
+        CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), rows[i].not_judged);
+        CU_ASSERT_EQUAL(voices[0].asked, 2); /* not again */
+        CU_ASSERT_EQUAL(pg_access_checks_actions(&config), rows[i].not_judged != PG_OK);
+        set_up(0, PG_NEXT, PG_NEXT, PG_NEXT);
+        config.settings.access.otherwise = rows[i].setting;
+        CU_ASSERT_EQUAL(act(PG_ACTION_PUBLISH, "a"), rows[i].not_judged);
+    }
 }
 
 static void share_is_taken_off_a_subscription_only(void)
@@ -345,8 +362,7 @@ static void whoever_has_gone_hears_nothing(void)
     pg_access_cancel(&pending); /* NULL is fine */
 }
 
-/* ---- answers from another thread, in a race with cancelling ------------------------------------
- */
+/* ---- answers from another thread, in a race with cancelling ---------------------------------- */
 
 static void *answer_from_elsewhere(void *request)
 {
@@ -387,6 +403,7 @@ int main(void)
     CU_ADD_TEST(suite, names_that_nobody_vouches_for_are_refused);
     CU_ADD_TEST(suite, anonymous_clients_are_the_settings_business);
     CU_ADD_TEST(suite, a_denial_of_an_action_wins_over_an_earlier_yes);
+    CU_ADD_TEST(suite, silence_on_an_action_is_the_settings_business);
     CU_ADD_TEST(suite, share_is_taken_off_a_subscription_only);
     CU_ADD_TEST(suite, an_answer_that_comes_later_goes_on_along_the_chain);
     CU_ADD_TEST(suite, several_questions_may_be_out_at_once);

@@ -16,8 +16,7 @@
 #include "../../plugins/authfile/authfile.h"
 #include "../../plugins/authfile/passwords.h"
 
-/* ---- fakes ------------------------------------------------------------------------------------
- */
+/* ---- fakes ----------------------------------------------------------------------------------- */
 
 /* What is asked: the answers are collected. */
 struct pg_access_request {
@@ -46,8 +45,7 @@ static enum pg_verdict wait_for(struct pg_access_request *request)
     return verdict;
 }
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static char path[] = "/tmp/test_authfile_XXXXXX";
 
@@ -100,8 +98,7 @@ static enum pg_verdict login(void *self, struct pg_bytes user, struct pg_bytes p
     return verdict == PG_LATER ? wait_for(&request) : verdict;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------
- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void right_and_wrong_passwords(void)
 {
@@ -268,6 +265,17 @@ static void rules_answer_at_once(void)
     CU_ASSERT_EQUAL(a->authorize(self, &who, PG_ACTION_SUBSCRIBE, PG_BYTES_OF("a/b"), NULL),
                     PG_NEXT);
     CU_ASSERT_EQUAL(login(self, PG_BYTES_OF("alice"), PG_BYTES_OF("x")), PG_NEXT);
+    CU_ASSERT(a->judges(self));
+    authfile_plugin.stop(self);
+
+    write_file("");
+    self = start_with("", path, 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    CU_ASSERT(a->judges(self)); /* an empty file is rules, too */
+    authfile_plugin.stop(self);
+    self = start_with(path, "", 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    CU_ASSERT(!a->judges(self));
     authfile_plugin.stop(self);
 }
 

@@ -368,6 +368,35 @@ static void shared_subscription_gives_each_message_to_one_member_in_fair_shares(
     probe_free(&p);
 }
 
+static void members_that_are_away_get_nothing_while_another_is_there(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe a = {0}, b = {0}, p = {0};
+    struct pg_login la = durable("a"), lb = durable("b"), lp = login("p");
+    probe_connect(&bed, &a, 0, &la);
+    probe_subscribe(&bed, &a, "$share/g/t", 1);
+    probe_connect(&bed, &b, 1, &lb);
+    probe_subscribe(&bed, &b, "$share/g/t", 1);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    for (int i = 0; i < 20; i++)
+        probe_publish(&bed, &p, "t", "x", 1, false);
+    CU_ASSERT_TRUE(probe_got(&b, 20));
+    probe_close(&bed, &b, PG_PEER_CLOSED);
+    for (int i = 0; i < 20; i++) /* nobody is there: it waits with either */
+        CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_OK);
+    size_t before = b.message_count;
+    probe_connect(&bed, &a, 1, &la);
+    probe_connect(&bed, &b, 0, &lb);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.message_count + b.message_count - before, 20);
+    CU_ASSERT_TRUE(a.message_count > 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
 static void what_a_leaving_member_had_not_settled_goes_to_another(void)
 {
     testbed_start(&bed, 2, NULL);
@@ -507,6 +536,7 @@ int main(void)
         TEST(take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed),
         TEST(retained_messages_come_with_the_lower_qos_and_not_to_shared_subscriptions),
         TEST(shared_subscription_gives_each_message_to_one_member_in_fair_shares),
+        TEST(members_that_are_away_get_nothing_while_another_is_there),
         TEST(what_a_leaving_member_had_not_settled_goes_to_another),
         TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
         TEST(acknowledgement_waits_until_every_store_has_committed),

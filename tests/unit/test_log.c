@@ -121,22 +121,67 @@ static void a_value_is_cut_inside_its_room(void)
     }
 }
 
-static void a_long_line_is_cut_and_says_so(void)
+static void a_long_value_pushes_no_field_out(void)
 {
     uint8_t big[3 * PG_LOG_LINE_MAX];
-    memset(big, '\n', sizeof(big));
-    struct pg_bytes value = {big, sizeof(big)};
-    for (int format = PG_LOG_TEXT; format <= PG_LOG_JSON; format++) {
-        pg_log_configure((enum pg_log_format)format, PG_INFO);
-        for (int hex = 0; hex < 2; hex++) {
-            PG_LOG(PG_INFO, "long", hex ? PG_F_HEX("v", value) : PG_F_BYTES("v", value),
-                   PG_F_INT("after", 1));
-            const char *line = written();
-            size_t len = strlen(line);
-            CU_ASSERT(len <= PG_LOG_LINE_MAX && len > PG_LOG_LINE_MAX - 128);
-            CU_ASSERT_PTR_NULL(strstr(line, "after"));
-            const char *end = format == PG_LOG_JSON ? "\",\"cut\":true}\n" : "\" cut=yes\n";
-            CU_ASSERT_STRING_EQUAL(line + len - strlen(end), end);
+    for (int c = 0; c < 2; c++) { /* one that is quoted and one that need not be */
+        memset(big, c ? 'a' : '\n', sizeof(big));
+        for (int format = PG_LOG_TEXT; format <= PG_LOG_JSON; format++) {
+            pg_log_configure((enum pg_log_format)format, PG_INFO);
+            for (int hex = 0; hex < 2; hex++) {
+                struct pg_bytes value = {big, sizeof(big)};
+                PG_LOG(PG_INFO, "long", hex ? PG_F_HEX("v", value) : PG_F_BYTES("v", value),
+                       PG_F_BYTES("w", value), PG_F_INT("after", 1));
+                const char *line = written();
+                const char *end = format == PG_LOG_JSON ? "...\",\"after\":1,\"cut\":true}\n"
+                                                        : "...\" after=1 cut=yes\n";
+                CU_ASSERT_STRING_EQUAL(line + strlen(line) - strlen(end), end);
+                const char *v = strstr(line, format == PG_LOG_JSON ? "\"v\":\"" : " v=\"") +
+                                (format == PG_LOG_JSON ? 4 : 3);
+                const char *behind = strstr(v, format == PG_LOG_JSON ? ",\"w\":" : " w=");
+                CU_ASSERT_PTR_NOT_NULL_FATAL(behind);
+                CU_ASSERT(behind - v <= PG_LOG_VALUE_MAX && behind - v >= PG_LOG_VALUE_MAX - 4);
+                CU_ASSERT_NSTRING_EQUAL(behind - 4, "...\"", 4);
+            }
+        }
+    }
+    /* The longest word that is shown whole. */
+    pg_log_configure(PG_LOG_TEXT, PG_INFO);
+    PG_LOG(PG_INFO, "fits", PG_F_BYTES("v", ((struct pg_bytes){big, PG_LOG_VALUE_MAX - 3})));
+    CU_ASSERT_PTR_NULL(strstr(written(), "cut"));
+    PG_LOG(PG_INFO, "fits", PG_F_BYTES("v", ((struct pg_bytes){big, PG_LOG_VALUE_MAX - 2})));
+    CU_ASSERT_PTR_NOT_NULL(strstr(written(), "aaa...\" cut=yes\n"));
+}
+
+/* The end of the line comes where it will: in front of a value, inside its quotes, behind it. */
+static void a_long_line_is_cut_and_says_so(void)
+{
+    char big[3 * PG_LOG_LINE_MAX];
+    uint8_t bytes[2 * PG_LOG_VALUE_MAX];
+    memset(bytes, '"', sizeof(bytes));
+    for (size_t len = PG_LOG_LINE_MAX - 700; len < PG_LOG_LINE_MAX + 10; len++) {
+        memset(big, 'a', len);
+        big[len] = '\0';
+        for (int format = PG_LOG_TEXT; format <= PG_LOG_JSON; format++) {
+            pg_log_configure((enum pg_log_format)format, PG_INFO);
+            for (int hex = 0; hex < 2; hex++) {
+                struct pg_bytes value = {bytes, sizeof(bytes)};
+                const struct pg_field fields[] = {
+                    PG_F_TEXT("t", big), hex ? PG_F_HEX("v", value) : PG_F_BYTES("v", value),
+                    PG_F_INT("n", 12345), PG_F_TEXT("w", "x")};
+                struct pg_log_site site = {0}; /* without the limit of a call's own site */
+                pg_log_write(&site, PG_INFO, "long", fields, 4);
+                const char *line = written();
+                size_t got = strlen(line), quotes = 0;
+                CU_ASSERT(got <= PG_LOG_LINE_MAX && got > PG_LOG_LINE_MAX - 700);
+                const char *end = format == PG_LOG_JSON ? ",\"cut\":true}\n" : " cut=yes\n";
+                CU_ASSERT_STRING_EQUAL(line + got - strlen(end), end);
+                CU_ASSERT_PTR_NULL(strstr(line, "= "));
+                CU_ASSERT_PTR_NULL(strstr(line, ":,"));
+                for (const char *c = line; *c; c++)
+                    quotes += *c == '"' && c[-1] != '\\';
+                CU_ASSERT_EQUAL(quotes % 2, 0);
+            }
         }
     }
 }
@@ -265,6 +310,7 @@ int main(void)
     CU_ADD_TEST(suite, json_has_the_same_fields);
     CU_ADD_TEST(suite, a_value_cannot_forge_a_line_or_reach_a_terminal);
     CU_ADD_TEST(suite, a_value_is_cut_inside_its_room);
+    CU_ADD_TEST(suite, a_long_value_pushes_no_field_out);
     CU_ADD_TEST(suite, a_long_line_is_cut_and_says_so);
     CU_ADD_TEST(suite, lines_below_the_level_are_not_written);
     CU_ADD_TEST(suite, one_site_cannot_fill_the_log);

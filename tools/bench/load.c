@@ -156,9 +156,12 @@ static void wait_turn(struct publisher *p)
 
 static void send_what_may(struct publisher *p)
 {
+    unsigned most = bench_options.outstanding;
+
+    if (bench_options.qos > 0 && p->peer.receive_maximum < most)
+        most = p->peer.receive_maximum;
     p->waits = false;
-    while (!peer_blocked(&p->peer) &&
-           outstanding(p) + bench_options.burst <= bench_options.outstanding)
+    while (!peer_blocked(&p->peer) && outstanding(p) + bench_options.burst <= most)
         send_burst(p, bench_options.burst, measure_now_ns());
 }
 
@@ -334,7 +337,9 @@ static struct peer *peer_at(unsigned n)
 
 static void on_ready(struct peer *peer)
 {
-    (void)peer;
+    if (bench_options.qos > 0 && peer->receive_maximum < bench_options.burst)
+        bench_fail("client %u: the broker takes %u messages at a time, less than --burst",
+                   peer->index, peer->receive_maximum);
     if (peer_crowd_ready(&crowd))
         begin();
 }

@@ -55,6 +55,7 @@ void peer_init(struct peer *peer, const struct peer_events *events, uint32_t ind
     peer->filters = filters;
     peer->qos = qos;
     peer->next_ack = peer->next_complete = 1;
+    peer->receive_maximum = UINT16_MAX;
 }
 
 static void release(struct peer *peer)
@@ -202,6 +203,15 @@ void peer_leave(struct peer *peer)
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
+/* A reason that holds a code; valid until the next call. */
+static const char *coded(const char *what, unsigned code)
+{
+    static char text[64];
+
+    snprintf(text, sizeof(text), "%s 0x%02X", what, code);
+    return text;
+}
+
 static void answer(enum mqtt_type type, uint16_t packet_id)
 {
     answers_len += mqtt_encode_short_ack(type, setup->version, packet_id, MQTT_RC_SUCCESS,
@@ -253,7 +263,7 @@ static const char *take_ack(struct peer *peer, const struct mqtt_frame *frame)
     if (mqtt_decode_ack(frame, setup->version, &ack) != MQTT_E_OK)
         return "a malformed acknowledgement";
     if (ack.code >= 0x80)
-        return "an acknowledgement with an error";
+        return coded("an acknowledgement with", ack.code);
     switch (type) {
     case MQTT_PUBACK:
     case MQTT_PUBCOMP:
@@ -299,7 +309,9 @@ static const char *take_connack(struct peer *peer, const struct mqtt_frame *fram
         mqtt_decode_connack(frame, setup->version, &packet) != MQTT_E_OK)
         return "a CONNACK that does not fit";
     if (packet.code != 0)
-        return "refused by CONNACK";
+        return coded("refused by CONNACK with", packet.code);
+    if (mqtt_props_has(&packet.props, MQTT_PROP_RECEIVE_MAXIMUM))
+        peer->receive_maximum = packet.props.receive_maximum;
     subscribe(peer);
     return NULL;
 }
@@ -319,7 +331,8 @@ static const char *take_packet(struct peer *peer, const struct mqtt_frame *frame
     case MQTT_CONNACK:
         return take_connack(peer, frame);
     case MQTT_DISCONNECT:
-        return "disconnected by the broker";
+        return coded("DISCONNECT of the broker with",
+                     frame->body.len > 0 ? frame->body.data[0] : 0);
     default:
         return "a packet that a broker does not send here";
     }

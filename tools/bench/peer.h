@@ -55,6 +55,7 @@ struct peer {
     uint8_t qos; /* of its subscriptions */
     uint16_t last_id;
     uint16_t next_ack, next_complete; /* identifiers of its own messages, in order of sending */
+    uint16_t receive_maximum;         /* own messages of QoS 1 and 2 that the broker takes */
     unsigned filters, subscribed;
     unsigned asked; /* filters in the SUBSCRIBE that is out */
     uint8_t *rest;  /* bytes of an incomplete packet, allocated while there is one */

@@ -111,8 +111,7 @@ struct pg_listening {
     struct tcp_acceptor *sockets; /* worker_count times the most addresses there can be */
 };
 
-/* ---- binding (main thread) --------------------------------------------------------------------
- */
+/* ---- binding (main thread) ------------------------------------------------------------------- */
 
 static bool is_held(const struct tcp_address *address)
 {
@@ -370,8 +369,7 @@ void tcp_close_listening(struct pg_listening **pointer)
     free(listening);
 }
 
-/* ---- accepting (on the worker) ----------------------------------------------------------------
- */
+/* ---- accepting (on the worker) --------------------------------------------------------------- */
 
 static void accept_from(struct tcp_acceptors *acceptors, bool on)
 {
