@@ -64,8 +64,7 @@ struct pg_access_request {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- the thread's spare request ---------------------------------------------------------------
- */
+/* ---- the thread's spare request -------------------------------------------------------------- */
 
 static _Thread_local struct pg_access_request *spare;
 static pthread_key_t spare_key;
@@ -115,8 +114,7 @@ static void free_request(struct pg_access_request *request)
     free(request);
 }
 
-/* ---- the chain --------------------------------------------------------------------------------
- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 static bool has_function(const struct pg_plugin_conf *plugin, bool login)
 {
@@ -210,8 +208,7 @@ static enum pg_reason walk(const struct pg_config *config, struct question *ques
     return conclude(config, question);
 }
 
-/* ---- pending ----------------------------------------------------------------------------------
- */
+/* ---- pending --------------------------------------------------------------------------------- */
 
 /* Whether the asker still waits, and if so the request is the worker's alone again. */
 static bool reclaim(struct pg_access_request *request)
@@ -339,8 +336,7 @@ static enum pg_reason ask(struct pg_worker *worker, struct pg_config *config,
     return PG_PENDING;
 }
 
-/* ---- public -----------------------------------------------------------------------------------
- */
+/* ---- public ---------------------------------------------------------------------------------- */
 
 enum pg_reason pg_access_login(struct pg_worker *worker, struct pg_config *config,
                                const struct pg_identity *who, pg_access_done_fn done, void *arg,

@@ -54,8 +54,7 @@ static size_t calls_out;
 
 static const char out_of_memory[] = "{\"ok\":false,\"error\":\"out of memory\"}";
 
-/* ---- life of a call ---------------------------------------------------------------------------
- */
+/* ---- life of a call -------------------------------------------------------------------------- */
 
 void pg_api_start(struct pg_server *server)
 {
@@ -146,8 +145,7 @@ void api_refuse(struct api_call *call, const char *format, ...)
     finish(call, error_answer(error.text));
 }
 
-/* ---- what commands use ------------------------------------------------------------------------
- */
+/* ---- what commands use ----------------------------------------------------------------------- */
 
 struct pg_server *api_server(const struct api_call *call)
 {
@@ -213,8 +211,7 @@ json_t *api_bytes(struct pg_bytes bytes)
     return object;
 }
 
-/* ---- visits -----------------------------------------------------------------------------------
- */
+/* ---- visits ---------------------------------------------------------------------------------- */
 
 static struct api_call *call_of(struct pg_task *task)
 {
@@ -299,8 +296,7 @@ static void start(struct api_call *call)
     }
 }
 
-/* ---- checks -----------------------------------------------------------------------------------
- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static const struct api_command *find_command(const char *name)
 {

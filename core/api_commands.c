@@ -81,8 +81,7 @@ static void append(json_t **list, json_t *item)
     }
 }
 
-/* ---- counters ---------------------------------------------------------------------------------
- */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 static uint64_t counter_sum(const struct pg_server *server, size_t index)
 {
@@ -143,8 +142,7 @@ static void run_counters(struct api_call *call, struct pg_worker *worker)
     api_answer(call, b.object);
 }
 
-/* ---- status -----------------------------------------------------------------------------------
- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static json_t *retained_numbers(const struct pg_server *server)
 {
@@ -205,8 +203,7 @@ static void run_retained(struct api_call *call, struct pg_worker *worker)
     api_answer(call, retained_numbers(api_server(call)));
 }
 
-/* ---- clients ----------------------------------------------------------------------------------
- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 static json_t *client_row(const struct pg_session *session)
 {
@@ -370,8 +367,7 @@ static void merge_clients(struct api_call *call)
     api_answer(call, b.object);
 }
 
-/* ---- one client -------------------------------------------------------------------------------
- */
+/* ---- one client ------------------------------------------------------------------------------ */
 
 static const struct api_argument client_arguments[] = {
     {.name = "client", .type = API_TEXT, .required = true},
@@ -485,8 +481,7 @@ static void run_kick(struct api_call *call, struct pg_session *session)
     api_answer(call, b.object);
 }
 
-/* ---- configuration ----------------------------------------------------------------------------
- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 static void run_config(struct api_call *call, struct pg_worker *worker)
 {
@@ -496,8 +491,7 @@ static void run_config(struct api_call *call, struct pg_worker *worker)
     free(text);
 }
 
-/* ---- help -------------------------------------------------------------------------------------
- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 static void run_help(struct api_call *call, struct pg_worker *worker)
 {
@@ -515,8 +509,7 @@ static void run_help(struct api_call *call, struct pg_worker *worker)
     api_answer(call, b.object);
 }
 
-/* ---- the rows ---------------------------------------------------------------------------------
- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 const struct api_command api_commands[] = {
     {

@@ -385,15 +385,27 @@ static struct pg_identity identity_of(const struct pg_client *client)
     };
 }
 
+static void note_refusal(struct pg_conn *conn, struct pg_bytes client_id, struct pg_bytes username,
+                         enum pg_reason reason, const char *detail)
+{
+    struct pg_worker *worker = pg_conn_worker(conn);
+    pg_worker_count(worker, PG_COUNT_CLIENTS_REFUSED, 1);
+    pg_worker_count(worker, PG_COUNTER_REFUSE(reason), 1);
+    pg_why_note(client_id, PG_WHY_REFUSED, reason, detail);
+    PG_LOG(PG_WARN, "refused", PG_F_REASON(reason), PG_F_BYTES("client", client_id),
+           PG_F_BYTES("user", username), PG_F_TEXT("peer", pg_conn_peer(conn)),
+           PG_F_TEXT("listener", pg_conn_listener(conn)), PG_F_TEXT("detail", detail));
+}
+
+void pg_client_refuse(struct pg_conn *conn, struct pg_bytes client_id, enum pg_reason reason,
+                      const char *detail)
+{
+    note_refusal(conn, client_id, PG_BYTES_NONE, reason, detail);
+}
+
 static void refuse(struct pg_client *client, enum pg_reason reason, const char *detail)
 {
-    count(client, PG_COUNT_CLIENTS_REFUSED);
-    count(client, PG_COUNTER_REFUSE(reason));
-    pg_why_note(pg_client_id(client), PG_WHY_REFUSED, reason, detail);
-    PG_LOG(PG_WARN, "refused", PG_F_REASON(reason), PG_F_BYTES("client", pg_client_id(client)),
-           PG_F_BYTES("user", pg_client_username(client)),
-           PG_F_TEXT("peer", pg_conn_peer(client->conn)),
-           PG_F_TEXT("listener", pg_conn_listener(client->conn)), PG_F_TEXT("detail", detail));
+    note_refusal(client->conn, pg_client_id(client), pg_client_username(client), reason, detail);
     end(client, reason);
     tell_later(client);
 }

@@ -196,8 +196,7 @@ static const struct pg_conf_kind *find_kind(const struct pg_conf *conf, const ch
     return NULL;
 }
 
-/* ---- unknown names ----------------------------------------------------------------------------
- */
+/* ---- unknown names --------------------------------------------------------------------------- */
 
 /* The keys of a kind, and for the top level also the kinds, as a list of names. */
 static size_t known_names(const struct pg_conf *conf, const struct pg_conf_kind *kind,

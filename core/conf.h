@@ -26,7 +26,7 @@ struct pg_conf_block {
     const char *kind, *title; /* title NULL: the kind has none */
     const char *file;
     unsigned line;
-    size_t order; /* grows along the files: of two blocks, which stands first */
+    size_t order;             /* grows along the files: of two blocks, which stands first */
     struct pg_conf_key *keys; /* defined in conf.c */
 };
 

@@ -82,8 +82,7 @@ static bool add_token(struct reader *r, enum pg_conf_token_kind kind, const char
     return true;
 }
 
-/* ---- one word ---------------------------------------------------------------------------------
- */
+/* ---- one word -------------------------------------------------------------------------------- */
 
 static bool put(struct reader *r, struct word *w, char c)
 {
@@ -190,8 +189,7 @@ static bool bare(struct reader *r, struct word *w)
     return true;
 }
 
-/* ---- include ----------------------------------------------------------------------------------
- */
+/* ---- include --------------------------------------------------------------------------------- */
 
 static bool scan_path(struct pg_conf_scan *scan, const char *path, unsigned depth,
                       struct pg_error *error, struct reader *from);
@@ -231,8 +229,7 @@ static bool include(struct reader *r, const char *name)
     return ok;
 }
 
-/* ---- a file -----------------------------------------------------------------------------------
- */
+/* ---- a file ---------------------------------------------------------------------------------- */
 
 static bool open_brace(struct reader *r)
 {

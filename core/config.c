@@ -96,8 +96,7 @@ static void *alloc(struct load *load, size_t size)
     return p;
 }
 
-/* ---- plugins that the file loads --------------------------------------------------------------
- */
+/* ---- plugins that the file loads ------------------------------------------------------------- */
 
 static bool load_plugins(struct load *load)
 {
@@ -135,8 +134,7 @@ static bool load_plugins(struct load *load)
     return true;
 }
 
-/* ---- kinds of blocks --------------------------------------------------------------------------
- */
+/* ---- kinds of blocks ------------------------------------------------------------------------- */
 
 static bool add_kind(struct load *load, const char *name, bool titled,
                      const struct pg_option *const *rows)
@@ -214,8 +212,7 @@ static bool add_kinds(struct load *load)
     return ok;
 }
 
-/* ---- filling in -------------------------------------------------------------------------------
- */
+/* ---- filling in ------------------------------------------------------------------------------ */
 
 static bool fill_settings(struct load *load)
 {
@@ -332,8 +329,7 @@ static bool add_plugins(struct load *load)
     return true;
 }
 
-/* ---- listeners --------------------------------------------------------------------------------
- */
+/* ---- listeners ------------------------------------------------------------------------------- */
 
 /* Words of an error that lists what there is: "a", "b" or "c". */
 static void add_name(char *out, size_t room, const char *name)
@@ -534,8 +530,7 @@ static bool add_listeners(struct load *load)
     return false;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool load_all(struct load *load)
 {
@@ -625,8 +620,7 @@ bool pg_config_start_plugins(struct pg_config *config, struct pg_error *error)
     return true;
 }
 
-/* ---- references -------------------------------------------------------------------------------
- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 static void (*_Atomic reaper)(struct pg_config *config);
 

@@ -15,8 +15,7 @@
 #include "server.h"
 #include "transport.h"
 
-/* ---- JSON -------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void add_json(struct pg_text *out, const char *text)
 {
@@ -109,8 +108,7 @@ char *pg_config_json(const struct pg_config *config)
     }
 }
 
-/* ---- the manual -------------------------------------------------------------------------------
- */
+/* ---- the manual ------------------------------------------------------------------------------ */
 
 /* Text in mdoc: a backslash is one, no line starts with a control character, and a sentence starts
  * a line. */

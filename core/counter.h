@@ -83,7 +83,7 @@ static inline uint64_t pg_counter_get(const struct pg_counter_set *set, size_t i
     return atomic_load_explicit(&set->values[index], memory_order_relaxed);
 }
 
-#define PG_COUNTER_CLOSE(reason) ((size_t)PG_COUNT_CORE + (size_t)(reason))
+#define PG_COUNTER_CLOSE(reason)  ((size_t)PG_COUNT_CORE + (size_t)(reason))
 #define PG_COUNTER_REFUSE(reason) ((size_t)PG_COUNT_CORE + PG_REASON_COUNT + (size_t)(reason))
 
 #endif

@@ -60,8 +60,7 @@ void pg_listeners_free(struct pg_listeners **listeners)
     *listeners = NULL;
 }
 
-/* ---- preparing --------------------------------------------------------------------------------
- */
+/* ---- preparing ------------------------------------------------------------------------------- */
 
 static void free_listener(struct listener *l)
 {
@@ -155,8 +154,7 @@ void pg_change_abandon(struct pg_change **change)
     free(c);
 }
 
-/* ---- carrying out -----------------------------------------------------------------------------
- */
+/* ---- carrying out ---------------------------------------------------------------------------- */
 
 static void on_worker(struct pg_task *task, struct pg_worker *worker)
 {
@@ -205,7 +203,8 @@ static void add_rows(const struct listener *l)
         *row = (struct pg_listener_row){.transport = l->transport->name,
                                         .protocol = l->protocol->name};
         snprintf(row->name, sizeof(row->name), "%s", l->name);
-        _Static_assert(sizeof(row->address) == sizeof(info[i].address), "one is copied to the other");
+        _Static_assert(sizeof(row->address) == sizeof(info[i].address),
+                       "one is copied to the other");
         memcpy(row->address, info[i].address, sizeof(row->address));
     }
 }

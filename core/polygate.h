@@ -32,8 +32,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PG_ABI 1u
-#define PG_API __attribute__((visibility("default")))
+#define PG_ABI     1u
+#define PG_API     __attribute__((visibility("default")))
 #define PG_CHECKED __attribute__((warn_unused_result))
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
@@ -62,7 +62,7 @@ PG_API int64_t pg_now_ms(void);
 /* Milliseconds since 1970 of the wall clock, for what people and peers read. Any thread. */
 PG_API int64_t pg_wall_ms(void);
 
-#define PG_NEVER INT64_MAX /* a deadline that does not come */
+#define PG_NEVER   INT64_MAX  /* a deadline that does not come */
 #define PG_FOREVER UINT32_MAX /* a number of seconds without end */
 
 /* ---- the one list of reasons ---------------------------------------------------------------- */
@@ -143,9 +143,10 @@ struct pg_field {
         int64_t number;
     } v;
 };
-#define PG_F_TEXT(k, s) ((struct pg_field){.key = (k), .kind = PG_FIELD_TEXT, .v.text = (s)})
+#define PG_F_TEXT(k, s)  ((struct pg_field){.key = (k), .kind = PG_FIELD_TEXT, .v.text = (s)})
 #define PG_F_BYTES(k, b) ((struct pg_field){.key = (k), .kind = PG_FIELD_BYTES, .v.bytes = (b)})
-#define PG_F_INT(k, n) ((struct pg_field){.key = (k), .kind = PG_FIELD_INT, .v.number = (int64_t)(n)})
+#define PG_F_INT(k, n)                                                                             \
+    ((struct pg_field){.key = (k), .kind = PG_FIELD_INT, .v.number = (int64_t)(n)})
 #define PG_F_HEX(k, b) ((struct pg_field){.key = (k), .kind = PG_FIELD_HEX, .v.bytes = (b)})
 #define PG_F_REASON(r) PG_F_TEXT("reason", pg_reason_name(r))
 
@@ -203,8 +204,8 @@ struct pg_option {
     const char *name;
     enum pg_option_type type;
     size_t offset;
-    const char *fallback;       /* the default, as a user would write it */
-    int64_t min, max;           /* bounds of numbers, inclusive; in bytes or ms where those are meant */
+    const char *fallback; /* the default, as a user would write it */
+    int64_t min, max;     /* bounds of numbers, inclusive; in bytes or ms where those are meant */
     const char *const *choices; /* PG_OPT_CHOICE: NULL-terminated words */
     bool reloadable;            /* takes effect on SIGHUP for what connects afterwards */
     const char *sentence;       /* what it does, and why the default is what it is */
@@ -246,15 +247,15 @@ struct pg_encoding {
 /* A message: immutable once made, reference-counted, one allocation. Fields are read only. */
 struct pg_msg {
     _Atomic uint32_t refs;
-    uint8_t qos;         /* of the publisher: 0, 1, 2 */
-    bool retain;         /* as published */
-    uint64_t id;         /* unique in this process; grows per worker */
-    int64_t created_ms;  /* pg_now_ms() when it was made */
-    int64_t expires_ms;  /* pg_now_ms() deadline, or PG_NEVER */
+    uint8_t qos;        /* of the publisher: 0, 1, 2 */
+    bool retain;        /* as published */
+    uint64_t id;        /* unique in this process; grows per worker */
+    int64_t created_ms; /* pg_now_ms() when it was made */
+    int64_t expires_ms; /* pg_now_ms() deadline, or PG_NEVER */
     struct pg_bytes topic;
     struct pg_bytes payload;
-    struct pg_bytes publisher; /* client identifier; empty for the gateway itself */
-    const char *protocol;      /* frontend through which it came; static text */
+    struct pg_bytes publisher;        /* client identifier; empty for the gateway itself */
+    const char *protocol;             /* frontend through which it came; static text */
     const struct pg_msg_props *props; /* NULL when there are none */
     _Atomic(struct pg_encoding *) encodings;
 };
@@ -264,8 +265,8 @@ struct pg_msg_spec {
     struct pg_bytes topic, payload;
     uint8_t qos;
     bool retain;
-    bool expires;             /* expiry_s below is meant */
-    uint32_t expiry_s;        /* seconds from now; 0 expires at once */
+    bool expires;      /* expiry_s below is meant */
+    uint32_t expiry_s; /* seconds from now; 0 expires at once */
     struct pg_bytes publisher;
     const char *protocol;
     struct pg_msg_props props;
@@ -274,8 +275,8 @@ struct pg_msg_spec {
 /* Make a message with one reference, which the caller owns. Copies every byte of the spec.
  * Returns NULL when memory is out. Any thread. The topic is not checked here. */
 PG_API struct pg_msg *pg_msg_new(const struct pg_msg_spec *spec) PG_CHECKED;
-PG_API struct pg_msg *pg_msg_ref(struct pg_msg *msg);  /* any thread; returns msg */
-PG_API void pg_msg_unref(struct pg_msg **msg);         /* any thread; nulls the pointer */
+PG_API struct pg_msg *pg_msg_ref(struct pg_msg *msg); /* any thread; returns msg */
+PG_API void pg_msg_unref(struct pg_msg **msg);        /* any thread; nulls the pointer */
 /* Whole seconds until the message expires, rounded up; PG_FOREVER without expiry. Any thread. */
 PG_API uint32_t pg_msg_expiry_left_s(const struct pg_msg *msg);
 PG_API bool pg_msg_expired(const struct pg_msg *msg);
@@ -382,10 +383,11 @@ struct pg_login {
     struct pg_bytes client_id; /* not empty: the frontend makes one up where its standard allows */
     struct pg_bytes username;  /* data == NULL: none given */
     struct pg_bytes password;  /* data == NULL: none given */
-    bool trusted;              /* already proven by the frontend (a code it issued): skip authenticators */
-    bool clean_start;          /* discard a session that exists */
-    uint32_t session_expiry_s; /* life of the session after the client: 0 ends with it, PG_FOREVER */
-    uint32_t window;           /* most unsettled deliveries at a time, 1..65535 */
+    bool trusted;     /* already proven by the frontend (a code it issued): skip authenticators */
+    bool clean_start; /* discard a session that exists */
+    uint32_t
+        session_expiry_s; /* life of the session after the client: 0 ends with it, PG_FOREVER */
+    uint32_t window;      /* most unsettled deliveries at a time, 1..65535 */
     const struct pg_msg_spec *will; /* NULL: none; expiry counts from publication */
     uint32_t will_delay_s;
 };
@@ -401,6 +403,12 @@ struct pg_admission {
  * unless the connection closes first. Asynchronous: authenticators may ask elsewhere, and the
  * session may have to be fetched from another worker. */
 PG_API void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *cookie);
+
+/* A frontend refuses an identity by itself, without asking for admission (a code that cannot be
+ * right): logged as `refused`, counted, and remembered for `polygatectl why`. The answer to the peer
+ * is the frontend's. `detail` is lent. */
+PG_API void pg_client_refuse(struct pg_conn *conn, struct pg_bytes client_id, enum pg_reason reason,
+                             const char *detail);
 
 PG_API struct pg_conn *pg_client_conn(const struct pg_client *client);
 PG_API struct pg_bytes pg_client_id(const struct pg_client *client);
@@ -451,12 +459,12 @@ PG_API enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes f
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
 struct pg_delivery {
-    struct pg_msg *msg;   /* lent until the next call on this client; NULL if `received` */
-    uint16_t id;          /* 1..65535, free for use as packet identifier; 0 for QoS 0 */
+    struct pg_msg *msg; /* lent until the next call on this client; NULL if `received` */
+    uint16_t id;        /* 1..65535, free for use as packet identifier; 0 for QoS 0 */
     uint8_t qos;
-    bool retain;          /* to be shown to the subscriber */
-    bool redelivered;     /* was handed out before, on this connection or an earlier one */
-    bool received;        /* QoS 2 whose receipt was confirmed: only the release is due again */
+    bool retain;      /* to be shown to the subscriber */
+    bool redelivered; /* was handed out before, on this connection or an earlier one */
+    bool received;    /* QoS 2 whose receipt was confirmed: only the release is due again */
     const uint32_t *subscription_ids; /* lent until the next call */
     size_t subscription_id_count;
 };

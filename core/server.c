@@ -90,8 +90,7 @@ static void notify(const char *state)
 #endif
 }
 
-/* ---- configurations that nobody uses ----------------------------------------------------------
- */
+/* ---- configurations that nobody uses --------------------------------------------------------- */
 
 /* Any thread. */
 static void reap(struct pg_config *config)
@@ -114,8 +113,7 @@ static void free_retired(struct life *life)
     }
 }
 
-/* ---- what a configuration sets at once --------------------------------------------------------
- */
+/* ---- what a configuration sets at once ------------------------------------------------------- */
 
 static void apply_settings(struct life *life, const struct pg_settings *settings)
 {
@@ -157,8 +155,7 @@ static unsigned count_workers(const struct pg_settings *settings)
     return count < (int64_t)PG_WORKERS_MAX ? (unsigned)count : PG_WORKERS_MAX;
 }
 
-/* ---- changing ---------------------------------------------------------------------------------
- */
+/* ---- changing -------------------------------------------------------------------------------- */
 
 static void stop(struct life *life);
 static void reload(struct life *life);
@@ -285,8 +282,7 @@ static void on_wake(struct ev_loop *loop, struct ev_async *watcher, int events)
     free_retired(life);
 }
 
-/* ---- signals ----------------------------------------------------------------------------------
- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void stop(struct life *life)
 {
@@ -366,8 +362,7 @@ static bool make_loop(struct life *life, struct pg_error *error)
     return true;
 }
 
-/* ---- start and end ----------------------------------------------------------------------------
- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static bool make_shared(struct life *life, struct pg_error *error)
 {

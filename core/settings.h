@@ -16,26 +16,26 @@ struct pg_settings {
     } log;
 
     struct {
-        int64_t connections;        /* per process; 0: as many as descriptors allow */
-        int64_t login_frame_size;   /* longest unfinished frame before a client is admitted */
-        int64_t frame_size;         /* longest unfinished frame afterwards, unless the frontend says less */
+        int64_t connections;      /* per process; 0: as many as descriptors allow */
+        int64_t login_frame_size; /* longest unfinished frame before a client is admitted */
+        int64_t frame_size; /* longest unfinished frame afterwards, unless the frontend says less */
         int64_t first_byte_timeout; /* from accept to the first byte */
         int64_t login_timeout;      /* from accept to admission */
         int64_t output_high;        /* queued bytes above which deliveries wait */
-        int64_t output_max;         /* queued bytes (answers included) at which the peer is cut off */
-        int64_t linger;             /* longest time for queued bytes to leave before closing */
+        int64_t output_max; /* queued bytes (answers included) at which the peer is cut off */
+        int64_t linger;     /* longest time for queued bytes to leave before closing */
         int64_t clients_per_connection;
-        int64_t topic_levels;       /* most levels in a topic or filter */
-        int64_t mailbox_batches;    /* batches waiting at one worker above which publishers wait */
+        int64_t topic_levels;    /* most levels in a topic or filter */
+        int64_t mailbox_batches; /* batches waiting at one worker above which publishers wait */
     } limits;
 
     struct {
         int64_t queue_messages;
         int64_t queue_bytes;
-        int queue_policy;    /* enum pg_queue_policy */
-        int64_t expiry_max;  /* longest life of a session without a client */
-        int64_t inflight;    /* most unsettled deliveries, whatever the client grants */
-        int64_t receipts;    /* most QoS 2 identifiers held inbound */
+        int queue_policy;      /* enum pg_queue_policy */
+        int64_t expiry_max;    /* longest life of a session without a client */
+        int64_t inflight;      /* most unsettled deliveries, whatever the client grants */
+        int64_t receipts;      /* most QoS 2 identifiers held inbound */
         int64_t subscriptions; /* per session */
     } session;
 

@@ -15,11 +15,14 @@
  *       |------------- move ---------------------->|  LIVE -> LEAVING, still takes deliveries
  *       |<------------ prepare: subscriptions -----|
  *       | subscribes; deliveries are held apart    |
- *       | waits one RCU grace period: every publisher that matched before has sent its batches
- *       |------------- ready --------------------->|  all those batches lie before this in its
- * mailbox |                                          |  leaves the index; registry: new one in its
- * place
- *       |<------------ granted: the session -------|  with `seen`: the last message of each worker
+ *       | fence: every publisher that matched      |
+ *       | before has sent its batches              |
+ *       |------------- ready --------------------->|  those batches lie before this in its mailbox
+ *       |                                          |  leaves the index; registry: the new one instead
+ *       |                                          |  `seen`: the last message of each worker
+ *       |                                          |  fence: what is in `seen` has reached the
+ *       |                                          |  mailbox of the new worker as well
+ *       |<------------ granted: the session -------|
  *       | adopts queue, deliveries, receipts; of what it held, only what the old one had not seen
  *       | attaches the client
  *
@@ -32,10 +35,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <urcu-qsbr.h>
 
 #include "client.h"
 #include "conn.h"
+#include "fence.h"
 #include "registry.h"
 #include "server.h"
 #include "subscription.h"
@@ -52,16 +55,13 @@ struct moved_sub {
 struct pg_move {
     struct pg_task task;  /* first */
     struct pg_move *next; /* waiting with a session */
-    struct rcu_head grace;
+    struct pg_fence_wait fence;
     struct pg_worker *home;  /* of `to` */
     struct pg_worker *owner; /* of `from` */
     struct pg_session *to;   /* the joining session */
     struct pg_session *from; /* granted: to be adopted and freed; NULL: nothing is handed over */
     bool clean;
     bool failed; /* a subscription could not be made at home: memory is out */
-    /* Stored before call_rcu() and loaded in its callback. The library orders memory between the
-     * two as well, but a thread checker does not see inside it. */
-    _Atomic bool waits_for_grace;
     struct moved_sub *subs;
     uint64_t seen[]; /* one per worker */
 };
@@ -282,35 +282,26 @@ static void on_asked(struct pg_task *task, struct pg_worker *worker)
 
 /* ---- between workers ------------------------------------------------------------------------- */
 
-static void wait_for_grace(struct pg_move *move, void (*then)(struct rcu_head *head))
+static struct pg_move *fenced(struct pg_fence_wait *wait)
 {
-    atomic_store_explicit(&move->waits_for_grace, true, memory_order_release);
-    call_rcu(&move->grace, then);
+    return (struct pg_move *)((uint8_t *)wait - offsetof(struct pg_move, fence));
 }
 
-static struct pg_move *after_grace(struct rcu_head *head)
+static void after_first_fence(struct pg_fence_wait *wait)
 {
-    struct pg_move *move = (struct pg_move *)((uint8_t *)head - offsetof(struct pg_move, grace));
-    (void)atomic_load_explicit(&move->waits_for_grace, memory_order_acquire);
-    return move;
-}
-
-static void after_first_grace(struct rcu_head *head)
-{
-    struct pg_move *move = after_grace(head);
+    struct pg_move *move = fenced(wait);
     post(move, move->owner, on_ready);
 }
 
-static void after_second_grace(struct rcu_head *head)
+static void after_second_fence(struct pg_fence_wait *wait)
 {
-    struct pg_move *move = after_grace(head);
+    struct pg_move *move = fenced(wait);
     post(move, move->home, on_granted);
 }
 
 /* At home: subscribe as the leaving session does, and hold what comes. */
 static void on_prepare(struct pg_task *task, struct pg_worker *worker)
 {
-    (void)worker;
     struct pg_move *move = (struct pg_move *)task;
     for (struct moved_sub *s = move->subs; s; s = s->next) {
         bool added;
@@ -318,7 +309,7 @@ static void on_prepare(struct pg_task *task, struct pg_worker *worker)
         if (!pg_subscription_put(move->to, &s->sub, &added, &reason))
             move->failed = true;
     }
-    wait_for_grace(move, after_first_grace);
+    pg_fence(worker, &move->fence, after_first_fence);
 }
 
 /* At the owner: everything matched before the new subscriptions were seen has been taken. */
@@ -334,7 +325,7 @@ static void on_ready(struct pg_task *task, struct pg_worker *worker)
     session->waiting = NULL;
     pg_registry_replace(registry_of(worker), session, move->to);
     struct pg_worker *home = move->home;
-    wait_for_grace(move, after_second_grace);
+    pg_fence(worker, &move->fence, after_second_fence);
     while (waiting) {
         struct pg_move *next = waiting->next;
         post(waiting, home, on_asked);

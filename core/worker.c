@@ -5,9 +5,8 @@
  * The mailbox is a lock-free stack: a sender pushes with compare-and-swap, the worker takes the
  * whole stack at once and reverses it, so that work runs in the order in which it was pushed. A
  * sender wakes the loop only when it pushed on to an empty stack; a worker that leaves work behind
- * wakes itself. Between polls the thread is online for RCU, during a poll it is offline; since
- * the end-of-turn work is done before the poll, going offline is the quiescent state that the
- * subscription index and the take-over of sessions (takeover.c) wait for. */
+ * wakes itself. Between polls the thread is online for RCU, during a poll it is offline, which is
+ * the quiescent state that the subscription index waits for. */
 
 #include <errno.h>
 #include <signal.h>
@@ -154,6 +153,7 @@ static void end_of_turn(struct ev_loop *loop, struct ev_prepare *watcher, int ev
         pg_conns_flush(worker);
     } while (has_work(worker) && ++rounds < ROUNDS_PER_TURN);
     pg_router_flush(worker);
+    pg_fence_passed(worker);
     pg_conns_reap(worker);
     check_drained(worker);
     if (has_work(worker))
@@ -214,6 +214,8 @@ struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
         goto no_conns;
     if (!pg_router_init(&worker->router))
         goto no_router;
+    if (!pg_fence_init(&worker->fence, server->worker_count))
+        goto no_fence;
     pg_sessions_init(&worker->sessions);
     worker->loop = ev_loop_new(EVFLAG_AUTO);
     if (!worker->loop)
@@ -233,6 +235,8 @@ struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
     return worker;
 
 no_loop:
+    pg_fence_free(&worker->fence);
+no_fence:
     pg_router_free(&worker->router);
 no_router:
     pg_conns_free(&worker->conns);
@@ -289,6 +293,7 @@ void pg_worker_drain(struct pg_worker *worker, int64_t timeout_ms)
 static void free_worker(struct pg_worker *worker)
 {
     ev_loop_destroy(worker->loop);
+    pg_fence_free(&worker->fence);
     pg_router_free(&worker->router);
     pg_conns_free(&worker->conns);
     pg_counter_set_free(&worker->counters);
@@ -302,6 +307,7 @@ static void settle(struct pg_worker *worker)
     run_tasks(worker, take_mailbox(worker));
     run_tasks(worker, take_later(worker));
     pg_router_flush(worker);
+    pg_fence_passed(worker);
     pg_conns_reap(worker);
 }
 
@@ -324,7 +330,6 @@ void pg_workers_join(struct pg_server *server)
         work = false;
         for (unsigned i = 0; i < count; i++)
             settle(workers[i]);
-        rcu_barrier(); /* moves of sessions go on from its callbacks */
         for (unsigned i = 0; i < count; i++)
             work = work || workers[i]->later ||
                    atomic_load_explicit(&workers[i]->mailbox, memory_order_relaxed);

@@ -9,6 +9,7 @@
 
 #include "conn_parts.h"
 #include "counter.h"
+#include "fence.h"
 #include "router_parts.h"
 #include "session_parts.h"
 #include "wheel.h"
@@ -36,6 +37,7 @@ struct pg_worker {
     struct pg_conn_part conns;       /* conn.c */
     struct pg_session_part sessions; /* session.c */
     struct pg_router_part router;    /* router.c */
+    struct pg_fence_part fence;      /* fence.c */
 
     /* Written by other threads. */
     _Alignas(64) _Atomic(struct pg_task *) mailbox; /* newest first */

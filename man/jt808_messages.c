@@ -11,8 +11,7 @@
 
 static void print_rows(const struct wire_row *rows);
 
-/* ---- one field -------------------------------------------------------------------------------
- */
+/* ---- one field ------------------------------------------------------------------------------- */
 
 static void print_names(const struct wire_row *row)
 {
@@ -176,8 +175,7 @@ static void print_list(const struct wire_row *rows)
     printf(".El\n");
 }
 
-/* ---- messages and items ----------------------------------------------------------------------
- */
+/* ---- messages and items ---------------------------------------------------------------------- */
 
 static bool is_only_layout(const struct jt808_layout *layouts)
 {

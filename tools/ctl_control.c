@@ -20,8 +20,7 @@
 /* The gateway answers at once; this bounds waiting for one that hangs. */
 #define ANSWER_MS (30 * 1000)
 
-/* ---- the socket -------------------------------------------------------------------------------
- */
+/* ---- the socket ------------------------------------------------------------------------------ */
 
 static int connect_to(const char *path)
 {
@@ -164,8 +163,7 @@ static json_t *call(const struct ctl_run *run, json_t *request, int *code)
     return result;
 }
 
-/* ---- output -----------------------------------------------------------------------------------
- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static bool print_json(const struct ctl_run *run, const json_t *result)
 {
@@ -246,8 +244,7 @@ static size_t widest(const json_t *rows, const char *key, const char *title, siz
     return width < most ? width : most;
 }
 
-/* ---- commands ---------------------------------------------------------------------------------
- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static void print_listeners(const json_t *listeners)
 {
@@ -631,8 +628,7 @@ static int run_config_show(struct ctl_run *run)
     return CTL_OK;
 }
 
-/* ---- the rows ---------------------------------------------------------------------------------
- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 #define JSON_OPTION                                                                                \
     {                                                                                              \

@@ -19,8 +19,7 @@
 #define BODY_LIMIT    (16u * 1024 * 1024)
 #define MESSAGE_LIMIT (64u * 1024 * 1024)
 
-/* ---- decode -----------------------------------------------------------------------------------
- */
+/* ---- decode ---------------------------------------------------------------------------------- */
 
 struct decoder {
     const struct ctl_run *run;
@@ -233,8 +232,7 @@ static int run_decode(struct ctl_run *run)
     return code;
 }
 
-/* ---- encode -----------------------------------------------------------------------------------
- */
+/* ---- encode ---------------------------------------------------------------------------------- */
 
 static bool print_frames(const struct ctl_run *run, const struct jt808_frame *message)
 {
@@ -334,8 +332,7 @@ static int run_encode(struct ctl_run *run)
     return good ? CTL_OK : CTL_FAILED;
 }
 
-/* ---- the rows ---------------------------------------------------------------------------------
- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 static const struct ctl_option decode_options[] = {
     {.letter = 'j', .name = "json", .help = "one JSON object a frame, as the gateway publishes it"},

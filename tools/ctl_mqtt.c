@@ -39,8 +39,7 @@ void ctl_mqtt_catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* ---- the socket -------------------------------------------------------------------------------
- */
+/* ---- the socket ------------------------------------------------------------------------------ */
 
 /* Wait until the socket can do `events`: 1, 0 at the deadline or when stopped, -1 on errors. */
 static int wait_for(int fd, short events, int64_t deadline_ms)
@@ -126,8 +125,7 @@ static bool send_all(struct ctl_mqtt *m, const uint8_t *bytes, size_t len)
     return true;
 }
 
-/* ---- packets out ------------------------------------------------------------------------------
- */
+/* ---- packets out ----------------------------------------------------------------------------- */
 
 uint16_t ctl_mqtt_id(struct ctl_mqtt *m)
 {
@@ -188,8 +186,7 @@ static bool ping(struct ctl_mqtt *m)
     return send_all(m, buffer, mqtt_encode_empty(MQTT_PINGREQ, buffer, sizeof(buffer)));
 }
 
-/* ---- packets in -------------------------------------------------------------------------------
- */
+/* ---- packets in ------------------------------------------------------------------------------ */
 
 /* More bytes into the buffer: CTL_OK, CTL_TIMED_OUT, or an error that was told. */
 static int read_more(struct ctl_mqtt *m, int64_t deadline_ms)
@@ -258,8 +255,7 @@ int ctl_mqtt_next(struct ctl_mqtt *m, int64_t deadline_ms, struct mqtt_packet *o
     }
 }
 
-/* ---- opening and closing ----------------------------------------------------------------------
- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 static bool make_id(struct ctl_mqtt *m)
 {

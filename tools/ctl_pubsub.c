@@ -15,8 +15,7 @@
 /* For the gateway's own acknowledgements. */
 #define ACK_MS (10 * 1000)
 
-/* ---- publishing -------------------------------------------------------------------------------
- */
+/* ---- publishing ------------------------------------------------------------------------------ */
 
 /* The whole standard input, or the text. false after the error was told. */
 static bool read_payload(const struct ctl_run *run, const char *word, uint8_t **payload,
@@ -135,8 +134,7 @@ static int run_pub(struct ctl_run *run)
     return code;
 }
 
-/* ---- subscribing ------------------------------------------------------------------------------
- */
+/* ---- subscribing ----------------------------------------------------------------------------- */
 
 /* Subscribe and wait for the answer. */
 static int subscribe(struct ctl_mqtt *m, const struct mqtt_filter *filters, size_t count)
@@ -243,8 +241,7 @@ static int run_sub(struct ctl_run *run)
     return code;
 }
 
-/* ---- sending to one client --------------------------------------------------------------------
- */
+/* ---- sending to one client ------------------------------------------------------------------- */
 
 /* What `send` says: {"message": NAME, "body": {...}} from --message and --json, or --payload.
  * malloc'ed; NULL after the error was told. */
@@ -389,8 +386,7 @@ static int run_send(struct ctl_run *run)
     return code;
 }
 
-/* ---- the rows ---------------------------------------------------------------------------------
- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 static const struct ctl_option pub_options[] = {
     {.letter = 'q', .name = "qos", .argument = "QOS", .help = "0, 1 or 2 (1)"},

@@ -68,8 +68,7 @@ struct fleet {
     int code; /* exit code, when the loop ends */
 };
 
-/* ---- what is printed --------------------------------------------------------------------------
- */
+/* ---- what is printed ------------------------------------------------------------------------- */
 
 static void tell(const struct terminal *t, const char *what)
 {
@@ -126,8 +125,7 @@ static void report(struct fleet *fleet)
     fflush(stdout);
 }
 
-/* ---- the simulator's callbacks ----------------------------------------------------------------
- */
+/* ---- the simulator's callbacks --------------------------------------------------------------- */
 
 static void on_send(void *arg, struct pg_bytes frame)
 {
@@ -173,8 +171,7 @@ static void on_event(void *arg, enum jt808_simulator_event event, const struct j
     }
 }
 
-/* ---- the connection ---------------------------------------------------------------------------
- */
+/* ---- the connection -------------------------------------------------------------------------- */
 
 static void drop(struct terminal *t)
 {
@@ -336,8 +333,7 @@ static void on_retry(struct ev_loop *loop, struct ev_timer *timer, int events)
     watch(t, EV_WRITE);
 }
 
-/* ---- the fleet --------------------------------------------------------------------------------
- */
+/* ---- the fleet ------------------------------------------------------------------------------- */
 
 struct plan {
     int64_t count, interval_ms, heartbeat_ms, duration_ms;
@@ -498,8 +494,7 @@ static int run_simulate(struct ctl_run *run)
     return good ? fleet.code : CTL_FAILED;
 }
 
-/* ---- the rows ---------------------------------------------------------------------------------
- */
+/* ---- the rows -------------------------------------------------------------------------------- */
 
 static const struct ctl_option simulate_options[] = {
     {.letter = 'n', .name = "count", .argument = "N", .help = "terminals (1)"},

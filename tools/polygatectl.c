@@ -91,8 +91,7 @@ static int unknown_command(int count, char **words)
     return CTL_USAGE;
 }
 
-/* ---- options ----------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static int find_long(const struct ctl_command *command, const char *name, size_t len)
 {

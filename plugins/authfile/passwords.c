@@ -180,8 +180,7 @@ const char *auth_passwords_find(const struct auth_passwords *passwords, struct p
     return *known ? slot->hash : passwords->unknown;
 }
 
-/* ---- verifying --------------------------------------------------------------------------------
- */
+/* ---- verifying ------------------------------------------------------------------------------- */
 
 struct auth_verifier {
     struct crypt_data data;

@@ -74,8 +74,7 @@ struct auth_rules {
     size_t level_count, level_room;
 };
 
-/* ---- checking ---------------------------------------------------------------------------------
- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 /* Values of placeholders for one question, found when first needed. */
 struct values {
@@ -309,8 +308,7 @@ enum pg_verdict auth_rules_check(const struct auth_rules *rules, const struct pg
     return PG_NEXT;
 }
 
-/* ---- compiling --------------------------------------------------------------------------------
- */
+/* ---- compiling ------------------------------------------------------------------------------- */
 
 struct parser {
     struct auth_rules *rules;

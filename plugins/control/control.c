@@ -99,8 +99,7 @@ struct control {
 
 static const char out_of_memory[] = "{\"ok\":false,\"error\":\"out of memory\"}\n";
 
-/* ---- clients ----------------------------------------------------------------------------------
- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 static void hang_up(struct client *client)
 {
@@ -314,8 +313,7 @@ static void take_client(struct control *self, int fd)
         answer_error(client, "too many connections to the control socket (control.clients)");
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------
- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static void retry_accept(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
@@ -393,8 +391,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- life -------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static bool start_thread(struct control *self)
 {

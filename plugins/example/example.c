@@ -40,8 +40,7 @@
 
 #include "polygate.h"
 
-/* ---- configuration ----------------------------------------------------------------------------
- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 /* The values of the block `example { }`. The rows below fill it in. */
 struct example_conf {
@@ -74,8 +73,7 @@ static const struct pg_counter example_counters[] = {
     {.name = NULL},
 };
 
-/* ---- state ------------------------------------------------------------------------------------
- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 /* What is true of a connection. */
 enum example_state {
@@ -89,8 +87,7 @@ struct example {
     struct pg_client *client; /* from `admitted` to `client_ended` */
 };
 
-/* ---- output -----------------------------------------------------------------------------------
- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 /* pg_conn_append() copies; it leaves with everything else in one write at the end of the turn. */
 static void say(struct pg_conn *conn, const char *text)
@@ -118,8 +115,7 @@ static void say_result(struct pg_conn *conn, enum pg_reason reason)
         say_reason(conn, "ERR", reason);
 }
 
-/* ---- input ------------------------------------------------------------------------------------
- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 /* Take the next word off the line. Ranges of bytes are passed around with their length; they are
  * not C strings. */
@@ -249,8 +245,7 @@ static size_t example_bytes(struct pg_conn *conn, struct pg_bytes in)
     return used;
 }
 
-/* ---- answers of the core ----------------------------------------------------------------------
- */
+/* ---- answers of the core --------------------------------------------------------------------- */
 
 static void example_open(struct pg_conn *conn)
 {
@@ -287,8 +282,7 @@ static void example_result(struct pg_client *client, uint64_t token, enum pg_rea
     answer_came(conn, pg_conn_state(conn));
 }
 
-/* ---- deliveries -------------------------------------------------------------------------------
- */
+/* ---- deliveries ------------------------------------------------------------------------------ */
 
 extern const struct pg_protocol example_protocol;
 
@@ -362,8 +356,7 @@ static void example_deliver(struct pg_client *client)
     }
 }
 
-/* ---- the end ----------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void example_client_ended(struct pg_client *client, enum pg_reason reason)
 {
@@ -377,8 +370,7 @@ static void example_goodbye(struct pg_conn *conn, enum pg_reason reason)
     say_reason(conn, "BYE", reason);
 }
 
-/* ---- recognising ------------------------------------------------------------------------------
- */
+/* ---- recognising ----------------------------------------------------------------------------- */
 
 /* For listeners that serve several protocols on one port: is this ours? With fewer bytes than it
  * takes to say no, the answer is "more". */
@@ -391,8 +383,7 @@ static enum pg_sniff example_sniff(struct pg_bytes head)
     return len == sizeof(begin) - 1 ? PG_SNIFF_YES : PG_SNIFF_MORE;
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------
- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 const struct pg_protocol example_protocol = {
     .abi = PG_ABI,

@@ -211,15 +211,14 @@ static void ask_admission(struct jt808_terminal *t, const struct jt808_frame *fr
     pg_client_admit(pg_conn_of_state(t->conn), login, t);
 }
 
-static void login_refused(struct jt808_terminal *t, enum pg_reason reason)
+/* The core has told the log, or has been told. */
+static void login_refused(struct jt808_terminal *t)
 {
     struct jt808_conn *c = t->conn;
     struct pg_conn *conn = pg_conn_of_state(c);
     int64_t limit = jt808_conf_of(c)->login_failures;
 
     jt808_count(c, JT808_COUNT_LOGINS_REFUSED);
-    PG_LOG(PG_WARN, "jt808_login_refused", PG_F_REASON(reason), PG_F_TEXT("client", t->phone),
-           PG_F_TEXT("peer", pg_conn_peer(conn)));
     /* Terminals repeat 0x0102 for ever: closing makes them fall back to registration. */
     if (++c->login_failures >= (uint64_t)limit) {
         pg_conn_close(conn, PG_BAD_CREDENTIAL, "%u logins of phone %s refused", c->login_failures,
@@ -268,7 +267,9 @@ static void authenticate(struct jt808_terminal *t, const struct jt808_frame *fra
 
     if (!code_acceptable(t, worth)) {
         jt808_answer(t, frame->serial, frame->msg_id, JT808_RESULT_FAILED);
-        login_refused(t, PG_BAD_CREDENTIAL);
+        pg_client_refuse(pg_conn_of_state(t->conn), pg_bytes_str(frame->phone), PG_BAD_CREDENTIAL,
+                         "the authentication code is not one of this phone");
+        login_refused(t);
         return;
     }
     t->by_code = true;
@@ -389,7 +390,7 @@ void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
     t->client = admitted ? admission->client : NULL;
     answer_asked(t, admitted);
     if (!admitted) {
-        login_refused(t, admission->reason);
+        login_refused(t);
         return;
     }
     c->online_count++;

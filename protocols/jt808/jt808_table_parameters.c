@@ -25,14 +25,18 @@ enum { R_COUNT = 1 };
 #define UINT_PARAM_2013(id_, len, name_, ...)                                                      \
     {                                                                                              \
         .id = (id_), .name = (name_), .length = (len), .since = 2012,                              \
-        .rows = (const struct wire_row[]){                                                         \
-            {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS}        \
+        .rows = (const struct wire_row[])                                                          \
+        {                                                                                          \
+            {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS         \
+        }                                                                                          \
     }
 #define UINT_PARAM_2011(id_, name_)                                                                \
     {                                                                                              \
         .id = (id_), .name = (name_), .length = 4, .until = 2011,                                  \
-        .rows = (const struct wire_row[]){{.name = "value", .kind = WIRE_UINT, .width = 4},        \
-                                          END_OF_ROWS}                                             \
+        .rows = (const struct wire_row[])                                                          \
+        {                                                                                          \
+            {.name = "value", .kind = WIRE_UINT, .width = 4}, END_OF_ROWS                          \
+        }                                                                                          \
     }
 #define TEXT_PARAM(id_, name_, clause_)                                                            \
     {                                                                                              \

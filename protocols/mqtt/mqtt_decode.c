@@ -209,8 +209,7 @@ enum mqtt_error mqtt_decode_publish(const struct mqtt_frame *frame, enum mqtt_ve
     return mqtt_reader_end(&r);
 }
 
-/* ---- PUBACK, PUBREC, PUBREL, PUBCOMP (3.4 to 3.7) ---------------------------------------------
- */
+/* ---- PUBACK, PUBREC, PUBREL, PUBCOMP (3.4 to 3.7) -------------------------------------------- */
 
 enum mqtt_error mqtt_decode_ack(const struct mqtt_frame *frame, enum mqtt_version version,
                                 struct mqtt_ack *out)
@@ -233,8 +232,7 @@ enum mqtt_error mqtt_decode_ack(const struct mqtt_frame *frame, enum mqtt_versio
     return mqtt_reader_end(&r);
 }
 
-/* ---- SUBSCRIBE, UNSUBSCRIBE (3.8, 3.10) -------------------------------------------------------
- */
+/* ---- SUBSCRIBE, UNSUBSCRIBE (3.8, 3.10) ------------------------------------------------------ */
 
 enum {
     OPTION_QOS = 0x03,
@@ -311,8 +309,7 @@ bool mqtt_filter_next(const struct mqtt_subscribe *packet, enum mqtt_type type, 
     return !r.c.failed;
 }
 
-/* ---- SUBACK, UNSUBACK (3.9, 3.11) -------------------------------------------------------------
- */
+/* ---- SUBACK, UNSUBACK (3.9, 3.11) ------------------------------------------------------------ */
 
 enum mqtt_error mqtt_decode_suback(const struct mqtt_frame *frame, enum mqtt_version version,
                                    struct mqtt_suback *out)
@@ -340,8 +337,7 @@ enum mqtt_error mqtt_decode_suback(const struct mqtt_frame *frame, enum mqtt_ver
     return mqtt_reader_end(&r);
 }
 
-/* ---- DISCONNECT, AUTH (3.14, 3.15) ------------------------------------------------------------
- */
+/* ---- DISCONNECT, AUTH (3.14, 3.15) ----------------------------------------------------------- */
 
 /* The common shape: reason code and property length may both be left out. */
 static void read_reason(struct mqtt_reader *r, enum mqtt_type type, enum mqtt_side from,

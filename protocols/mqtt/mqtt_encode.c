@@ -243,8 +243,7 @@ size_t mqtt_encode_short_ack(enum mqtt_type type, enum mqtt_version version, uin
     return with_code ? 5 : 4;
 }
 
-/* ---- SUBSCRIBE, UNSUBSCRIBE, SUBACK, UNSUBACK --------------------------------------------------
- */
+/* ---- SUBSCRIBE, UNSUBSCRIBE, SUBACK, UNSUBACK ------------------------------------------------ */
 
 static void put_subscribe(struct mqtt_writer *w, const struct source *s)
 {
@@ -294,8 +293,7 @@ size_t mqtt_encode_suback(const struct mqtt_suback *packet, enum mqtt_type type,
     return encode(first_byte(type, 0), put_suback, &s, buffer, size);
 }
 
-/* ---- DISCONNECT, AUTH, PINGREQ, PINGRESP ------------------------------------------------------
- */
+/* ---- DISCONNECT, AUTH, PINGREQ, PINGRESP ----------------------------------------------------- */
 
 static void put_disconnect(struct mqtt_writer *w, const struct source *s)
 {

@@ -178,6 +178,18 @@ def test_why_remembers_refusals_and_closes(gateway):
     assert notes[0]["last_ms"] >= notes[1]["last_ms"] > 1.7e12
 
 
+def test_why_tells_of_a_terminal_whose_code_is_wrong(gateway):
+    gw = gateway()
+    terminal = gw.connect("jt808", Terminal, phone="013900000077")
+    terminal.register()
+    for _ in range(3):
+        terminal.authenticate(b"not-the-code", result=1)
+    gw.wait_log("closed", reason="bad_credential")
+    notes = json.loads(gw.ctl("why", "013900000077", "--json"))["notes"]
+    assert {note["reason"] for note in notes} == {"bad_credential"}
+    assert sum(note["count"] for note in notes) == 3
+
+
 def test_counters_are_explained(gateway):
     gw = gateway()
     gw.connect("mqtt", MqttPeer).login("a")

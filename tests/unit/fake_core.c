@@ -356,6 +356,12 @@ void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const char *deta
     }
 }
 
+void pg_client_refuse(struct pg_conn *conn, struct pg_bytes client_id, enum pg_reason reason,
+                      const char *detail)
+{
+    (void)conn, (void)client_id, (void)reason, (void)detail;
+}
+
 void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n)
 {
     (void)conn;

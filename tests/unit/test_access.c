@@ -13,8 +13,7 @@
 
 #include "access.h"
 
-/* ---- fakes ------------------------------------------------------------------------------------
- */
+/* ---- fakes ----------------------------------------------------------------------------------- */
 
 struct pg_worker {
     pthread_mutex_t lock;
@@ -165,8 +164,7 @@ static enum pg_reason act(enum pg_action action, const char *topic)
                            &pending);
 }
 
-/* ---- cases ------------------------------------------------------------------------------------
- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void the_first_opinion_on_a_login_decides(void)
 {
@@ -363,8 +361,7 @@ static void whoever_has_gone_hears_nothing(void)
     pg_access_cancel(&pending); /* NULL is fine */
 }
 
-/* ---- answers from another thread, in a race with cancelling ------------------------------------
- */
+/* ---- answers from another thread, in a race with cancelling ---------------------------------- */
 
 static void *answer_from_elsewhere(void *request)
 {

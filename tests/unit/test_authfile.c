@@ -17,8 +17,7 @@
 #include "../../plugins/authfile/passwords.h"
 #include "../../plugins/authfile/verified.h"
 
-/* ---- fakes ------------------------------------------------------------------------------------
- */
+/* ---- fakes ----------------------------------------------------------------------------------- */
 
 /* What is asked: the answers are collected. */
 struct pg_access_request {
@@ -52,8 +51,7 @@ static enum pg_verdict wait_for(struct pg_access_request *request)
     return verdict;
 }
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static char path[] = "/tmp/test_authfile_XXXXXX";
 
@@ -123,8 +121,7 @@ static enum pg_verdict login(void *self, struct pg_bytes user, struct pg_bytes p
     return later;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------
- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void right_and_wrong_passwords(void)
 {

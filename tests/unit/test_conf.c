@@ -18,8 +18,7 @@
 #include "server.h"
 #include "transport.h"
 
-/* ---- what is "compiled in" --------------------------------------------------------------------
- */
+/* ---- what is "compiled in" ------------------------------------------------------------------- */
 
 struct pipe_conf {
     int64_t backlog;
@@ -222,8 +221,7 @@ static struct pg_config *accepted(const char *text)
     return config;
 }
 
-/* ---- values -----------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void what_is_not_given_has_its_default(void)
 {
@@ -349,8 +347,7 @@ static void a_value_may_come_from_the_environment(void)
             ":1: \"${\" is not closed on its line, expected ${NAME} or ${NAME:-default}");
 }
 
-/* ---- mistakes ---------------------------------------------------------------------------------
- */
+/* ---- mistakes -------------------------------------------------------------------------------- */
 
 static void a_wrong_value_says_what_is_expected(void)
 {
@@ -445,8 +442,7 @@ static void limits_must_agree(void)
             "the first or raise the second");
 }
 
-/* ---- listeners --------------------------------------------------------------------------------
- */
+/* ---- listeners ------------------------------------------------------------------------------- */
 
 static void each_address_is_a_listener(void)
 {
@@ -512,8 +508,7 @@ static void a_listener_on_the_network_is_guarded(void)
     pg_config_unref(&c);
 }
 
-/* ---- plugins ----------------------------------------------------------------------------------
- */
+/* ---- plugins --------------------------------------------------------------------------------- */
 
 static void plugins_start_in_the_order_of_their_blocks(void)
 {
@@ -542,8 +537,7 @@ static void a_plugin_that_fails_stops_those_before_it(void)
     CU_ASSERT_EQUAL(stopped, 1);
 }
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/polygate-conf-XXXXXX";
 
@@ -681,8 +675,7 @@ static void a_failed_load_does_not_disturb_the_next(void)
     }
 }
 
-/* ---- rows -------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* What the manual is made from: each row has a sentence and a default within its own bounds. */
 static void check_rows(const char *owner, const struct pg_option *rows)

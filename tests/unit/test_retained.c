@@ -212,8 +212,7 @@ static void expired_messages_are_not_given_and_are_swept(void)
     pg_retained_free(&r);
 }
 
-/* ---- walks ------------------------------------------------------------------------------------
- */
+/* ---- walks ----------------------------------------------------------------------------------- */
 
 #define TOPICS 400
 
@@ -417,8 +416,7 @@ static void a_walk_gives_no_expired_message(void)
     pg_retained_free(&r);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------
- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 struct together {
     struct pg_retained *retained;

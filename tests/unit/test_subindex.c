@@ -223,8 +223,7 @@ static void many_wildcard_ways_are_each_taken_once(void)
     pg_subindex_free(&index);
 }
 
-/* ---- against a naive matcher ------------------------------------------------------------------
- */
+/* ---- against a naive matcher ----------------------------------------------------------------- */
 
 #define FILTERS 600
 
@@ -380,8 +379,7 @@ static void growth_keeps_every_filter_and_shrinkage_gives_memory_back(void)
     free(refs);
 }
 
-/* ---- shared subscriptions ---------------------------------------------------------------------
- */
+/* ---- shared subscriptions -------------------------------------------------------------------- */
 
 static void turns_go_round_in_proportion_to_members(void)
 {
@@ -426,8 +424,7 @@ static void a_plain_node_has_no_turns(void)
     pg_subindex_free(&index);
 }
 
-/* ---- walk -------------------------------------------------------------------------------------
- */
+/* ---- walk ------------------------------------------------------------------------------------ */
 
 struct seen {
     const char *const *texts;
@@ -473,8 +470,7 @@ static void a_walk_shows_each_filter_as_it_was_written(void)
     pg_subindex_free(&index);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------
- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 #define CHURNED 64
 #define READERS 2

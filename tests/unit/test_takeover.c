@@ -65,7 +65,7 @@ static void session_that_moves_loses_nothing_and_repeats_nothing(void)
         pthread_create(&pubs[i].thread, NULL, publish_on, &pubs[i]);
     }
     /* Each connection of the mover notes down what it got; all stay for the check. */
-    enum { MOVES = 150 };
+    enum { MOVES = 1000 };
     struct probe *all[MOVES + 1] = {at};
     for (int i = 1; i <= MOVES; i++) {
         all[i] = calloc(1, sizeof(*all[i]));

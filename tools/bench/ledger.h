@@ -15,8 +15,7 @@ struct ledger_sums {
     uint64_t damaged;    /* not what was sent, or for another subscriber */
 };
 
-/* ---- one publisher's topic at one subscriber, which gets every message ------------------------
- */
+/* ---- one publisher's topic at one subscriber, which gets every message ----------------------- */
 
 struct ledger_flow {
     uint32_t next; /* the number that should come */
@@ -30,8 +29,7 @@ uint32_t ledger_flow_take(struct ledger_flow *flow, uint32_t number, struct ledg
 /* Nothing comes any more, and `sent` messages were sent: what is missing at the end is lost. */
 void ledger_flow_close(const struct ledger_flow *flow, uint32_t sent, struct ledger_sums *sums);
 
-/* ---- one publisher at a group of subscribers, of which one gets each message ------------------
- */
+/* ---- one publisher at a group of subscribers, of which one gets each message ----------------- */
 
 #define LEDGER_SHARE_WINDOW 65536u
 

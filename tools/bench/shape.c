@@ -43,8 +43,7 @@ static struct shape_range pair_range(unsigned subscriber)
     return (struct shape_range){.first = subscriber, .count = 1};
 }
 
-/* ---- many to few: each subscriber has its part of the publishers ------------------------------
- */
+/* ---- many to few: each subscriber has its part of the publishers ----------------------------- */
 
 /* The first publisher of a subscriber's part. */
 static unsigned part_start(unsigned subscriber)
