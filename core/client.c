@@ -313,12 +313,19 @@ void pg_client_end(struct pg_client *client, enum pg_reason reason)
     tell_later(client);
 }
 
+/* The frontend is told while the client still has its session, so that it can settle what the peer
+ * will not answer any more. */
 void pg_clients_conn_closed(struct pg_conn *conn)
 {
     struct pg_client **clients = pg_conn_clients(conn);
+    enum pg_reason reason = pg_conn_close_reason(conn);
     while (*clients) {
         struct pg_client *client = *clients;
-        end(client, pg_conn_close_reason(conn));
+        if (client->state == CLIENT_ADMITTED && client->announced) {
+            protocol_of(client)->client_ended(client, reason);
+            client->announced = false; /* once */
+        }
+        end(client, reason);
         bury(client);
     }
 }

@@ -546,7 +546,9 @@ struct pg_protocol {
     /* The client may take deliveries: call pg_delivery_next while pg_conn_has_room. */
     void (*deliver)(struct pg_client *client);
     /* The client is no longer admitted (taken over, kicked, ended, connection closing); it must
-     * not be used after this returns. Free what hangs on the cookie. */
+     * not be used after this returns. Free what hangs on the cookie. When its connection closes,
+     * deliveries can still be settled here, unless its session has gone to another client; after
+     * pg_client_end() they cannot. */
     void (*client_ended)(struct pg_client *client, enum pg_reason reason);
     /* One client of several on a connection was taken over or kicked by the core: say so to the
      * peer where the standard can. Return true if the connection lives on without it, false to
