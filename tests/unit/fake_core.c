@@ -110,6 +110,7 @@ bool fake_hold_admissions;
 enum pg_reason fake_publish_result;
 enum pg_reason fake_subscribe_result;
 uint32_t fake_session_expiry_max;
+struct pg_bytes fake_method_data;
 
 /* A copy that lives until fake_end(). */
 static struct pg_bytes keep(struct pg_bytes bytes)
@@ -1159,7 +1160,7 @@ void fake_begin(const struct pg_protocol *protocol)
     fake_publish_result = PG_OK;
     fake_subscribe_result = PG_OK;
     fake_session_expiry_max = PG_FOREVER;
-    fake_exchange_begin();
+    fake_method_data = PG_BYTES_NONE;
     fake.protocol = protocol;
     fake.now_ms = 1000;
     fake.conf = calloc(1, protocol->conf_size);

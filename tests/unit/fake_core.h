@@ -83,7 +83,8 @@ struct fake_rounds {
     char data[64];
 };
 struct fake_rounds fake_rounds(void);
-void fake_exchange_begin(void); /* called by fake_begin() */
+/* Forget them; no limit of frames. For those who link fake_exchange.c, with fake_begin(). */
+void fake_exchange_begin(void);
 
 /* ---- what was asked for ---------------------------------------------------------------------- */
 

@@ -8,7 +8,6 @@
 
 #include "fake_core.h"
 
-struct pg_bytes fake_method_data;
 size_t fake_frame_limit_max;
 
 static struct fake_rounds rounds;
@@ -16,7 +15,6 @@ static struct fake_rounds rounds;
 void fake_exchange_begin(void)
 {
     memset(&rounds, 0, sizeof(rounds));
-    fake_method_data = PG_BYTES_NONE;
     fake_frame_limit_max = SIZE_MAX;
 }
 
