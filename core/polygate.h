@@ -227,6 +227,7 @@ struct pg_property {
  * their headers on to it. Absent texts have data == NULL (an empty one has len 0 and data set). */
 struct pg_msg_props {
     bool payload_is_utf8;
+    bool payload_is_bytes; /* the publisher said that it is not text; not both */
     struct pg_bytes content_type;
     struct pg_bytes response_topic;
     struct pg_bytes correlation_data;
