@@ -192,6 +192,7 @@ void mqtt_props_decode(struct mqtt_reader *r, unsigned packet, struct mqtt_props
             mqtt_reader_fail(&block, MQTT_E_PROPERTY_UNKNOWN);
             break;
         }
+        struct value v = read_value(&block, row); /* what is cut short is that, before all */
         if ((row->packets >> packet & 1u) == 0) {
             mqtt_reader_fail(&block, MQTT_E_PROPERTY_NOT_HERE);
             break;
@@ -201,7 +202,6 @@ void mqtt_props_decode(struct mqtt_reader *r, unsigned packet, struct mqtt_props
             mqtt_reader_fail(&block, MQTT_E_PROPERTY_TWICE);
             break;
         }
-        struct value v = read_value(&block, row);
         out->present |= bit;
         keep_value(out, row, &v);
     }
