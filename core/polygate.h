@@ -630,7 +630,7 @@ struct pg_command {
 
 /* Run an API command: `request` is a JSON object {"command":"clients", ...arguments}. `done` gets
  * one JSON object: {"ok":true,"result":...} or {"ok":false,"error":"..."}; `json` is lent. It is
- * called once, on any thread. Any thread. */
+ * called once: on a worker, or on the calling thread if the call is refused. Any thread. */
 PG_API void pg_api_call(const char *request, void (*done)(void *arg, const char *json), void *arg);
 
 /* A plugin: one optional capability. Built-in ones are compiled in and use nothing else. A

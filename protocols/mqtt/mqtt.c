@@ -133,7 +133,8 @@ void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum
 {
     struct mqtt_conn *m = mqtt_conn_of(conn);
     enum mqtt_type type = mqtt_frame_type(frame);
-    if (error == MQTT_E_FLAGS && !expected(m, type)) {
+    bool by_type = type == MQTT_AUTH || type == MQTT_CONNACK;
+    if (error == MQTT_E_FLAGS && by_type && !expected(m, type)) {
         error = MQTT_E_NOT_EXPECTED; /* whatever its flags */
     }
     if (error == MQTT_E_PROPERTY_NOT_HERE && type != MQTT_SUBSCRIBE && type != MQTT_UNSUBSCRIBE) {

@@ -289,6 +289,9 @@ enum mqtt_error mqtt_decode_subscribe(const struct mqtt_frame *frame, enum mqtt_
     struct cursor start = r.c;
     while (cursor_left(&r.c) > 0) {
         struct pg_bytes filter = mqtt_read_name(&r, NULL);
+        if (filter.len == 0) {
+            mqtt_reader_fail(&r, MQTT_E_FILTER_EMPTY);
+        }
         if (type == MQTT_SUBSCRIBE) {
             judge_options(&r, version, cursor_u8(&r.c), filter);
         }

@@ -47,6 +47,7 @@
     X(AUTH_METHOD_CHANGED, 0x82, "4.12.1", "another authentication method than in CONNECT")        \
     X(REASON_CODE, 0x82, "2.4", "this packet may not carry this reason code")                      \
     X(NO_FILTER, 0x82, "3.8.3", "not one topic filter")                                            \
+    X(FILTER_EMPTY, 0x81, "4.7.3", "a topic filter is empty")                                      \
     X(SUBSCRIPTION_OPTIONS, 0x81, "3.8.3.1", "a reserved subscription option is set")              \
     X(SUBSCRIPTION_QOS, 0x82, "3.8.3.1", "the maximum QoS of a subscription is 3")                 \
     X(RETAIN_HANDLING, 0x82, "3.8.3.1", "the retain handling of a subscription is 3")              \

@@ -281,6 +281,9 @@ void mqtt_on_disconnect(struct pg_conn *conn, struct mqtt_conn *m, const struct 
     struct mqtt_disconnect d;
     enum mqtt_error error =
         mqtt_decode_disconnect(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &d);
+    if (error == MQTT_E_REASON_CODE || error == MQTT_E_SERVER_REFERENCE_SENT) {
+        m->state = MQTT_CLOSED; /* a goodbye all the same: whoever said it reads no answer */
+    }
     if (error != MQTT_E_OK) {
         mqtt_close_error(conn, frame, error);
         return;

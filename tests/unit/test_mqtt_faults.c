@@ -329,9 +329,9 @@ static void m20_unsubscribe_says_whether_there_was_such_a_subscription(void)
 
 static void m21_invalid_filters_are_refused_everywhere(void)
 {
-    static const char *const invalid[] = {
-        "0005'a/#/b'",    "0002'a+'",        "0002'+a'",        "0002'a#'",         "0000",
-        "0008'$share/g'", "0009'$share/g/'", "0009'$share//t'", "000b'$share/g+/t'"};
+    static const char *const invalid[] = {"0005'a/#/b'",     "0002'a+'",         "0002'+a'",
+                                          "0002'a#'",        "0008'$share/g'",   "0009'$share/g/'",
+                                          "0009'$share//t'", "000b'$share/g+/t'"};
     static const char *const valid[] = {"0001'/'", "0002'//'", "0004'a//b'", "0003'+/+'",
                                         "0001' '"};
     char packet[128];
