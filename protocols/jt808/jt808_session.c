@@ -331,6 +331,7 @@ static void unregister(struct jt808_terminal *t, const struct jt808_frame *frame
     jt808_answer(t, frame->serial, frame->msg_id, JT808_RESULT_OK);
     PG_LOG(PG_INFO, "jt808_unregistered", PG_F_TEXT("client", t->phone),
            PG_F_TEXT("peer", pg_conn_peer(conn)));
+    jt808_command_lost(t, PG_UNREGISTERED); /* while it can be settled */
     t->state = JT808_LEAVING;
     pause_reading(t->conn);
     pg_client_set_session_expiry(t->client, 0);

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from jt808wire import (GET_PARAMETERS, LOCATION, PARAMETERS_ANSWER, TEXT, Terminal, frame,
-                       location_body)
+from jt808wire import (GET_PARAMETERS, LOCATION, PARAMETERS_ANSWER, TEXT, UNREGISTER, Terminal,
+                       frame, location_body)
 from mqttwire import MqttPeer
 
 PHONES = {2013: "013912345678", 2019: "00000000013912345678"}
@@ -142,3 +142,20 @@ def test_a_payload_that_makes_no_frame_is_answered_with_what_is_wrong(world, req
     assert got["status"] == "invalid"
     assert got["error"]["sentence"]
     terminal.barrier()
+
+
+@pytest.mark.parametrize("how", ["reset", "unregister", "kick"])
+def test_a_request_under_way_is_told_when_its_terminal_goes_and_is_not_sent_again(world, requester,
+                                                                                 how):
+    gw, _, terminal, _ = world
+    ask(requester, terminal, hello(terminal))
+    terminal.next(TEXT)
+    if how == "reset":
+        terminal.reset()
+    elif how == "unregister":
+        terminal.expect_general(UNREGISTER, terminal.say(UNREGISTER))
+    else:
+        gw.ctl("kick", terminal.phone)
+    assert answer_of(requester)["status"] == "connection_lost"
+    again = gw.connect("jt808", Terminal, phone=terminal.phone, edition=terminal.edition).login()
+    again.barrier()
