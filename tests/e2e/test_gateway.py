@@ -148,7 +148,7 @@ def test_a_payload_that_makes_no_frame_is_answered_with_what_is_wrong(world, req
 def test_a_request_under_way_is_told_when_its_terminal_goes_and_is_not_sent_again(world, requester,
                                                                                  how):
     gw, _, terminal, _ = world
-    ask(requester, terminal, hello(terminal))
+    ask(requester, terminal, HELLO)
     terminal.next(TEXT)
     if how == "reset":
         terminal.reset()

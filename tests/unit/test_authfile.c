@@ -313,7 +313,9 @@ static void a_right_password_is_remembered(void)
     authfile_plugin.stop(reloaded);
     CU_ASSERT_EQUAL(login_by_steps(self, alice, secret, &later), PG_LATER);
     CU_ASSERT_EQUAL(later, PG_ALLOW);
-    write_file("# nobody\n");
+    /* Not in the file any more, although somebody else there has the same hash. */
+    other[0] = 'b';
+    write_file(other);
     reloaded = start_with(path, "", 10, &error);
     authfile_plugin.stop(self);
     CU_ASSERT_EQUAL(login_by_steps(reloaded, alice, secret, &later), PG_LATER);
@@ -356,6 +358,11 @@ static void what_is_remembered_is_bounded_and_ends(void)
     CU_ASSERT(auth_verified_knows(verified, x, x, "h", 2 * LIFE - 2, LIFE)); /* seen since */
     CU_ASSERT_FALSE(auth_verified_knows(verified, x, x, "h", 3 * LIFE - 2, LIFE));
     CU_ASSERT_FALSE(auth_verified_knows(verified, x, x, "i", LIFE, LIFE));
+    auth_verified_add(verified, PG_BYTES_OF("ab"), PG_BYTES_OF("c"), "h", 0);
+    CU_ASSERT_FALSE(
+        auth_verified_knows(verified, PG_BYTES_OF("a"), PG_BYTES_OF("bc"), "h", 0, LIFE));
+    CU_ASSERT_FALSE(
+        auth_verified_knows(verified, PG_BYTES_OF("ab"), PG_BYTES_OF("ch"), "", 0, LIFE));
     auth_verified_add(verified, x, x, "h", 5 * LIFE);
     CU_ASSERT(auth_verified_knows(verified, x, x, "h", 5 * LIFE, LIFE));
 
