@@ -267,7 +267,8 @@ struct pg_msg_spec {
     struct pg_bytes topic, payload;
     uint8_t qos;
     bool retain;
-    bool topic_valid;  /* the caller knows that pg_topic_name_valid(topic) says PG_OK */
+    bool topic_valid;  /* the caller knows that pg_topic_name_valid(topic) says PG_OK, but perhaps
+                        * for the number of levels, which the core counts */
     bool expires;      /* expiry_s below is meant */
     uint32_t expiry_s; /* seconds from now; 0 expires at once */
     struct pg_bytes publisher;

@@ -176,6 +176,17 @@ def test_m20_exact_and_shared_subscription_are_separate(gw):
     assert pub.publish("t", "nobody", qos=1) == 0x10
 
 
+@pytest.mark.parametrize("levels, taken", [(128, True), (129, False), (10000, False)])
+def test_m22_levels_are_counted_in_topics_and_wills(gw, levels, taken):
+    deep = "/" * (levels - 1)
+    one = peer(gw, "one")
+    assert one.publish(deep, b"x", 1) == (0x10 if taken else 0x90)
+    two = gw.connect("mqtt", MqttPeer)
+    two.version = 5
+    two.send(connect("two", version=5, will=(deep, b"x", 0, False)))
+    assert two.next(CONNACK).reason == (0 if taken else 0x90)
+
+
 def test_m22_a_topic_of_slashes_does_no_harm(gw):
     slashes = "/" * 65000
     one = peer(gw, "a")
