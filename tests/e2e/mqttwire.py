@@ -153,7 +153,7 @@ class Packet:
             self.packet_id = self._number(2)
             self._take_properties()
             self.codes = list(body[self._at:])
-        elif kind == DISCONNECT:
+        elif kind in (DISCONNECT, AUTH):
             self.reason = body[0] if body else 0
             self._at = 1
             if len(body) > 1:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normative statements of MQTT on the real daemon that no other test shows by itself; which test
+shows which statement is listed in polygate-mqtt(7)."""
+import pytest
+
+from mqttwire import (PINGRESP, PUBACK, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, MqttPeer, acknowledge,
+                      publish, subscribe, unsubscribe)
+
+KEEP = {0x11: 0xFFFFFFFF}
+MESSAGE_EXPIRY = 0x02
+
+
+@pytest.fixture
+def gw(gateway):
+    return gateway()
+
+
+def peer(gw, client_id, version=5, **arguments):
+    one = gw.connect("mqtt", MqttPeer)
+    one.connack = one.login(client_id, version=version, **arguments)
+    return one
+
+
+def test_a_subscription_is_replaced_without_a_gap(gw):
+    """The new maximum QoS holds, retained messages come again, and there is one subscription."""
+    pub, sub = peer(gw, "pub"), peer(gw, "sub")
+    pub.publish("t", "kept", qos=1, retain=True)
+    sub.subscribe("t", 0)
+    assert sub.receive("t", "kept").qos == 0
+    sub.subscribe("t", 1, packet_id=2)
+    assert sub.receive("t", "kept").qos == 1
+    pub.publish("t", "live", qos=2)
+    assert sub.receive("t", "live").qos == 1
+    sub.barrier()
+
+
+def test_unsubscribing_ends_what_is_new_and_completes_what_has_begun(gw):
+    pub, sub = peer(gw, "pub"), peer(gw, "sub")
+    sub.subscribe("t", 2)
+    pub.publish("t", "begun", qos=2)
+    begun = sub.next(PUBLISH)
+    sub.send(unsubscribe(2, "t", "u", version=5))
+    unsuback = sub.next(UNSUBACK)
+    assert unsuback.packet_id == 2 and list(unsuback.codes) == [0x00, 0x11]
+    pub.publish("t", "new", qos=2)
+    sub.send(acknowledge(PUBREC, begun.packet_id, version=5))
+    assert sub.next(PUBREL).packet_id == begun.packet_id
+    sub.send(acknowledge(7, begun.packet_id, version=5))
+    sub.barrier()
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_only_retained_messages_are_kept_and_an_empty_one_clears(gw, version):
+    pub = peer(gw, "pub", version)
+    pub.publish("t", "kept", qos=1, retain=True)
+    pub.publish("t", "passing", qos=1)
+    late = peer(gw, "late", version)
+    late.subscribe("t")
+    assert late.receive("t", "kept").retain
+    pub.publish("t", "", qos=1, retain=True)
+    assert not late.receive("t", "").retain
+    later = peer(gw, "later", version)
+    later.subscribe("t")
+    later.barrier()
+
+
+def test_what_was_sent_does_not_expire(gw):
+    """The exchange of QoS 2 goes on, and the message comes again, though its expiry has passed."""
+    pub, sub = peer(gw, "pub"), peer(gw, "sub", clean=False, props=KEEP)
+    sub.subscribe("t", 2)
+    pub.publish("t", "x", qos=2, props={MESSAGE_EXPIRY: 1})
+    first = sub.next(PUBLISH)
+    sub.socket.close()
+    # A retained message with the same expiry that is gone tells that the time has passed.
+    pub.publish("r", "y", qos=1, retain=True, props={MESSAGE_EXPIRY: 1})
+    for number in range(100000):
+        late = peer(gw, "late")
+        late.subscribe("r")
+        late.send(bytes.fromhex("c000"))
+        if late.next().kind == PINGRESP:
+            break
+    assert number > 0
+    back = peer(gw, "sub", clean=False, props=KEEP)
+    again = back.next(PUBLISH)
+    assert again.packet_id == first.packet_id and again.dup and again.payload == b"x"
+    back.send(acknowledge(PUBREC, again.packet_id, version=5))
+    assert back.next(PUBREL).packet_id == again.packet_id
+
+
+def test_refused_deliveries_of_a_shared_subscription_go_to_nobody_else(gw):
+    one, other, pub = peer(gw, "one"), peer(gw, "other"), peer(gw, "pub")
+    for member in (one, other):
+        member.subscribe("$share/g/t", 1)
+    pub.publish("t", "1", qos=1)
+    pub.publish("t", "2", qos=1)
+    got = one.next(PUBLISH)
+    assert got.qos == 1
+    one.send(acknowledge(PUBACK, got.packet_id, 0x83, version=5))
+    one.barrier()
+    other.receive("t")
+    other.barrier()
+
+
+def test_dup_of_the_publisher_is_not_passed_on(gw):
+    pub, sub = peer(gw, "pub", 4), peer(gw, "sub", 4)
+    sub.send(subscribe(1, ("t", 1), version=4))
+    sub.next(SUBACK)
+    pub.send(publish("t", "x", 1, 7, dup=True, version=4))
+    assert pub.next(PUBACK).packet_id == 7
+    assert not sub.receive("t", "x").dup
