@@ -16,6 +16,10 @@
  *                                               CANCELLED                    FORGOTTEN
  *                                      freed by pg_access_answer          freed by the task
  *
+ * An exchange in rounds is always a request of its own, and every verdict, early or late, comes
+ * through pg_access_answer(). PG_CONTINUE makes it WAITING: it is the asker's alone until the peer
+ * has answered, and OUT again then.
+ *
  * Cancelling gives up the worker and the configuration at once, so a plugin may answer at any
  * later time, even from its `stop`. The states change under one lock, which also covers the
  * posting: after pg_access_cancel() has returned, no thread is still about to touch the worker.
@@ -28,11 +32,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum question_kind { LOGIN, ACTION, EXCHANGE };
+
 struct question {
-    bool login;            /* else an action */
-    enum pg_action action; /* unless login */
+    enum question_kind kind;
+    enum pg_action action; /* ACTION */
     const struct pg_identity *who;
-    struct pg_bytes topic; /* unless login; without $share */
+    struct pg_bytes topic; /* ACTION: without $share; EXCHANGE: the method */
     bool allowed;          /* an action that somebody allowed and nobody denied yet */
     size_t next;           /* index of the plugin to be asked next */
 };
@@ -41,6 +47,7 @@ enum request_state {
     IDLE,      /* the thread's spare one */
     OUT,       /* shown to an authenticator, which may answer at any moment */
     ANSWERED,  /* `verdict` is set, the task is posted */
+    WAITING,   /* an exchange: it is the peer's turn */
     CANCELLED, /* the asker has gone before the answer: whoever answers frees it */
     FORGOTTEN, /* the asker has gone after the answer: the task frees it */
 };
@@ -60,6 +67,19 @@ struct pg_access_request {
     struct pg_identity who; /* what question.who points to; its strings are in `copy` */
     uint8_t *copy;
     size_t copy_len;
+    struct rounds *rounds; /* EXCHANGE */
+};
+
+/* What only an exchange has. */
+struct rounds {
+    pg_access_round_fn done;
+    bool taken;    /* an authenticator knows the method: it is asked until the end */
+    uint8_t *data; /* from the peer, of this round */
+    size_t data_len;
+    uint8_t *reply; /* for the peer */
+    size_t reply_len;
+    void *state; /* the authenticator's */
+    void (*free_state)(void *state);
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -104,28 +124,52 @@ static void detach_spare(void)
     (void)pthread_setspecific(spare_key, NULL);
 }
 
+static void free_secret(uint8_t *data, size_t len)
+{
+    if (data)
+        explicit_bzero(data, len);
+    free(data);
+}
+
+static void free_rounds(struct rounds *rounds)
+{
+    if (!rounds)
+        return;
+    if (rounds->free_state)
+        rounds->free_state(rounds->state);
+    free_secret(rounds->data, rounds->data_len);
+    free_secret(rounds->reply, rounds->reply_len);
+    free(rounds);
+}
+
 static void free_request(struct pg_access_request *request)
 {
     assert(request->magic == REQUEST_MAGIC);
     request->magic = 0;
-    if (request->copy)
-        explicit_bzero(request->copy, request->copy_len); /* it may hold a password */
-    free(request->copy);
+    free_rounds(request->rounds);
+    free_secret(request->copy, request->copy_len); /* it may hold a password */
     free(request);
 }
 
 /* ---- the chain ------------------------------------------------------------------------------- */
 
-static bool has_function(const struct pg_plugin_conf *plugin, bool login)
+static bool has_function(const struct pg_plugin_conf *plugin, enum question_kind kind)
 {
     const struct pg_authenticator *chain = plugin->plugin->authenticator;
-    return login ? chain && chain->authenticate : plugin->judges;
+    switch (kind) {
+    case LOGIN:
+        return chain && chain->authenticate;
+    case EXCHANGE:
+        return chain && chain->exchange;
+    default:
+        return plugin->judges;
+    }
 }
 
-static bool any_function(const struct pg_config *config, bool login)
+static bool any_function(const struct pg_config *config, enum question_kind kind)
 {
     for (size_t i = 0; i < config->plugin_count; i++) {
-        if (has_function(&config->plugins[i], login))
+        if (has_function(&config->plugins[i], kind))
             return true;
     }
     return false;
@@ -135,7 +179,8 @@ static bool any_function(const struct pg_config *config, bool login)
 static enum pg_reason judge_silent_login(const struct pg_config *config,
                                          const struct pg_identity *who)
 {
-    bool guarded = any_function(config, true) || any_function(config, false);
+    bool guarded = any_function(config, LOGIN) || any_function(config, ACTION) ||
+                   any_function(config, EXCHANGE);
     if (guarded && (who->username.data || who->password.data))
         return PG_BAD_CREDENTIAL;
     switch (config->settings.access.allow_anonymous) {
@@ -155,7 +200,7 @@ static bool silence_allows(const struct pg_config *config)
     case PG_OTHERWISE_ALLOW:
         return true;
     case PG_OTHERWISE_AUTO: /* where somebody judges, what he does not mention is not allowed */
-        return !any_function(config, false);
+        return !any_function(config, ACTION);
     default:
         return false;
     }
@@ -163,7 +208,7 @@ static bool silence_allows(const struct pg_config *config)
 
 static enum pg_reason conclude(const struct pg_config *config, const struct question *question)
 {
-    if (question->login)
+    if (question->kind == LOGIN)
         return judge_silent_login(config, question->who);
     return question->allowed || silence_allows(config) ? PG_OK : PG_NOT_AUTHORIZED;
 }
@@ -175,14 +220,14 @@ static enum pg_reason weigh(struct question *question, enum pg_verdict verdict)
     case PG_NEXT:
         return PG_PENDING;
     case PG_ALLOW:
-        if (question->login)
+        if (question->kind == LOGIN)
             return PG_OK;
         question->allowed = true;
         return PG_PENDING;
     case PG_UNAVAILABLE:
         return PG_BUSY;
     default: /* PG_DENY, and whatever a faulty plugin invents */
-        return question->login ? PG_BAD_CREDENTIAL : PG_NOT_AUTHORIZED;
+        return question->kind == LOGIN ? PG_BAD_CREDENTIAL : PG_NOT_AUTHORIZED;
     }
 }
 
@@ -192,13 +237,13 @@ static enum pg_reason walk(const struct pg_config *config, struct question *ques
 {
     while (question->next < config->plugin_count) {
         const struct pg_plugin_conf *plugin = &config->plugins[question->next++];
-        if (!has_function(plugin, question->login))
+        if (!has_function(plugin, question->kind))
             continue;
         const struct pg_authenticator *chain = plugin->plugin->authenticator;
         enum pg_verdict verdict =
-            question->login ? chain->authenticate(plugin->self, question->who, request)
-                            : chain->authorize(plugin->self, question->who, question->action,
-                                               question->topic, request);
+            question->kind == LOGIN ? chain->authenticate(plugin->self, question->who, request)
+                                    : chain->authorize(plugin->self, question->who,
+                                                       question->action, question->topic, request);
         if (verdict == PG_LATER)
             return PG_PENDING;
         enum pg_reason reason = weigh(question, verdict);
@@ -221,6 +266,76 @@ static bool reclaim(struct pg_access_request *request)
     return wanted;
 }
 
+/* ---- exchanges --------------------------------------------------------------------------------
+ */
+
+/* Ask the authenticator whose turn it is; its verdict comes back through pg_access_answer(). */
+static void ask_round(struct pg_access_request *request)
+{
+    const struct pg_plugin_conf *plugin = &request->config->plugins[request->question.next - 1];
+    const struct rounds *rounds = request->rounds;
+    const struct pg_bytes data = {.data = rounds->data, .len = rounds->data_len};
+    enum pg_verdict verdict = plugin->plugin->authenticator->exchange(
+        plugin->self, &request->who, request->question.topic, data, request);
+    if (verdict != PG_LATER)
+        pg_access_answer(request, verdict);
+}
+
+/* The first round, of the next one that knows methods. false: there is none. */
+static bool ask_next(struct pg_access_request *request)
+{
+    const struct pg_config *config = request->config;
+    struct question *question = &request->question;
+    while (question->next < config->plugin_count) {
+        if (has_function(&config->plugins[question->next++], EXCHANGE)) {
+            ask_round(request);
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum pg_reason judge_round(const struct rounds *rounds, enum pg_verdict verdict)
+{
+    switch (verdict) {
+    case PG_CONTINUE:
+        return PG_PENDING;
+    case PG_ALLOW:
+        return PG_OK;
+    case PG_UNAVAILABLE:
+        return PG_BUSY;
+    case PG_NEXT:
+        return rounds->taken ? PG_BAD_CREDENTIAL : PG_UNSUPPORTED;
+    default:
+        return PG_BAD_CREDENTIAL;
+    }
+}
+
+static void round_answered(struct pg_access_request *request)
+{
+    struct rounds *rounds = request->rounds;
+    if (request->verdict == PG_NEXT && !rounds->taken && ask_next(request))
+        return;
+    enum pg_reason reason = judge_round(rounds, request->verdict);
+    pg_access_round_fn done = rounds->done;
+    void *arg = request->arg;
+    uint8_t *reply = rounds->reply;
+    const struct pg_bytes data = {.data = reply, .len = rounds->reply_len};
+    rounds->reply = NULL;
+    if (reason == PG_PENDING) {
+        rounds->taken = true;
+        pthread_mutex_lock(&lock);
+        request->state = WAITING;
+        pthread_mutex_unlock(&lock);
+    } else {
+        struct pg_config *config = request->config;
+        free_request(request);
+        pg_config_unref(&config);
+    }
+    done(arg, reason, data); /* may end the asker, and with it the request */
+    free_secret(reply, data.len);
+}
+
 static void answered(struct pg_task *task, struct pg_worker *worker)
 {
     struct pg_access_request *request = (struct pg_access_request *)task;
@@ -228,6 +343,10 @@ static void answered(struct pg_task *task, struct pg_worker *worker)
     (void)worker;
     if (!reclaim(request)) {
         free_request(request);
+        return;
+    }
+    if (request->rounds) {
+        round_answered(request);
         return;
     }
     enum pg_reason reason = weigh(&request->question, request->verdict);
@@ -299,8 +418,11 @@ static bool keep_question(struct pg_access_request *request, const struct questi
 static void let_go(struct pg_access_request *request)
 {
     pthread_mutex_lock(&lock);
+    bool nobody_else = request->state == WAITING;
     request->state = request->state == ANSWERED ? FORGOTTEN : CANCELLED;
     pthread_mutex_unlock(&lock);
+    if (nobody_else)
+        free_request(request);
 }
 
 static enum pg_reason ask(struct pg_worker *worker, struct pg_config *config,
@@ -308,7 +430,7 @@ static enum pg_reason ask(struct pg_worker *worker, struct pg_config *config,
                           struct pg_access_request **pending)
 {
     *pending = NULL;
-    if (!any_function(config, question->login))
+    if (!any_function(config, question->kind))
         return conclude(config, question);
 
     struct pg_access_request *request = take_spare();
@@ -342,7 +464,7 @@ enum pg_reason pg_access_login(struct pg_worker *worker, struct pg_config *confi
                                const struct pg_identity *who, pg_access_done_fn done, void *arg,
                                struct pg_access_request **pending)
 {
-    struct question question = {.login = true, .who = who};
+    struct question question = {.kind = LOGIN, .who = who};
     return ask(worker, config, &question, done, arg, pending);
 }
 
@@ -367,7 +489,7 @@ enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *confi
                                struct pg_bytes topic, pg_access_done_fn done, void *arg,
                                struct pg_access_request **pending)
 {
-    struct question question = {.action = action, .who = who, .topic = topic};
+    struct question question = {.kind = ACTION, .action = action, .who = who, .topic = topic};
     if (action == PG_ACTION_SUBSCRIBE)
         question.topic = without_share(topic);
     if (question.topic.len == 0) { /* no topic is empty; nobody can have allowed it */
@@ -379,7 +501,7 @@ enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *confi
 
 bool pg_access_checks_actions(const struct pg_config *config)
 {
-    return any_function(config, false) || !silence_allows(config);
+    return any_function(config, ACTION) || !silence_allows(config);
 }
 
 void pg_access_cancel(struct pg_access_request **pending)
@@ -408,4 +530,96 @@ void pg_access_answer(struct pg_access_request *request, enum pg_verdict verdict
     pthread_mutex_unlock(&lock);
     if (!wanted)
         free_request(request);
+}
+
+/* ---- exchanges --------------------------------------------------------------------------------
+ */
+
+/* Copy `in`, an empty but present one too. false: out of memory. */
+static bool put_copy(uint8_t **to, size_t *len, struct pg_bytes in)
+{
+    free_secret(*to, *len);
+    *to = NULL;
+    *len = 0;
+    if (!in.data)
+        return true;
+    *to = malloc(in.len > 0 ? in.len : 1);
+    if (!*to)
+        return false;
+    if (in.len > 0)
+        memcpy(*to, in.data, in.len);
+    *len = in.len;
+    return true;
+}
+
+enum pg_reason pg_access_exchange(struct pg_worker *worker, struct pg_config *config,
+                                  const struct pg_identity *who, struct pg_bytes method,
+                                  struct pg_bytes data, pg_access_round_fn done, void *arg,
+                                  struct pg_access_request **pending)
+{
+    const struct question question = {.kind = EXCHANGE, .who = who, .topic = method};
+    *pending = NULL;
+    if (!any_function(config, EXCHANGE))
+        return PG_UNSUPPORTED;
+    struct pg_access_request *request = calloc(1, sizeof(*request));
+    if (!request)
+        return PG_NO_MEMORY;
+    request->magic = REQUEST_MAGIC;
+    request->task.run = answered;
+    request->worker = worker;
+    request->state = OUT;
+    request->arg = arg;
+    request->rounds = calloc(1, sizeof(*request->rounds));
+    if (!request->rounds || !keep_question(request, &question) ||
+        !put_copy(&request->rounds->data, &request->rounds->data_len, data)) {
+        free_request(request);
+        return PG_NO_MEMORY;
+    }
+    request->rounds->done = done;
+    request->config = pg_config_ref(config);
+    *pending = request;
+    (void)ask_next(request); /* there is one */
+    return PG_PENDING;
+}
+
+bool pg_access_waits(const struct pg_access_request *pending)
+{
+    /* The asker's own thread alone makes it WAITING and ends that. */
+    return pending && pending->rounds && pending->state == WAITING;
+}
+
+bool pg_access_continue(struct pg_access_request *pending, struct pg_bytes data)
+{
+    assert(pending->magic == REQUEST_MAGIC && pending->state == WAITING);
+    if (!put_copy(&pending->rounds->data, &pending->rounds->data_len, data))
+        return false;
+    pthread_mutex_lock(&lock);
+    pending->state = OUT;
+    pthread_mutex_unlock(&lock);
+    ask_round(pending);
+    return true;
+}
+
+bool pg_access_reply(struct pg_access_request *request, struct pg_bytes data)
+{
+    assert(request->magic == REQUEST_MAGIC && request->rounds);
+    return data.len <= UINT16_MAX &&
+           put_copy(&request->rounds->reply, &request->rounds->reply_len, data);
+}
+
+void *pg_access_state(const struct pg_access_request *request)
+{
+    assert(request->magic == REQUEST_MAGIC && request->rounds);
+    return request->rounds->state;
+}
+
+void pg_access_set_state(struct pg_access_request *request, void *state,
+                         void (*free_state)(void *state))
+{
+    assert(request->magic == REQUEST_MAGIC && request->rounds);
+    struct rounds *rounds = request->rounds;
+    if (rounds->free_state)
+        rounds->free_state(rounds->state);
+    rounds->state = state;
+    rounds->free_state = free_state;
 }

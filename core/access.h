@@ -17,7 +17,10 @@
  * one that allows is enough; when all are silent, `access.otherwise` decides (auto: denied if there
  * is one that judges, allowed if there is none).
  *
- * Threads: all three functions on the worker given, which must be the caller's own. */
+ * Exchanges in rounds (pg_access_exchange) go to the authenticators with `exchange`, the first of
+ * which that knows the method has it to itself.
+ *
+ * Threads: all functions on the worker given, which must be the caller's own. */
 
 #include "config.h"
 #include "polygate.h"
@@ -44,6 +47,21 @@ enum pg_reason pg_access_check(struct pg_worker *worker, struct pg_config *confi
                                const struct pg_identity *who, enum pg_action action,
                                struct pg_bytes topic, pg_access_done_fn done, void *arg,
                                struct pg_access_request **pending) PG_CHECKED;
+
+/* An exchange in rounds in place of a login. Each round's end comes by this callback, on the asking
+ * worker, in a task of its own: PG_PENDING when the peer is to answer `data` (then *pending stays,
+ * and pg_access_continue() or pg_access_cancel() follows), else the decision, with the last data
+ * for the peer, and *pending is no more. `data` is lent. */
+typedef void (*pg_access_round_fn)(void *arg, enum pg_reason reason, struct pg_bytes data);
+/* PG_PENDING, PG_UNSUPPORTED (no plugin knows methods) or PG_NO_MEMORY. All lent. */
+enum pg_reason pg_access_exchange(struct pg_worker *worker, struct pg_config *config,
+                                  const struct pg_identity *who, struct pg_bytes method,
+                                  struct pg_bytes data, pg_access_round_fn done, void *arg,
+                                  struct pg_access_request **pending) PG_CHECKED;
+/* Whether it is the peer's turn. `pending` may be NULL. */
+bool pg_access_waits(const struct pg_access_request *pending);
+/* The peer's answer, when pg_access_waits(). false: out of memory, and it still waits. */
+bool pg_access_continue(struct pg_access_request *pending, struct pg_bytes data) PG_CHECKED;
 
 /* Whether pg_access_check could do anything but say PG_OK under this configuration. */
 bool pg_access_checks_actions(const struct pg_config *config);

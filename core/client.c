@@ -54,8 +54,10 @@ struct pg_client {
     struct pg_session *session;     /* attached, or the joining one */
     void *cookie;
     struct pg_will *will;              /* until it is handed to the session */
-    struct pg_access_request *request; /* login or will decision that is out */
-    struct pg_question *questions;     /* of publications and subscriptions */
+    struct pg_access_request *request; /* login, will or exchange that is out */
+    uint8_t *method_data;              /* last words of an exchange, until the admission is told */
+    size_t method_data_len;
+    struct pg_question *questions; /* of publications and subscriptions */
     struct pg_ticket *tickets;
     struct pg_task task; /* tells the frontend, later in the turn */
     int64_t since_wall_ms;
@@ -181,6 +183,7 @@ void pg_client_deliver(struct pg_client *client)
 static void free_client(struct pg_client *client)
 {
     pg_will_free(&client->will);
+    free(client->method_data);
     client->magic = 0;
     free(client);
 }
@@ -222,9 +225,12 @@ static void announce_admission(struct pg_client *client)
         .reason = PG_OK,
         .client = client,
         .session_present = client->session_present,
+        .method_data = {.data = client->method_data, .len = client->method_data_len},
     };
     client->announced = true;
     protocol_of(client)->admitted(client->conn, &admission, client->cookie);
+    free(client->method_data);
+    client->method_data = NULL;
     pg_client_make_ready(client);
 }
 
@@ -307,12 +313,19 @@ void pg_client_end(struct pg_client *client, enum pg_reason reason)
     tell_later(client);
 }
 
+/* The frontend is told while the client still has its session, so that it can settle what the peer
+ * will not answer any more. */
 void pg_clients_conn_closed(struct pg_conn *conn)
 {
     struct pg_client **clients = pg_conn_clients(conn);
+    enum pg_reason reason = pg_conn_close_reason(conn);
     while (*clients) {
         struct pg_client *client = *clients;
-        end(client, pg_conn_close_reason(conn));
+        if (client->state == CLIENT_ADMITTED && client->announced) {
+            protocol_of(client)->client_ended(client, reason);
+            client->announced = false; /* once */
+        }
+        end(client, reason);
         bury(client);
     }
 }
@@ -435,7 +448,7 @@ static void check_will(struct pg_client *client)
         return;
     }
     struct pg_bytes topic = client->will->msg->topic;
-    if (pg_topic_name_valid(topic) != PG_OK) {
+    if (!client->will->msg->topic_valid && pg_topic_name_valid(topic) != PG_OK) {
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
     }
@@ -455,6 +468,70 @@ static void login_decided(void *arg, enum pg_reason reason)
         check_will(client);
     else
         refuse(client, reason, pg_reason_sentence(reason));
+}
+
+/* ---- exchanges --------------------------------------------------------------------------------
+ */
+
+/* A round of an exchange ended, of a login or of a client that is in. */
+static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
+{
+    struct pg_client *client = arg;
+    if (reason != PG_PENDING)
+        client->request = NULL;
+    if (pg_conn_closing(client->conn))
+        return;
+    if (reason == PG_PENDING) {
+        protocol_of(client)->challenge(client->conn, data, client->cookie);
+        return;
+    }
+    if (client->state == CLIENT_ADMITTED) {
+        protocol_of(client)->reauthenticated(client, reason, data);
+        return;
+    }
+    if (reason == PG_OK && data.data) {
+        client->method_data = malloc(data.len > 0 ? data.len : 1);
+        if (!client->method_data)
+            reason = PG_NO_MEMORY;
+        else if (data.len > 0)
+            memcpy(client->method_data, data.data, data.len);
+        client->method_data_len = data.len;
+    }
+    login_decided(client, reason);
+}
+
+static enum pg_reason begin_exchange(struct pg_client *client, struct pg_bytes method,
+                                     struct pg_bytes data)
+{
+    struct pg_worker *worker = worker_of(client);
+    struct pg_identity who = identity_of(client);
+    if (!protocol_of(client)->challenge)
+        return PG_UNSUPPORTED;
+    return pg_access_exchange(worker, current_config(worker), &who, method, data, round_done,
+                              client, &client->request);
+}
+
+bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
+{
+    for (struct pg_client *client = *pg_conn_clients(conn); client; client = client->next) {
+        if (client->cookie != cookie || !pg_access_waits(client->request))
+            continue;
+        if (!pg_access_continue(client->request, data))
+            pg_conn_close(conn, PG_NO_MEMORY, "in an authentication exchange");
+        return true;
+    }
+    return false;
+}
+
+bool pg_client_reauthenticate(struct pg_client *client, struct pg_bytes method,
+                              struct pg_bytes data)
+{
+    if (!pg_client_session(client) || client->request)
+        return false;
+    enum pg_reason reason = begin_exchange(client, method, data);
+    if (reason != PG_PENDING)
+        pg_conn_close(client->conn, reason, "reauthentication");
+    return true;
 }
 
 static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login *login,
@@ -511,7 +588,9 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *c
         return;
     }
     enum pg_reason reason = PG_OK;
-    if (!login->trusted) {
+    if (login->method.data) {
+        reason = begin_exchange(client, login->method, login->method_data);
+    } else if (!login->trusted) {
         struct pg_identity who = identity_of(client);
         who.password = login->password;
         reason = pg_access_login(worker, config, &who, login_decided, client, &client->request);
@@ -693,7 +772,7 @@ static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, 
 {
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
-    enum pg_reason reason = pg_topic_name_valid(msg->topic);
+    enum pg_reason reason = msg->topic_valid ? PG_OK : pg_topic_name_valid(msg->topic);
     if (reason == PG_OK && too_deep(config, msg->topic))
         reason = PG_TOPIC_INVALID;
     if (reason == PG_OK && reserved_topic(msg->topic))

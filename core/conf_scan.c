@@ -114,7 +114,11 @@ static bool variable(struct reader *r, struct word *w)
     const char *value = getenv(key);
     const char *from = value ? value : name_end + 2;
     const char *to = value ? value + strlen(value) : close;
-    if (!value && !has_default)
+    if (strcmp(key, "HERE") == 0) { /* no variable: the folder of this file */
+        const char *slash = strrchr(r->file, '/');
+        from = slash ? r->file : ".";
+        to = slash ? slash + (slash == r->file) : from + 1;
+    } else if (!value && !has_default)
         return fail(r,
                     "the environment variable %s is not set; set it, write ${%s:-default}, or put "
                     "the value in '...' if it is meant as it stands",

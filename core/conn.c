@@ -346,10 +346,15 @@ void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n)
 
 /* ---- input ----------------------------------------------------------------------------------- */
 
+size_t pg_conn_frame_limit_max(const struct pg_conn *conn)
+{
+    return (size_t)settings_of(conn)->limits.frame_size;
+}
+
 void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes)
 {
-    int64_t most = settings_of(conn)->limits.frame_size;
-    conn->frame_limit = (uint32_t)(bytes < (size_t)most ? bytes : (size_t)most);
+    size_t most = pg_conn_frame_limit_max(conn);
+    conn->frame_limit = (uint32_t)(bytes < most ? bytes : most);
 }
 
 void pg_conn_expect(struct pg_conn *conn, size_t bytes)

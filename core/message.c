@@ -96,6 +96,7 @@ struct pg_msg *pg_msg_new(const struct pg_msg_spec *spec)
     *msg = (struct pg_msg){
         .qos = spec->qos,
         .retain = spec->retain,
+        .topic_valid = spec->topic_valid,
         .id = make_id(),
         .created_ms = now,
         .expires_ms = spec->expires ? now + (int64_t)spec->expiry_s * 1000 : PG_NEVER,

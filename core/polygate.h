@@ -249,6 +249,7 @@ struct pg_msg {
     _Atomic uint32_t refs;
     uint8_t qos;        /* of the publisher: 0, 1, 2 */
     bool retain;        /* as published */
+    bool topic_valid;   /* as its maker said: it is not checked again */
     uint64_t id;        /* unique in this process; grows per worker */
     int64_t created_ms; /* pg_now_ms() when it was made */
     int64_t expires_ms; /* pg_now_ms() deadline, or PG_NEVER */
@@ -265,6 +266,7 @@ struct pg_msg_spec {
     struct pg_bytes topic, payload;
     uint8_t qos;
     bool retain;
+    bool topic_valid;  /* the caller knows that pg_topic_name_valid(topic) says PG_OK */
     bool expires;      /* expiry_s below is meant */
     uint32_t expiry_s; /* seconds from now; 0 expires at once */
     struct pg_bytes publisher;
@@ -340,6 +342,8 @@ PG_API bool pg_conn_closing(const struct pg_conn *conn);
  * PG_TOO_LARGE when `bytes` leaves more than this unconsumed. Starts at the limit before login
  * (`limits.login_frame_size`). */
 PG_API void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes);
+/* The highest limit that takes effect (`limits.frame_size`): what a frontend tells its peer. */
+PG_API size_t pg_conn_frame_limit_max(const struct pg_conn *conn);
 /* A hint from inside `bytes`: the frame at the head needs `bytes` in all, so that the core can
  * read the rest of it into one buffer. Bounded by the frame limit. */
 PG_API void pg_conn_expect(struct pg_conn *conn, size_t bytes);
@@ -392,6 +396,9 @@ struct pg_login {
     uint32_t window;      /* most unsettled deliveries at a time, 1..65535 */
     const struct pg_msg_spec *will; /* NULL: none; expiry counts from publication */
     uint32_t will_delay_s;
+    /* An exchange in several rounds (MQTT 5, 4.12) instead of a user name and password: the method
+     * that the peer names, and its first data. method.data == NULL: none. Needs `challenge`. */
+    struct pg_bytes method, method_data;
 };
 
 struct pg_admission {
@@ -399,6 +406,7 @@ struct pg_admission {
     struct pg_client *client;  /* NULL unless PG_OK; valid until `client_ended` */
     bool session_present;      /* an earlier session was resumed */
     const char *server_reason; /* sentence for the peer's eyes, or NULL; lent */
+    struct pg_bytes method_data; /* the last data of an exchange for the peer; lent */
 };
 
 /* Ask for admission. The answer always comes by the `admitted` callback, with this `cookie`,
@@ -406,6 +414,14 @@ struct pg_admission {
  * session may have to be fetched from another worker. */
 PG_API void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *cookie);
 
+/* The peer's answer to a `challenge`: goes to the authenticator, and what that says comes by
+ * `challenge`, `admitted` or `reauthenticated`. false: no challenge with this cookie waits for an
+ * answer. `data` is lent; data == NULL: none. */
+PG_API bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data) PG_CHECKED;
+/* A client that was admitted by an exchange asks for another one with the same method. Nothing
+ * changes for it until `reauthenticated` tells the result. false: one is under way. Lent. */
+PG_API bool pg_client_reauthenticate(struct pg_client *client, struct pg_bytes method,
+                                     struct pg_bytes data) PG_CHECKED;
 /* A frontend refuses an identity by itself, without asking for admission (a code that cannot be
  * right): logged as `refused`, counted, and remembered for `polygatectl why`. The answer to the peer
  * is the frontend's. `detail` is lent. */
@@ -481,8 +497,14 @@ PG_API bool pg_delivery_received(struct pg_client *client, uint16_t id);
 /* The peer has it, or finally will not take it: the identifier and its place in the window are
  * free again. `reason` is PG_OK or why it failed (counted). false: no such delivery. */
 PG_API bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason reason);
-/* Whether the identifier is out, and whether its receipt was confirmed. */
-PG_API bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id, bool *received);
+/* What stands about an identifier. */
+struct pg_outstanding {
+    uint8_t qos;   /* of the delivery: 1 or 2 */
+    bool received; /* its receipt was confirmed */
+};
+/* Whether the identifier is out; if so, *out tells how it stands. */
+PG_API bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
+                                    struct pg_outstanding *out);
 
 /* Exactly-once receipt of what the client sends (QoS 2): the identifiers between PUBLISH and
  * PUBREL, kept by the session. begin: PG_OK, PG_DUPLICATE when it is held already, PG_NO_MEMORY.
@@ -516,12 +538,19 @@ struct pg_protocol {
      * again with more behind it. Stop early when pg_conn_closing() or after pg_conn_pause(). */
     size_t (*bytes)(struct pg_conn *conn, struct pg_bytes in);
     void (*admitted)(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
+    /* Another round of an exchange: send `data` (lent; data == NULL: none) to the peer and give its
+     * answer to pg_client_answer(), with the cookie of the client. (optional) */
+    void (*challenge)(struct pg_conn *conn, struct pg_bytes data, void *cookie);
+    /* The result of pg_client_reauthenticate(), and the last data for the peer; lent. (optional) */
+    void (*reauthenticated)(struct pg_client *client, enum pg_reason reason, struct pg_bytes data);
     void (*published)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     void (*subscribed)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     /* The client may take deliveries: call pg_delivery_next while pg_conn_has_room. */
     void (*deliver)(struct pg_client *client);
     /* The client is no longer admitted (taken over, kicked, ended, connection closing); it must
-     * not be used after this returns. Free what hangs on the cookie. */
+     * not be used after this returns. Free what hangs on the cookie. When its connection closes,
+     * deliveries can still be settled here, unless its session has gone to another client; after
+     * pg_client_end() they cannot. */
     void (*client_ended)(struct pg_client *client, enum pg_reason reason);
     /* One client of several on a connection was taken over or kicked by the core: say so to the
      * peer where the standard can. Return true if the connection lives on without it, false to
@@ -540,6 +569,7 @@ enum pg_verdict {
     PG_ALLOW, /* yes, and nobody further is asked (deny rules of others still win for actions) */
     PG_DENY,  /* no, final */
     PG_LATER, /* pg_access_answer() will be called with the request */
+    PG_CONTINUE, /* only from `exchange`: another round, with the data of pg_access_reply() */
     PG_UNAVAILABLE, /* it cannot be told now (overload, a back end is down): refused as PG_BUSY, so
                        that nobody takes it for a wrong password; final */
 };
@@ -558,18 +588,34 @@ struct pg_identity {
 
 struct pg_access_request; /* one question that is out; belongs to the core */
 
-/* A source of decisions. `self` is what the plugin's start gave. Both functions run on any worker
+/* A source of decisions. `self` is what the plugin's start gave. All functions run on any worker
  * and must not block: return PG_LATER, copy what is needed, and answer from any thread. */
 struct pg_authenticator {
     enum pg_verdict (*authenticate)(void *self, const struct pg_identity *who,
                                     struct pg_access_request *request);
     enum pg_verdict (*authorize)(void *self, const struct pg_identity *who, enum pg_action action,
                                  struct pg_bytes topic, struct pg_access_request *request);
+    /* One round of an exchange with `method`, which the peer names; `data` is what it sent, its
+     * data NULL if nothing. In the first round PG_NEXT means that the method is somebody else's;
+     * in later ones, which only the authenticator that said PG_CONTINUE is asked, it is PG_DENY.
+     * A login that names a method is asked here and not of `authenticate`; if nobody knows the
+     * method it is refused as PG_UNSUPPORTED. who->username is what the peer claims and rules will
+     * rely on: allow only if the exchange proves it, or there is none. (optional) */
+    enum pg_verdict (*exchange)(void *self, const struct pg_identity *who, struct pg_bytes method,
+                                struct pg_bytes data, struct pg_access_request *request);
     /* Whether, as it is configured, it has a say on actions at all; if not, `authorize` is not
      * called, and `access.otherwise = auto` does not count it. Called once, after start. Main
      * thread. (optional: without it the authenticator judges if it has `authorize`) */
     bool (*judges)(void *self);
 };
+/* The data of this round for the peer, at most 65535 bytes: from inside `exchange`, or before
+ * pg_access_answer(); goes with PG_CONTINUE and PG_ALLOW. Copied. false: out of memory. */
+PG_API bool pg_access_reply(struct pg_access_request *request, struct pg_bytes data) PG_CHECKED;
+/* What an authenticator remembers from round to round of one exchange: NULL at first. It is freed by
+ * `free_state` when it is replaced and when the exchange ends, on any thread, also after `stop`. */
+PG_API void *pg_access_state(const struct pg_access_request *request);
+PG_API void pg_access_set_state(struct pg_access_request *request, void *state,
+                                void (*free_state)(void *state));
 /* Answer a question that returned PG_LATER, exactly once. `verdict` is not PG_LATER. Any thread;
  * also when the client has gone meanwhile. */
 PG_API void pg_access_answer(struct pg_access_request *request, enum pg_verdict verdict);

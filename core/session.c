@@ -935,13 +935,15 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     return true;
 }
 
-bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id, bool *received)
+bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
+                             struct pg_outstanding *out)
 {
     const struct pg_session *session = pg_client_session(client);
-    const struct pg_out *out = session ? find_out(session, id) : NULL;
-    if (!out)
+    const struct pg_out *o = session ? find_out(session, id) : NULL;
+    if (!o)
         return false;
-    *received = out->state == OUT_RECEIVED;
+    out->received = o->state == OUT_RECEIVED;
+    out->qos = out->received ? 2 : o->entry.qos;
     return true;
 }
 

@@ -222,13 +222,14 @@ static const struct pg_option session_rows[] = {
     {.name = "receipts",
      .type = PG_OPT_INT,
      .offset = AT(session.receipts),
-     .fallback = "256",
+     .fallback = "65535",
      .min = 1,
      .max = 65535,
      .reloadable = true,
      .sentence =
-         "Most identifiers of incoming QoS 2 messages held between publication and release; "
-         "clients are told this limit where their protocol can."},
+         "Most identifiers of incoming QoS 2 messages held between publication and release, at 4 "
+         "bytes each. It is behind the limits of the frontends, which are what clients are told: "
+         "lower than those, it refuses what was granted."},
     {.name = "subscriptions",
      .type = PG_OPT_INT,
      .offset = AT(session.subscriptions),

@@ -59,6 +59,7 @@ static void send_will(struct pg_worker *worker, struct pg_will *will)
         .payload = kept->payload,
         .qos = kept->qos,
         .retain = kept->retain,
+        .topic_valid = kept->topic_valid,
         .expires = will->expires,
         .expiry_s = will->expiry_s,
         .publisher = kept->publisher,

@@ -34,6 +34,8 @@ struct pg_server *pg_worker_server(const struct pg_worker *worker);
 struct pg_counter_set *pg_worker_counters(struct pg_worker *worker);
 /* Any thread. */
 void pg_worker_post(struct pg_worker *worker, struct pg_task *task);
+/* Run a task at the end of this turn, before anything is written; own thread only. */
+void pg_worker_later(struct pg_worker *worker, struct pg_task *task);
 /* Have it go through a turn, without a task. Any thread. */
 void pg_worker_wake(struct pg_worker *worker);
 

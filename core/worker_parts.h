@@ -50,7 +50,4 @@ static inline void pg_worker_count(struct pg_worker *worker, size_t counter, uin
     pg_counter_add(&worker->counters, counter, n);
 }
 
-/* Run a task at the end of this turn; own thread only. */
-void pg_worker_later(struct pg_worker *worker, struct pg_task *task);
-
 #endif

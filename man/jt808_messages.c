@@ -118,12 +118,16 @@ static void print_notes(const struct wire_row *rows, const struct wire_row *row)
         printf("; not always there");
     if (row->flags & (WIRE_OPTIONAL | WIRE_DEFAULTS))
         printf("; may be left out");
+    if ((row->flags & WIRE_DEFAULTS) && row->value != 0)
+        printf(" and is %u then", (unsigned)row->value);
     if (row->flags & WIRE_INVALID)
         printf("; null if invalid%s", row->flags & WIRE_ABNORMAL ? " or abnormal" : "");
     if (row->since != 0)
         printf("; since %u", row->since);
     if (row->until != 0)
         printf("; until %u", row->until);
+    if (row->flags & WIRE_IGNORED)
+        printf(", and ignored in other editions");
 }
 
 static void print_row(const struct wire_row *rows, const struct wire_row *row)

@@ -301,7 +301,7 @@ int ctl_mqtt_open(struct ctl_mqtt *m, const struct ctl_run *run)
     *m = (struct ctl_mqtt){.run = run, .fd = -1};
     if (!make_id(m))
         return CTL_FAILED;
-    m->fd = dial(run, host ? host : "localhost", port ? port : "1883");
+    m->fd = dial(run, host ? host : "127.0.0.1", port ? port : "1883");
     if (m->fd < 0 || !send_connect(m))
         return CTL_UNREACHABLE;
     int code = ctl_mqtt_next(m, ctl_now_ms() + CONNECT_MS, &answer);

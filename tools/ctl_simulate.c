@@ -474,9 +474,9 @@ static int run_simulate(struct ctl_run *run)
         return CTL_USAGE;
     if (!raise_descriptors(run, plan.count))
         return CTL_FAILED;
-    int error = getaddrinfo(host ? host : "localhost", port ? port : "6808", &hints, &fleet.found);
+    int error = getaddrinfo(host ? host : "127.0.0.1", port ? port : "6808", &hints, &fleet.found);
     if (error != 0) {
-        ctl_error(run, "%s: %s", host ? host : "localhost", gai_strerror(error));
+        ctl_error(run, "%s: %s", host ? host : "127.0.0.1", gai_strerror(error));
         return CTL_UNREACHABLE;
     }
     fleet.address = fleet.found;
@@ -503,7 +503,7 @@ static const struct ctl_option simulate_options[] = {
      .argument = "TIME",
      .help = "between two locations of one terminal (10s)"},
     {.letter = 'e', .name = "edition", .argument = "YEAR", .help = "2011, 2013 or 2019 (2013)"},
-    {.letter = 'h', .name = "host", .argument = "HOST", .help = "where the gateway is (localhost)"},
+    {.letter = 'h', .name = "host", .argument = "HOST", .help = "where the gateway is (127.0.0.1)"},
     {.letter = 'p', .name = "port", .argument = "PORT", .help = "its JT/T 808 port (6808)"},
     {.name = "phone",
      .argument = "DIGITS",

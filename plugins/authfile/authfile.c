@@ -4,8 +4,8 @@
  *
  * Both files are read by `check` and by `start`, which runs at start-up and at every reload; a file
  * that cannot be read or has an error refuses the reload, and what was loaded before stays in
- * force. A running instance never opens a file. Passwords are verified by the threads of pool.c;
- * rules are checked on the worker that asks, at once.
+ * force. A running instance never opens a file. Passwords are verified by the threads of pool.c,
+ * unless verified.c remembers them as right; rules are checked on the worker that asks, at once.
  *
  * Logins: a user of the file is allowed with the right password and denied otherwise; others are
  * left to the next in the chain. Actions: the first rule that applies decides; without one the
@@ -24,12 +24,15 @@
 #include "passwords.h"
 #include "pool.h"
 #include "rules.h"
+#include "verified.h"
 
 struct authfile_conf {
     const char *password_file;
     const char *rules_file;
     int64_t threads;
     int64_t pending;
+    int64_t remember; /* milliseconds */
+    int64_t remember_max;
 };
 
 #define OPTION(member) .name = #member, .offset = offsetof(struct authfile_conf, member)
@@ -48,20 +51,34 @@ static const struct pg_option authfile_options[] = {
      .reloadable = true,
      .sentence = "Logins that may wait for a thread. One more is refused as busy and logged as "
                  "authfile_queue_full, so that a flood of logins costs bounded memory."},
+    {OPTION(remember), .type = PG_OPT_DURATION, .fallback = "7d",
+     .max = INT64_C(3650) * 24 * 3600 * 1000, .reloadable = true,
+     .sentence =
+         "How long a password that was right lets its user in again without being verified "
+         "by the slow hash, counted from the last login; so thousands of devices are back "
+         "in seconds after their network was away. What is kept is no password, and is "
+         "worthless once the user's line in password_file has changed. 0: nothing is kept."},
+    {OPTION(remember_max), .type = PG_OPT_INT, .fallback = "100000", .min = 1, .max = 10000000,
+     .reloadable = true,
+     .sentence = "Most users that are remembered, at 48 bytes each; beyond it the one seen longest "
+                 "ago is verified anew. Another number forgets those before."},
     {.name = NULL},
 };
 
 struct authfile {
     struct auth_passwords *passwords; /* with pool; both NULL without a password file */
     struct auth_pool *pool;
+    struct auth_verified *verified; /* NULL: nothing is remembered */
+    int64_t remember_ms;
     struct auth_rules *rules; /* NULL without a rules file */
+    bool exposed;             /* others may read the password file, or write to it */
 };
 
 /* No file of an administrator's own hand is larger; a device or a wrong path is. */
 #define FILE_MAX (64 * 1024 * 1024)
 
 /* Read a regular file whole; *out is malloc'ed. false with error->text set. */
-static bool read_file(const char *path, const char *option, struct pg_bytes *out,
+static bool read_file(const char *path, const char *option, struct pg_bytes *out, mode_t *mode,
                       struct pg_error *error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -78,6 +95,7 @@ static bool read_file(const char *path, const char *option, struct pg_bytes *out
                      FILE_MAX / 1024 / 1024);
         goto failed;
     }
+    *mode = st.st_mode;
     size_t size = (size_t)st.st_size;
     data = malloc(size + 1);
     if (!data) {
@@ -113,10 +131,12 @@ static bool load_passwords(struct authfile *self, const struct authfile_conf *co
                            struct pg_error *error)
 {
     struct pg_bytes file;
+    mode_t mode;
     if (!conf->password_file[0])
         return true;
-    if (!read_file(conf->password_file, "password_file", &file, error))
+    if (!read_file(conf->password_file, "password_file", &file, &mode, error))
         return false;
+    self->exposed = (mode & (S_IROTH | S_IWOTH)) != 0;
     self->passwords = auth_passwords_parse(file, conf->password_file, error);
     free_file(&file);
     return self->passwords != NULL;
@@ -126,9 +146,10 @@ static bool load_rules(struct authfile *self, const struct authfile_conf *conf,
                        struct pg_error *error)
 {
     struct pg_bytes file;
+    mode_t mode;
     if (!conf->rules_file[0])
         return true;
-    if (!read_file(conf->rules_file, "rules_file", &file, error))
+    if (!read_file(conf->rules_file, "rules_file", &file, &mode, error))
         return false;
     self->rules = auth_rules_parse(file, conf->rules_file, error);
     free_file(&file);
@@ -150,6 +171,7 @@ static bool load_files(struct authfile *self, const struct authfile_conf *conf,
 static void unload(struct authfile *self)
 {
     auth_pool_stop(&self->pool);
+    auth_verified_close(&self->verified);
     auth_passwords_free(&self->passwords);
     auth_rules_free(&self->rules);
 }
@@ -169,6 +191,23 @@ static void authfile_stop(void *arg)
     free(self);
 }
 
+/* What verifies passwords: threads, and what they found right before. */
+static bool start_verifying(struct authfile *self, const struct authfile_conf *conf,
+                            struct pg_error *error)
+{
+    if (!self->passwords)
+        return true;
+    if (conf->remember > 0) {
+        self->remember_ms = conf->remember;
+        self->verified = auth_verified_open((size_t)conf->remember_max, error);
+        if (!self->verified)
+            return false;
+    }
+    self->pool = auth_pool_start(self->passwords, self->verified, (unsigned)conf->threads,
+                                 (size_t)conf->pending, error);
+    return self->pool != NULL;
+}
+
 static void *authfile_start(const void *arg, struct pg_error *error)
 {
     const struct authfile_conf *conf = arg;
@@ -177,20 +216,28 @@ static void *authfile_start(const void *arg, struct pg_error *error)
         pg_error_set(error, "out of memory");
         return NULL;
     }
-    bool good = load_files(self, conf, error);
-    if (good && self->passwords) {
-        self->pool =
-            auth_pool_start(self->passwords, (unsigned)conf->threads, (size_t)conf->pending, error);
-        good = self->pool != NULL;
-    }
-    if (!good) {
+    if (!load_files(self, conf, error) || !start_verifying(self, conf, error)) {
         authfile_stop(self);
         return NULL;
     }
+    if (self->exposed)
+        PG_LOG(PG_WARN, "authfile_exposed", PG_F_TEXT("file", conf->password_file),
+               PG_F_TEXT("detail", "every user of this machine can read its hashes; chmod o= it"));
     PG_LOG(PG_INFO, "authfile_loaded",
            PG_F_INT("users", self->passwords ? auth_passwords_count(self->passwords) : 0),
            PG_F_INT("rules", self->rules ? auth_rules_count(self->rules) : 0));
     return self;
+}
+
+/* Whether this password let this user in before. */
+static bool is_remembered(const struct authfile *self, const struct pg_identity *who)
+{
+    if (!self->verified || !who->password.data || who->password.len > AUTH_PASSWORD_MAX)
+        return false;
+    bool known;
+    const char *hash = auth_passwords_find(self->passwords, who->username, &known);
+    return known && auth_verified_knows(self->verified, who->username, who->password, hash,
+                                        pg_now_ms(), self->remember_ms);
 }
 
 static enum pg_verdict authfile_authenticate(void *arg, const struct pg_identity *who,
@@ -199,6 +246,8 @@ static enum pg_verdict authfile_authenticate(void *arg, const struct pg_identity
     struct authfile *self = arg;
     if (!self->pool || !who->username.data)
         return PG_NEXT;
+    if (is_remembered(self, who))
+        return PG_ALLOW;
     if (auth_pool_ask(self->pool, who->username, who->password, request))
         return PG_LATER;
     PG_LOG(PG_WARN, "authfile_queue_full", PG_F_BYTES("client", who->client_id),

@@ -23,6 +23,7 @@ struct job {
 
 struct auth_pool {
     const struct auth_passwords *passwords;
+    struct auth_verified *verified; /* or NULL */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct job *head, **tail; /* under lock, with the next three */
@@ -53,7 +54,11 @@ static enum pg_verdict verify(const struct auth_pool *pool, struct auth_verifier
     bool right = auth_verify(verifier, hash, password);
     if (!known)
         return PG_NEXT;
-    return right && job->has_password ? PG_ALLOW : PG_DENY;
+    if (!right || !job->has_password)
+        return PG_DENY;
+    if (pool->verified)
+        auth_verified_add(pool->verified, user, password, hash, pg_now_ms());
+    return PG_ALLOW;
 }
 
 static void *run_member(void *arg)
@@ -100,8 +105,9 @@ static bool start_member(struct auth_pool *pool)
     return true;
 }
 
-struct auth_pool *auth_pool_start(const struct auth_passwords *passwords, unsigned threads,
-                                  size_t pending, struct pg_error *error)
+struct auth_pool *auth_pool_start(const struct auth_passwords *passwords,
+                                  struct auth_verified *verified, unsigned threads, size_t pending,
+                                  struct pg_error *error)
 {
     struct auth_pool *pool = calloc(1, sizeof(*pool) + threads * sizeof(struct member));
     if (!pool) {
@@ -109,6 +115,7 @@ struct auth_pool *auth_pool_start(const struct auth_passwords *passwords, unsign
         return NULL;
     }
     pool->passwords = passwords;
+    pool->verified = verified;
     pool->tail = &pool->head;
     pool->limit = pending;
     pthread_mutex_init(&pool->lock, NULL);

@@ -58,8 +58,9 @@ struct condition {
 struct rule {
     bool allow;
     bool publish, subscribe;
-    bool exact; /* only what is asked for in these very words; '+' and '#' are levels like others */
-    bool hash;  /* the filter ends with '#', which is not counted as a level */
+    bool
+        exact; /* only what is asked for in these very words: `before` of each level, and '#' too */
+    bool hash; /* the filter ends with '#', which is not counted as a level */
     size_t first_condition, condition_count;
     size_t first_level, level_count;
 };
@@ -488,11 +489,11 @@ static enum placeholder find_placeholder(struct pg_bytes text)
     return P_NONE;
 }
 
-static bool parse_level(struct parser *p, struct pg_bytes text, bool exact, struct level *out)
+static bool parse_level(struct parser *p, struct pg_bytes text, struct level *out)
 {
     *out = (struct level){.before = text};
     if (is_char(text, '+')) {
-        out->plus = !exact;
+        out->plus = true;
         return true;
     }
     const uint8_t *dollar = text.len ? memmem(text.data, text.len, "${", 2) : NULL;
@@ -551,7 +552,7 @@ static bool parse_filter(struct parser *p, struct rule *rule, struct pg_bytes fi
             rule->hash = true;
             break;
         }
-        if (!hash && !parse_level(p, text, rule->exact, &level))
+        if (!hash && !parse_level(p, text, &level))
             return false;
         if (!add_level(p, rule, &level))
             return false;

@@ -200,8 +200,15 @@ static void jt808_client_ended(struct pg_client *client, enum pg_reason reason)
 /* With other terminals on the connection it lives on. */
 static bool jt808_evict(struct pg_client *client, enum pg_reason reason)
 {
-    (void)reason;
-    return terminal_of(client)->conn->online_count > 1;
+    struct jt808_terminal *t = terminal_of(client);
+
+    if (t->conn->online_count <= 1) {
+        return false;
+    }
+    if (reason != PG_TAKEN_OVER) {
+        jt808_command_lost(t, reason); /* while it can be settled */
+    }
+    return true;
 }
 
 static void jt808_closed(struct pg_conn *conn)

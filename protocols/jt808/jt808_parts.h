@@ -169,7 +169,8 @@ struct jt808_terminal {
     uint32_t magic;
     enum jt808_state state;
     struct jt808_conn *conn;
-    struct jt808_terminal *next;
+    struct jt808_terminal *next, **link; /* of the connection (jt808_fleet.c) */
+    struct jt808_terminal *table_next;
     struct pg_client *client; /* ONLINE and LEAVING */
     int64_t seen_ms;          /* when its latest frame came */
     struct jt808_frame form;  /* header of the latest frame: what is sent looks like it */
@@ -197,7 +198,9 @@ struct jt808_terminal {
 /* pg_conn_state() of a connection. */
 struct jt808_conn {
     struct jt808_stream stream;
-    struct jt808_terminal *terminals;
+    struct jt808_terminal *terminals; /* newest first */
+    struct jt808_terminal **table;    /* by phone; NULL while there are few */
+    unsigned table_size;              /* a power of two */
     unsigned terminal_count;
     unsigned online_count;
     uint16_t stray_serial; /* of answers to phones that have no terminal here */
@@ -208,6 +211,12 @@ struct jt808_conn {
     unsigned bad_run; /* bad frames since the last good one */
     size_t bad_bytes; /* bytes since the last good frame */
 };
+
+/* The terminals of a connection (jt808_fleet.c). `phone` is compared without leading zeros; a
+ * terminal's own phone may only change to an equal one while it is entered. */
+void jt808_fleet_add(struct jt808_conn *c, struct jt808_terminal *t);
+void jt808_fleet_remove(struct jt808_conn *c, struct jt808_terminal *t);
+struct jt808_terminal *jt808_fleet_find(const struct jt808_conn *c, const char *phone);
 
 static inline const struct jt808_conf *jt808_conf_of(struct jt808_conn *c)
 {

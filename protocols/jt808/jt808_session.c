@@ -94,14 +94,8 @@ static void terminal_free(struct jt808_terminal *t)
 
 static void remove_terminal(struct jt808_conn *c, struct jt808_terminal *t)
 {
-    for (struct jt808_terminal **link = &c->terminals; *link; link = &(*link)->next) {
-        if (*link == t) {
-            *link = t->next;
-            c->terminal_count--;
-            terminal_free(t);
-            return;
-        }
-    }
+    jt808_fleet_remove(c, t);
+    terminal_free(t);
 }
 
 void jt808_session_free(struct jt808_conn *c)
@@ -109,6 +103,7 @@ void jt808_session_free(struct jt808_conn *c)
     while (c->terminals) {
         remove_terminal(c, c->terminals);
     }
+    free(c->table);
 }
 
 static struct jt808_terminal *new_terminal(struct jt808_conn *c, const struct jt808_frame *frame)
@@ -123,20 +118,8 @@ static struct jt808_terminal *new_terminal(struct jt808_conn *c, const struct jt
     t->conn = c;
     t->uplinks_end = &t->uplinks;
     memcpy(t->phone, frame->phone, sizeof(t->phone));
-    t->next = c->terminals;
-    c->terminals = t;
-    c->terminal_count++;
+    jt808_fleet_add(c, t);
     return t;
-}
-
-static struct jt808_terminal *find_terminal(const struct jt808_conn *c, const char *phone)
-{
-    for (struct jt808_terminal *t = c->terminals; t; t = t->next) {
-        if (jt808_phone_equal(t->phone, phone)) {
-            return t;
-        }
-    }
-    return NULL;
 }
 
 /* A frame of a phone that is not the one this connection is for. */
@@ -162,10 +145,13 @@ static void drop_oldest_fresh(struct jt808_conn *c)
 {
     struct jt808_terminal *oldest = NULL;
 
+    if (c->terminal_count - c->online_count < FRESH_MAX) {
+        return;
+    }
     for (struct jt808_terminal *t = c->terminals; t; t = t->next) {
         oldest = t->state == JT808_FRESH ? t : oldest;
     }
-    if (oldest && c->terminal_count - c->online_count >= FRESH_MAX) {
+    if (oldest) {
         remove_terminal(c, oldest);
     }
 }
@@ -174,7 +160,7 @@ static void drop_oldest_fresh(struct jt808_conn *c)
 static struct jt808_terminal *terminal_of(struct jt808_conn *c, const struct jt808_frame *frame)
 {
     const struct jt808_conf *conf = jt808_conf_of(c);
-    struct jt808_terminal *t = find_terminal(c, frame->phone);
+    struct jt808_terminal *t = jt808_fleet_find(c, frame->phone);
 
     if (t || !c->terminals) {
         return t ? t : new_terminal(c, frame);
@@ -331,6 +317,7 @@ static void unregister(struct jt808_terminal *t, const struct jt808_frame *frame
     jt808_answer(t, frame->serial, frame->msg_id, JT808_RESULT_OK);
     PG_LOG(PG_INFO, "jt808_unregistered", PG_F_TEXT("client", t->phone),
            PG_F_TEXT("peer", pg_conn_peer(conn)));
+    jt808_command_lost(t, PG_UNREGISTERED); /* while it can be settled */
     t->state = JT808_LEAVING;
     pause_reading(t->conn);
     pg_client_set_session_expiry(t->client, 0);
@@ -892,7 +879,7 @@ void jt808_session_due(struct jt808_terminal *t)
 
 void jt808_session_wrong_length(struct jt808_conn *c, const struct jt808_frame *frame)
 {
-    struct jt808_terminal *t = find_terminal(c, frame->phone);
+    struct jt808_terminal *t = jt808_fleet_find(c, frame->phone);
 
     if (t && t->state == JT808_ONLINE && frame->msg_id != 0x0001) {
         jt808_answer(t, frame->serial, frame->msg_id, JT808_RESULT_WRONG);

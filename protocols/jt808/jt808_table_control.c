@@ -23,12 +23,16 @@ static const struct wire_bits text_bits_2019 = {
     .names = {NULL, NULL, "display", "tts", NULL, "can_fault_code"}, .fields = text_kinds};
 static const struct wire_name text_types[] = {{1, "notice"}, {2, "service"}, {0, NULL}};
 
+/* What a text is about came with 2019; a notice is what a text was before. */
+#define TEXT_TYPE                                                                                  \
+    U8("text_type", .since = 2019, NAMES(text_types), FLAGS(WIRE_DEFAULTS | WIRE_IGNORED),         \
+       .value = 1, CLAUSE("0x8300, 2019"))
 static const struct wire_row text_2013[] = {BITS("flag", 1, text_bits_2013, CLAUSE("0x8300")),
-                                            TEXT_REST("text", CLAUSE("0x8300")), END_OF_ROWS};
-static const struct wire_row text_2019[] = {
-    BITS("flag", 1, text_bits_2019, CLAUSE("0x8300, 2019")),
-    U8("text_type", NAMES(text_types), CLAUSE("0x8300, 2019")), TEXT_REST("text", CLAUSE("0x8300")),
-    END_OF_ROWS};
+                                            TEXT_TYPE, TEXT_REST("text", CLAUSE("0x8300")),
+                                            END_OF_ROWS};
+static const struct wire_row text_2019[] = {BITS("flag", 1, text_bits_2019, CLAUSE("0x8300, 2019")),
+                                            TEXT_TYPE, TEXT_REST("text", CLAUSE("0x8300")),
+                                            END_OF_ROWS};
 const struct jt808_layout jt808_layouts_text[] = {LAYOUT("2013", 2011, 2018, 2013, text_2013),
                                                   LAYOUT("2019", 2019, 2999, 2019, text_2019),
                                                   END_OF_LAYOUTS};
@@ -167,7 +171,8 @@ static const struct wire_bits area_bits = {
         U8("overspeed_duration", UNIT("s"), IF(R_AREA, 2, 2), CLAUSE(clause))
 #define AREA_2019(clause)                                                                          \
     U16("night_max_speed", SPEED_KMH, IF(R_AREA, 2, 2), .since = 2019, CLAUSE(clause)),            \
-        TEXT_COUNTED("name", 2, .since = 2019, FLAGS(WIRE_DEFAULTS), CLAUSE(clause))
+        TEXT_COUNTED("name", 2, .since = 2019, FLAGS(WIRE_DEFAULTS | WIRE_IGNORED),                \
+                     CLAUSE(clause))
 
 static const struct wire_row circle[] = {AREA_HEAD("0x8600"),
                                          AREA_PLACE("center_latitude", 6, "0x8600"),
@@ -264,7 +269,8 @@ static const struct wire_row route_point_2011[] = {
         AREA_TIMES("0x8606"), COUNT("point_count", 2, R_POINTS, CLAUSE("0x8606"))
 static const struct wire_row route[] = {
     ROUTE_HEAD, LIST("points", route_point, R_POINTS, CLAUSE("0x8606")),
-    TEXT_COUNTED("name", 2, .since = 2019, FLAGS(WIRE_DEFAULTS), CLAUSE("0x8606, 2019")),
+    TEXT_COUNTED("name", 2, .since = 2019, FLAGS(WIRE_DEFAULTS | WIRE_IGNORED),
+                 CLAUSE("0x8606, 2019")),
     END_OF_ROWS};
 static const struct wire_row route_2011[] = {
     ROUTE_HEAD, COUNT("package_count", 1, R_POINTS, CLAUSE("0x8606, 2011")),

@@ -6,16 +6,15 @@
  * Bytes come to mqtt_bytes(), which takes packet after packet from the read buffer in place and
  * calls the handler of its type; the first rule that a packet breaks closes the connection with the
  * rule's reason code and clause. Handlers are in mqtt_login.c (CONNECT, DISCONNECT), mqtt_session.c
- * (SUBSCRIBE, UNSUBSCRIBE, PINGREQ, AUTH), mqtt_receive.c (PUBLISH and PUBREL from the client) and
- * mqtt_deliver.c (PUBLISH to the client, and what it answers). The states are drawn in
- * mqtt_conn.h. While an answer of the core is out that the next packet must wait for, reading is
+ * (SUBSCRIBE, UNSUBSCRIBE, PINGREQ), mqtt_auth.c (AUTH), mqtt_receive.c (PUBLISH and PUBREL from
+ * the client) and mqtt_deliver.c (PUBLISH to the client, and what it answers). The states are drawn
+ * in mqtt_conn.h. While an answer of the core is out that the next packet must wait for, reading is
  * off and nothing is buffered here.
  *
  * One connection admits one client. Everything runs on the connection's worker.
  *
  * Standard: MQTT 5.0 (OASIS, 2019), MQTT 3.1.1 (OASIS, 2014), MQTT 3.1 (2010), on one port, told
- * apart by CONNECT. Not offered: enhanced authentication (5.0, 4.12); a CONNECT that asks for it is
- * refused with 0x8C. */
+ * apart by CONNECT. */
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -59,6 +58,8 @@ static const struct pg_option mqtt_options[] = {
      "whether MQTT 5 clients may give subscription identifiers"},
     {"check_payload_format", PG_OPT_BOOL, AT(check_payload_format), "false", 0, 0, NULL, true,
      "refuse a payload that is declared to be UTF-8 and is not; off, because it costs a pass over the payload"},
+    {"reason_strings", PG_OPT_BOOL, AT(reason_strings), "true", 0, 0, NULL, true,
+     "whether MQTT 5 clients are told of refusals and closes in words, besides the code; no saves bytes, and suits clients and test suites that look at whole packets"},
     {"empty_client_id", PG_OPT_CHOICE, AT(empty_client_id), "assign", 0, 0, empty_client_id_words, true,
      "what happens to a client without identifier where the standard allows one: a random one is assigned, or it is refused"},
     {"denied_publish_3x", PG_OPT_CHOICE, AT(denied_publish_3x), "acknowledge", 0, 0, denied_publish_words, true,
@@ -67,6 +68,8 @@ static const struct pg_option mqtt_options[] = {
      "the code that an MQTT 5 client gets for a subscription that it may not make: 0x87 says so, 0x80 (unspecified error) does not tell it why"},
     {"response_information", PG_OPT_STRING, AT(response_information), "", 0, 0, NULL, true,
      "told to MQTT 5 clients that ask for response information: where they may put their response topics"},
+    {"server_reference", PG_OPT_STRING, AT(server_reference), "", 0, 0, NULL, true,
+     "other servers, as host:port separated by spaces, that MQTT 5 clients are told to use when this one shuts down (code 9C); not set: they are told that it shuts down (8B)"},
     {.name = NULL},
 };
 
@@ -124,15 +127,40 @@ void mqtt_close_code(struct pg_conn *conn, enum pg_reason reason, uint8_t code, 
     pg_conn_close(conn, reason, "%s", detail);
 }
 
+/* Where the client is sent (4.11); "": nowhere. */
+static const char *reference_for(const struct pg_conn *conn, enum pg_reason reason)
+{
+    return reason == PG_DRAINING ? mqtt_conf_of(conn)->server_reference : "";
+}
+
+static void say_disconnect(struct pg_conn *conn, const struct mqtt_conn *m, enum pg_reason reason,
+                           const char *why)
+{
+    const char *reference = reference_for(conn, reason);
+    uint8_t code = m->code != 0 ? m->code : mqtt_reason_codes(reason)->disconnect;
+    if (reference[0] != '\0') {
+        code = MQTT_RC_USE_ANOTHER_SERVER;
+    }
+    (void)mqtt_write_disconnect(conn, code, why, reference);
+}
+
 static void refuse_connect(struct pg_conn *conn, const struct mqtt_conn *m, enum pg_reason reason,
                            const char *why)
 {
     const struct mqtt_reason_codes *codes = mqtt_reason_codes(reason);
     struct mqtt_connack packet = {.props = MQTT_PROPS_NONE};
+    const char *reference = reference_for(conn, reason);
     if (m->version == MQTT_V5) {
         packet.code = m->code != 0 ? m->code : codes->connack;
-        packet.props.reason_string = pg_bytes_str(why);
-        mqtt_props_set(&packet.props, MQTT_PROP_REASON_STRING);
+        if (reference[0] != '\0') {
+            packet.code = MQTT_RC_USE_ANOTHER_SERVER;
+            packet.props.server_reference = pg_bytes_str(reference);
+            mqtt_props_set(&packet.props, MQTT_PROP_SERVER_REFERENCE);
+        }
+        if (mqtt_conf_of(conn)->reason_strings) {
+            packet.props.reason_string = pg_bytes_str(why);
+            mqtt_props_set(&packet.props, MQTT_PROP_REASON_STRING);
+        }
     } else {
         packet.code = codes->connack_3x;
     }
@@ -154,14 +182,16 @@ static void mqtt_goodbye(struct pg_conn *conn, enum pg_reason reason)
     case MQTT_CLOSED:
         break;
     case MQTT_CONNECTING:
-        refuse_connect(conn, m, reason, why);
+    case MQTT_AUTHENTICATING:
+        if (reason != PG_CLIENT_CLOSED) {
+            refuse_connect(conn, m, reason, why);
+        }
         break;
     case MQTT_ONLINE:
     case MQTT_SUBSCRIBING:
         /* Nothing may follow the client's own DISCONNECT [MQTT-3.14.4-1]. */
         if (m->version == MQTT_V5 && reason != PG_CLIENT_CLOSED) {
-            mqtt_write_disconnect(
-                conn, m->code != 0 ? m->code : mqtt_reason_codes(reason)->disconnect, why);
+            say_disconnect(conn, m, reason, why);
         }
         break;
     }
@@ -185,6 +215,7 @@ static void mqtt_closed(struct pg_conn *conn)
     free(m->subscribing);
     mqtt_aliases_free(&m->aliases_in);
     mqtt_aliases_free(&m->aliases_out);
+    free(m->method);
     m->magic = 0;
 }
 
@@ -207,13 +238,18 @@ static mqtt_handler *const handlers[16] = {
     [MQTT_AUTH] = mqtt_on_auth,
 };
 
-/* CONNECT is the first packet, and only the first [MQTT-3.1.0-1, -2]; no packet is taken that only
- * servers send. */
+/* CONNECT is the first packet, and only the first [MQTT-3.1.0-1, -2]; during an exchange that it
+ * began, only AUTH and DISCONNECT may come [MQTT-3.1.2-30]; no packet is taken that only servers
+ * send. */
 static void handle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
 {
     mqtt_handler *handler = handlers[mqtt_frame_type(frame)];
-    bool connects = mqtt_frame_type(frame) == MQTT_CONNECT;
-    if (handler == NULL || connects != (m->state == MQTT_FRESH)) {
+    enum mqtt_type type = mqtt_frame_type(frame);
+    bool allowed = (type == MQTT_CONNECT) == (m->state == MQTT_FRESH);
+    if (m->state == MQTT_AUTHENTICATING) {
+        allowed = type == MQTT_AUTH || type == MQTT_DISCONNECT;
+    }
+    if (handler == NULL || !allowed) {
         mqtt_close_error(conn, frame, MQTT_E_NOT_EXPECTED);
         return;
     }
@@ -222,15 +258,16 @@ static void handle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_
 
 static size_t packet_limit(const struct pg_conn *conn, const struct mqtt_conn *m)
 {
-    const struct mqtt_conf *conf = mqtt_conf_of(conn);
-    return (size_t)(m->state == MQTT_FRESH ? conf->connect_packet_size : conf->max_packet_size);
+    bool online = m->state == MQTT_ONLINE || m->state == MQTT_SUBSCRIBING;
+    return online ? mqtt_packet_limit(conn) : (size_t)mqtt_conf_of(conn)->connect_packet_size;
 }
 
 /* Whether the next packet may be handled now. */
 static bool reads(const struct pg_conn *conn, const struct mqtt_conn *m)
 {
-    return (m->state == MQTT_FRESH || m->state == MQTT_ONLINE) && !m->dues_full &&
-           !pg_conn_closing(conn);
+    bool open =
+        m->state == MQTT_FRESH || m->state == MQTT_ONLINE || m->state == MQTT_AUTHENTICATING;
+    return open && !m->dues_full && !pg_conn_closing(conn);
 }
 
 static size_t mqtt_bytes(struct pg_conn *conn, struct pg_bytes in)
@@ -302,6 +339,8 @@ const struct pg_protocol mqtt_protocol = {
     .open = mqtt_open,
     .bytes = mqtt_bytes,
     .admitted = mqtt_admitted,
+    .challenge = mqtt_challenge,
+    .reauthenticated = mqtt_reauthenticated,
     .published = mqtt_published,
     .subscribed = mqtt_subscribed,
     .deliver = mqtt_deliver,

@@ -24,10 +24,12 @@ struct mqtt_conf {
     bool shared_available;
     bool subscription_id_available;
     bool check_payload_format;
+    bool reason_strings;
     int empty_client_id;   /* enum mqtt_empty_id */
     int denied_publish_3x; /* enum mqtt_denied */
     int denied_subscribe;  /* enum mqtt_denied_subscribe */
     const char *response_information;
+    const char *server_reference;
 };
 
 enum mqtt_empty_id { MQTT_EMPTY_ID_ASSIGN, MQTT_EMPTY_ID_REFUSE };
@@ -47,18 +49,34 @@ enum mqtt_counter {
 
 /*              CONNECT                 admitted
  *  MQTT_FRESH ---------> MQTT_CONNECTING -----> MQTT_ONLINE <------> MQTT_SUBSCRIBING
- *      |                        |                    |    SUBSCRIBE        |
- *      |                        |                    |  all answered       |
+ *      |                   |   ^    | AUTH           |    SUBSCRIBE        |
+ *      |         challenge v   |    |                |  all answered       |
+ *      |          MQTT_AUTHENTICATING                |                     |
+ *      |                        |                    |                     |
  *      +--- pg_conn_close() ----+--------------------+---------------------+---> MQTT_CLOSED
  *           says nothing          says CONNACK         says DISCONNECT (5.0)
  */
 enum mqtt_state {
-    MQTT_FRESH,       /* version unknown; only CONNECT may come; the core's login deadline runs */
-    MQTT_CONNECTING,  /* CONNECT is judged, or admission is out: reading is off; closing cancels it
-                       */
-    MQTT_ONLINE,      /* client is set; every packet is allowed; the keep-alive runs */
-    MQTT_SUBSCRIBING, /* ONLINE, and an answer about a subscription is out: reading is off */
-    MQTT_CLOSED,      /* last words are said; nothing more is read or written */
+    MQTT_FRESH,      /* version unknown; only CONNECT may come; the core's login deadline runs */
+    MQTT_CONNECTING, /* CONNECT is judged, or admission is out: reading is off; closing cancels it
+                      */
+    MQTT_AUTHENTICATING, /* AUTH is out: only AUTH or DISCONNECT may come */
+    MQTT_ONLINE,         /* client is set; every packet is allowed; the keep-alive runs */
+    MQTT_SUBSCRIBING,    /* ONLINE, and an answer about a subscription is out: reading is off */
+    MQTT_CLOSED,         /* last words are said; nothing more is read or written */
+};
+
+/* An exchange of AUTH packets. */
+enum mqtt_exchange {
+    MQTT_EXCHANGE_NONE,
+    MQTT_EXCHANGE_JUDGED,     /* the authenticator's turn */
+    MQTT_EXCHANGE_CHALLENGED, /* the client's turn */
+};
+
+/* The authentication method of CONNECT. */
+struct mqtt_method {
+    uint16_t len;
+    uint8_t text[];
 };
 
 /* An acknowledgement that waits for the result of its publication, or for one before it. */
@@ -83,6 +101,7 @@ struct mqtt_dues {
 struct mqtt_subscribing {
     uint16_t packet_id;
     size_t count, open;
+    const char *why; /* the first refusal, for the reason string; NULL: none */
     uint8_t codes[];
 };
 
@@ -100,6 +119,7 @@ struct mqtt_conn {
     bool session_ends : 1;    /* the session expiry of CONNECT was 0: DISCONNECT may not raise it */
     bool server_keepalive : 1; /* keepalive_s is ours: CONNACK tells it */
     bool dues_full : 1;        /* reading is off until some of `dues` are sent */
+    uint8_t exchange;          /* enum mqtt_exchange */
     uint16_t keepalive_s;      /* as used */
     uint16_t alias_send;       /* aliases that may be assigned to the client's topics */
     uint16_t open_receipts;    /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
@@ -110,6 +130,7 @@ struct mqtt_conn {
     struct mqtt_subscribing *subscribing;
     struct mqtt_aliases *aliases_in;
     struct mqtt_aliases *aliases_out;
+    struct mqtt_method *method; /* NULL: no enhanced authentication */
 };
 
 extern const struct pg_protocol mqtt_protocol;
@@ -132,9 +153,13 @@ void mqtt_close_code(struct pg_conn *conn, enum pg_reason reason, uint8_t code, 
 
 /* Each queues one packet; one that the client does not take is not sent (false). */
 bool mqtt_write_connack(struct pg_conn *conn, const struct mqtt_connack *packet);
-bool mqtt_write_disconnect(struct pg_conn *conn, uint8_t code, const char *why);
+/* `reference`: the server to be used instead; "": none. */
+bool mqtt_write_disconnect(struct pg_conn *conn, uint8_t code, const char *why,
+                           const char *reference);
+bool mqtt_write_auth(struct pg_conn *conn, uint8_t code, const struct mqtt_props *props);
+/* `why` is the reason string; NULL: none. */
 bool mqtt_write_suback(struct pg_conn *conn, enum mqtt_type type, uint16_t packet_id,
-                       struct pg_bytes codes);
+                       struct pg_bytes codes, const char *why);
 /* `reason` gives the reason string of a refusal. */
 void mqtt_write_ack(struct pg_conn *conn, enum mqtt_type type, uint16_t packet_id, uint8_t code,
                     enum pg_reason reason);
@@ -150,15 +175,33 @@ mqtt_handler mqtt_on_disconnect;  /* mqtt_login.c */
 mqtt_handler mqtt_on_subscribe;   /* mqtt_session.c */
 mqtt_handler mqtt_on_unsubscribe; /* mqtt_session.c */
 mqtt_handler mqtt_on_pingreq;     /* mqtt_session.c */
-mqtt_handler mqtt_on_auth;        /* mqtt_session.c */
+mqtt_handler mqtt_on_auth;        /* mqtt_auth.c */
 mqtt_handler mqtt_on_publish;     /* mqtt_receive.c */
 mqtt_handler mqtt_on_pubrel;      /* mqtt_receive.c */
 mqtt_handler mqtt_on_puback;      /* mqtt_deliver.c */
 mqtt_handler mqtt_on_pubrec;      /* mqtt_deliver.c */
 mqtt_handler mqtt_on_pubcomp;     /* mqtt_deliver.c */
 
+/* ---- enhanced authentication: mqtt_auth.c ---------------------------------------------------- */
+
+/* Remember the method of CONNECT. false: out of memory. */
+bool mqtt_method_keep(struct mqtt_conn *m, struct pg_bytes method);
+/* Put it, if there is one, into the properties of a packet, and `data` unless its data is NULL. */
+void mqtt_method_tell(const struct mqtt_conn *m, struct mqtt_props *props, struct pg_bytes data);
+
+/* The longest packet that is taken from a client that is connected: what both the option and the
+ * core's limit allow. */
+static inline size_t mqtt_packet_limit(const struct pg_conn *conn)
+{
+    size_t most = (size_t)mqtt_conf_of(conn)->max_packet_size;
+    size_t core = pg_conn_frame_limit_max(conn);
+    return most < core ? most : core;
+}
+
 /* ---- answers of the core --------------------------------------------------------------------- */
 
+void mqtt_challenge(struct pg_conn *conn, struct pg_bytes data, void *cookie);
+void mqtt_reauthenticated(struct pg_client *client, enum pg_reason reason, struct pg_bytes data);
 void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
 void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void mqtt_published(struct pg_client *client, uint64_t token, enum pg_reason reason);

@@ -200,23 +200,28 @@ static void settle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_
     }
 }
 
-/* What stands about this identifier. */
-enum standing {
-    STRAY,    /* nothing is out under it */
-    SENT,     /* the message is out */
-    RECEIVED, /* QoS 2: PUBREC came, PUBREL is out */
+/* What is due about an identifier. */
+enum due {
+    DUE_NOTHING, /* nothing is out under it */
+    DUE_PUBACK,
+    DUE_PUBREC,
+    DUE_PUBCOMP, /* PUBREC came, PUBREL is out */
 };
 
-static enum standing standing_of(const struct mqtt_conn *m, uint16_t packet_id)
+static enum due due_of(const struct mqtt_conn *m, uint16_t packet_id)
 {
-    bool received;
-    if (!pg_delivery_outstanding(m->client, packet_id, &received)) {
-        return STRAY;
+    struct pg_outstanding out;
+    if (!pg_delivery_outstanding(m->client, packet_id, &out)) {
+        return DUE_NOTHING;
     }
-    return received ? RECEIVED : SENT;
+    if (out.received) {
+        return DUE_PUBCOMP;
+    }
+    return out.qos == 1 ? DUE_PUBACK : DUE_PUBREC;
 }
 
-/* An acknowledgement that does not belong to the QoS of its message (4.3). */
+/* An acknowledgement that does not belong to the QoS of its message, or does not come in its turn
+ * (4.3). */
 static void out_of_place(struct pg_conn *conn, const struct mqtt_frame *frame)
 {
     mqtt_close_error(conn, frame, MQTT_E_ACK_OUT_OF_PLACE);
@@ -228,17 +233,23 @@ void mqtt_on_puback(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
     if (!decode(conn, m, frame, &ack)) {
         return;
     }
-    if (standing_of(m, ack.packet_id) == RECEIVED) {
+    enum due due = due_of(m, ack.packet_id);
+    if (due != DUE_PUBACK && due != DUE_NOTHING) {
         out_of_place(conn, frame);
         return;
     }
     settle(conn, m, &ack);
 }
 
+/* PUBREC may come again for what it confirmed already. */
 void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
 {
     struct mqtt_ack ack;
     if (!decode(conn, m, frame, &ack)) {
+        return;
+    }
+    if (due_of(m, ack.packet_id) == DUE_PUBACK) {
+        out_of_place(conn, frame);
         return;
     }
     if (verdict(&ack) != PG_OK) { /* refused: there is no PUBREL (4.3.3) */
@@ -247,10 +258,6 @@ void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
     }
     uint8_t code = MQTT_RC_SUCCESS;
     if (!pg_delivery_received(m->client, ack.packet_id)) {
-        if (standing_of(m, ack.packet_id) != STRAY) { /* it is of QoS 1 */
-            out_of_place(conn, frame);
-            return;
-        }
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
         code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
     }
@@ -263,7 +270,8 @@ void mqtt_on_pubcomp(struct pg_conn *conn, struct mqtt_conn *m, const struct mqt
     if (!decode(conn, m, frame, &ack)) {
         return;
     }
-    if (standing_of(m, ack.packet_id) == SENT) {
+    enum due due = due_of(m, ack.packet_id);
+    if (due != DUE_PUBCOMP && due != DUE_NOTHING) {
         out_of_place(conn, frame);
         return;
     }

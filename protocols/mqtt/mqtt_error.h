@@ -42,6 +42,7 @@
     X(PROPERTY_VALUE, 0x82, "2.2.2.2", "a property has a value that it may not have")              \
     X(PROPERTY_LENGTH, 0x81, "2.2.2.1", "the property length does not fit the properties")         \
     X(AUTH_METHOD_MISSING, 0x82, "3.1.2.11.10", "authentication without a method")                 \
+    X(AUTH_METHOD_CHANGED, 0x82, "4.12.1", "another authentication method than in CONNECT")        \
     X(REASON_CODE, 0x82, "2.4", "this packet may not carry this reason code")                      \
     X(NO_FILTER, 0x82, "3.8.3", "not one topic filter")                                            \
     X(SUBSCRIPTION_OPTIONS, 0x81, "3.8.3.1", "a reserved subscription option is set")              \

@@ -53,9 +53,6 @@ static bool allowed(struct pg_conn *conn, const struct mqtt_conf *conf,
 {
     if (c->version == MQTT_V31 && !conf->allow_31) {
         pg_conn_close(conn, PG_VERSION_UNSUPPORTED, "MQTT 3.1; see mqtt.allow_3_1");
-    } else if (mqtt_props_has(&c->props, MQTT_PROP_AUTH_METHOD)) {
-        mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_BAD_AUTH_METHOD,
-                        "enhanced authentication is not offered");
     } else if (c->has_will && c->will_qos > conf->max_qos) {
         mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_QOS_NOT_SUPPORTED,
                         "will QoS; see mqtt.max_qos");
@@ -94,7 +91,8 @@ static void keep(struct mqtt_conn *m, const struct mqtt_conf *conf, const struct
                             : (uint16_t)conf->topic_alias_send;
     }
     m->no_problem_info =
-        mqtt_props_has(props, MQTT_PROP_REQUEST_PROBLEM) && props->request_problem == 0;
+        !conf->reason_strings ||
+        (mqtt_props_has(props, MQTT_PROP_REQUEST_PROBLEM) && props->request_problem == 0);
     m->wants_response =
         mqtt_props_has(props, MQTT_PROP_REQUEST_RESPONSE) && props->request_response == 1;
     int64_t keepalive_max_s = conf->keepalive_max / 1000;
@@ -124,6 +122,17 @@ static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struc
         login.client_id = pg_bytes_str(assigned.text);
         m->assigned_id = true;
     }
+    if (mqtt_props_has(&c->props, MQTT_PROP_AUTH_METHOD)) {
+        if (!mqtt_method_keep(m, c->props.auth_method)) {
+            pg_conn_close(conn, PG_NO_MEMORY, "for an authentication method");
+            return;
+        }
+        m->exchange = MQTT_EXCHANGE_JUDGED;
+        login.method = (struct pg_bytes){.data = m->method->text, .len = m->method->len};
+        if (mqtt_props_has(&c->props, MQTT_PROP_AUTH_DATA)) {
+            login.method_data = c->props.auth_data;
+        }
+    }
     struct pg_msg_spec will;
     struct mqtt_user_room room;
     if (c->has_will) {
@@ -132,6 +141,7 @@ static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struc
             return;
         }
         will.topic = c->will_topic;
+        will.topic_valid = true; /* by mqtt_decode_connect() */
         will.payload = c->will_payload;
         will.qos = c->will_qos;
         will.retain = c->will_retain;
@@ -199,8 +209,9 @@ static void tell(struct pg_conn *conn, const struct mqtt_conn *m, struct mqtt_pr
         props->maximum_qos = (uint8_t)conf->max_qos;
         mqtt_props_set(props, MQTT_PROP_MAXIMUM_QOS);
     }
-    if (conf->max_packet_size < MQTT_PACKET_MAX) {
-        props->maximum_packet_size = (uint32_t)conf->max_packet_size;
+    size_t most = mqtt_packet_limit(conn);
+    if (most < MQTT_PACKET_MAX) {
+        props->maximum_packet_size = (uint32_t)most;
         mqtt_props_set(props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
     }
     if (m->assigned_id) {
@@ -232,7 +243,13 @@ static void tell(struct pg_conn *conn, const struct mqtt_conn *m, struct mqtt_pr
 void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
 {
     struct mqtt_conn *m = cookie;
+    m->exchange = MQTT_EXCHANGE_NONE;
     if (admission->reason != PG_OK) {
+        if (m->method != NULL && admission->reason == PG_UNSUPPORTED) {
+            m->code = MQTT_RC_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
+        } else if (m->method != NULL && admission->reason == PG_BAD_CREDENTIAL) {
+            m->code = MQTT_RC_NOT_AUTHORIZED; /* 86 is about user name and password */
+        }
         pg_conn_close(conn, admission->reason, "%s",
                       admission->server_reason != NULL ? admission->server_reason : "");
         return;
@@ -242,13 +259,14 @@ void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, v
                                   .props = MQTT_PROPS_NONE};
     if (m->version == MQTT_V5) {
         tell(conn, m, &packet.props);
+        mqtt_method_tell(m, &packet.props, admission->method_data);
     }
     if (!mqtt_write_connack(conn, &packet)) {
         pg_conn_close(conn, PG_TOO_LARGE, "CONNACK is longer than the client takes");
         return;
     }
     m->state = MQTT_ONLINE;
-    pg_conn_set_frame_limit(conn, (size_t)mqtt_conf_of(conn)->max_packet_size);
+    pg_conn_set_frame_limit(conn, mqtt_packet_limit(conn));
     /* One and a half times the keep-alive [MQTT-3.1.2-22]. */
     pg_conn_set_idle(conn, (int64_t)m->keepalive_s * 1500, PG_KEEPALIVE_TIMEOUT);
     pg_conn_resume(conn);
@@ -263,6 +281,10 @@ void mqtt_on_disconnect(struct pg_conn *conn, struct mqtt_conn *m, const struct 
         mqtt_decode_disconnect(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &d);
     if (error != MQTT_E_OK) {
         mqtt_close_error(conn, frame, error);
+        return;
+    }
+    if (m->state == MQTT_AUTHENTICATING) {
+        pg_conn_close(conn, PG_CLIENT_CLOSED, "during authentication");
         return;
     }
     if (mqtt_props_has(&d.props, MQTT_PROP_SESSION_EXPIRY)) {

@@ -299,12 +299,31 @@ static void put_subscription_ids(struct mqtt_writer *w, const struct mqtt_props 
     }
 }
 
+/* Take the next identifier out of a set. The order means nothing (2.2.2.2); it is the one of the
+ * numbers, but what a server tells of its limits stands around what it tells of the client, as
+ * clients are used to. */
+static unsigned take_id(uint64_t *left)
+{
+    const uint64_t last = UINT64_C(1) << MQTT_PROP_RECEIVE_MAXIMUM;
+    const uint64_t before_last = UINT64_C(1) << MQTT_PROP_MAXIMUM_PACKET_SIZE;
+    const uint64_t others = *left & ~(last | before_last);
+    unsigned id;
+    if ((*left & UINT64_C(1) << MQTT_PROP_TOPIC_ALIAS_MAXIMUM) != 0) {
+        id = MQTT_PROP_TOPIC_ALIAS_MAXIMUM;
+    } else if (others != 0) {
+        id = (unsigned)__builtin_ctzll(others);
+    } else {
+        id = (*left & before_last) != 0 ? MQTT_PROP_MAXIMUM_PACKET_SIZE : MQTT_PROP_RECEIVE_MAXIMUM;
+    }
+    *left &= ~(UINT64_C(1) << id);
+    return id;
+}
+
 static void put_block(struct mqtt_writer *w, const struct mqtt_props *props)
 {
     uint64_t left = props->present;
     while (left != 0) {
-        unsigned id = (unsigned)__builtin_ctzll(left);
-        left &= left - 1;
+        unsigned id = take_id(&left);
         const struct prop_row *row = row_of(id);
         if (row == NULL) {
             w->failed = true;

@@ -246,6 +246,7 @@ static enum pg_reason publish(struct pg_conn *conn, struct mqtt_conn *m,
     struct pg_msg *msg = NULL;
     if (mqtt_spec_fill(&spec, &p->props, &room)) {
         spec.topic = p->topic;
+        spec.topic_valid = true; /* by mqtt_decode_publish(), or when its alias was set */
         spec.payload = p->payload;
         spec.qos = p->qos;
         spec.retain = p->retain;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* SUBSCRIBE, UNSUBSCRIBE, PINGREQ, AUTH.
+/* SUBSCRIBE, UNSUBSCRIBE, PINGREQ.
  *
  * A SUBSCRIBE is judged as a whole before any of its filters takes effect (the decoder does), then
  * each filter is asked of the core. SUBACK leaves when the last answer is there, with one code for
@@ -10,7 +10,7 @@
  * An invalid filter is refused by its code in MQTT 5; the versions before have no such code and
  * close the connection. Nothing of a refused filter is stored.
  *
- * Worker of the connection. Standard: MQTT 5.0, 3.8 to 3.12, 3.15, 4.7, 4.8; MQTT 3.1.1, 3.8 to
+ * Worker of the connection. Standard: MQTT 5.0, 3.8 to 3.13, 4.7, 4.8; MQTT 3.1.1, 3.8 to
  * 3.12. */
 
 #include <stdlib.h>
@@ -75,13 +75,32 @@ static void answer(struct pg_conn *conn, struct mqtt_conn *m)
     struct mqtt_subscribing *s = m->subscribing;
     m->subscribing = NULL;
     if (!mqtt_write_suback(conn, MQTT_SUBACK, s->packet_id,
-                           (struct pg_bytes){.data = s->codes, .len = s->count})) {
+                           (struct pg_bytes){.data = s->codes, .len = s->count}, s->why)) {
         pg_conn_close(conn, PG_TOO_LARGE, "SUBACK is longer than the client takes");
     }
     free(s);
     if (m->state == MQTT_SUBSCRIBING) {
         m->state = MQTT_ONLINE;
         pg_conn_resume(conn);
+    }
+}
+
+/* The reason string of a SUBACK is about its first refusal. `why` is static. */
+static void refused_for(struct mqtt_subscribing *s, const char *why)
+{
+    if (s->why == NULL) {
+        s->why = why;
+    }
+}
+
+/* What the core says about filter number `i`, which is granted `qos` if it is. */
+static void judged(struct pg_conn *conn, struct mqtt_subscribing *s, size_t i,
+                   enum pg_reason reason, uint8_t qos)
+{
+    s->codes[i] = suback_code(conn, reason, qos);
+    if (reason != PG_OK) {
+        refused_for(s, s->codes[i] == MQTT_RC_UNSPECIFIED_ERROR ? mqtt_code_name(s->codes[i])
+                                                                : pg_reason_sentence(reason));
     }
 }
 
@@ -129,6 +148,7 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
         }
         if (refused != 0) {
             s->codes[i] = m->version == MQTT_V5 ? refused : (uint8_t)MQTT_RC3_SUBSCRIBE_FAILURE;
+            refused_for(s, mqtt_code_name(refused));
             continue;
         }
         const struct pg_subscription sub = {
@@ -144,7 +164,7 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
             s->codes[i] = sub.qos; /* what is granted, if it is */
             s->open++;
         } else {
-            s->codes[i] = suback_code(conn, reason, sub.qos);
+            judged(conn, s, i, reason, sub.qos);
         }
     }
     if (pg_conn_closing(conn)) {
@@ -166,7 +186,7 @@ void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason re
     if (m->state != MQTT_SUBSCRIBING || s == NULL || token >= s->count) {
         return;
     }
-    s->codes[token] = suback_code(conn, reason, s->codes[token]);
+    judged(conn, s, (size_t)token, reason, s->codes[token]);
     s->open--;
     if (s->open == 0) {
         answer(conn, m);
@@ -187,6 +207,7 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
         pg_conn_close(conn, PG_NO_MEMORY, "for an UNSUBSCRIBE");
         return;
     }
+    const char *why = NULL;
     struct mqtt_filter f;
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_UNSUBSCRIBE, &at, &f); i++) {
@@ -196,6 +217,7 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
                            : MQTT_RC_NO_SUBSCRIPTION_EXISTED;
         } else if (m->version == MQTT_V5) {
             codes[i] = MQTT_RC_TOPIC_FILTER_INVALID;
+            why = mqtt_code_name(codes[i]);
         } else {
             pg_conn_close(conn, PG_FILTER_INVALID, "UNSUBSCRIBE (MQTT 4.7.1, 4.8.2)");
             break;
@@ -203,7 +225,7 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
     }
     if (!pg_conn_closing(conn) &&
         !mqtt_write_suback(conn, MQTT_UNSUBACK, packet.packet_id,
-                           (struct pg_bytes){.data = codes, .len = count})) {
+                           (struct pg_bytes){.data = codes, .len = count}, why)) {
         pg_conn_close(conn, PG_TOO_LARGE, "UNSUBACK is longer than the client takes");
     }
     free(codes);
@@ -219,13 +241,4 @@ void mqtt_on_pingreq(struct pg_conn *conn, struct mqtt_conn *m, const struct mqt
     }
     pg_conn_count(conn, MQTT_COUNT_PINGS, 1);
     mqtt_write_pingresp(conn);
-}
-
-/* No method was agreed on, so that there is nothing that an AUTH could continue [MQTT-4.12.0-6]. */
-void mqtt_on_auth(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
-{
-    struct mqtt_disconnect packet;
-    enum mqtt_error error =
-        mqtt_decode_auth(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &packet);
-    mqtt_close_error(conn, frame, error != MQTT_E_OK ? error : MQTT_E_NOT_EXPECTED);
 }

@@ -61,35 +61,65 @@ bool mqtt_write_connack(struct pg_conn *conn, const struct mqtt_connack *packet)
     return true;
 }
 
-bool mqtt_write_disconnect(struct pg_conn *conn, uint8_t code, const char *why)
+/* DISCONNECT or AUTH, whole. false: it is longer than the client takes. */
+static bool write_coded(struct pg_conn *conn, const struct mqtt_disconnect *packet,
+                        enum mqtt_type type)
 {
     const struct mqtt_conn *m = mqtt_conn_of(conn);
-    struct mqtt_disconnect packet = {.code = code, .props = MQTT_PROPS_NONE};
     uint8_t *heap;
-    packet.props.reason_string = pg_bytes_str(why);
-    mqtt_props_set(&packet.props, MQTT_PROP_REASON_STRING);
-    size_t len = mqtt_encode_disconnect(&packet, MQTT_DISCONNECT, m->version, NULL, 0);
-    if (!fits(m, len)) {
-        packet.props = MQTT_PROPS_NONE;
-        len = mqtt_encode_disconnect(&packet, MQTT_DISCONNECT, m->version, NULL, 0);
-    }
+    size_t len = mqtt_encode_disconnect(packet, type, m->version, NULL, 0);
     uint8_t *at = fits(m, len) ? room_for(conn, len, &heap) : NULL;
     if (at == NULL) {
         return false;
     }
-    mqtt_encode_disconnect(&packet, MQTT_DISCONNECT, m->version, at, len);
+    mqtt_encode_disconnect(packet, type, m->version, at, len);
     done(conn, len, heap);
     return true;
 }
 
+/* What makes it too long is left out: the reason string first. */
+bool mqtt_write_disconnect(struct pg_conn *conn, uint8_t code, const char *why,
+                           const char *reference)
+{
+    struct mqtt_disconnect packet = {.code = code, .props = MQTT_PROPS_NONE};
+    if (reference[0] != '\0') {
+        packet.props.server_reference = pg_bytes_str(reference);
+        mqtt_props_set(&packet.props, MQTT_PROP_SERVER_REFERENCE);
+    }
+    struct mqtt_disconnect explained = packet;
+    if (mqtt_conf_of(conn)->reason_strings) {
+        explained.props.reason_string = pg_bytes_str(why);
+        mqtt_props_set(&explained.props, MQTT_PROP_REASON_STRING);
+    }
+    if (write_coded(conn, &explained, MQTT_DISCONNECT) ||
+        write_coded(conn, &packet, MQTT_DISCONNECT)) {
+        return true;
+    }
+    packet.props = MQTT_PROPS_NONE;
+    return write_coded(conn, &packet, MQTT_DISCONNECT);
+}
+
+bool mqtt_write_auth(struct pg_conn *conn, uint8_t code, const struct mqtt_props *props)
+{
+    const struct mqtt_disconnect packet = {.code = code, .props = *props};
+    return write_coded(conn, &packet, MQTT_AUTH);
+}
+
 bool mqtt_write_suback(struct pg_conn *conn, enum mqtt_type type, uint16_t packet_id,
-                       struct pg_bytes codes)
+                       struct pg_bytes codes, const char *why)
 {
     const struct mqtt_conn *m = mqtt_conn_of(conn);
-    const struct mqtt_suback packet = {
-        .packet_id = packet_id, .codes = codes, .props = MQTT_PROPS_NONE};
+    struct mqtt_suback packet = {.packet_id = packet_id, .codes = codes, .props = MQTT_PROPS_NONE};
     uint8_t *heap;
+    if (why != NULL && m->version == MQTT_V5 && !m->no_problem_info) {
+        packet.props.reason_string = pg_bytes_str(why);
+        mqtt_props_set(&packet.props, MQTT_PROP_REASON_STRING);
+    }
     size_t len = mqtt_encode_suback(&packet, type, m->version, NULL, 0);
+    if (!fits(m, len)) { /* [MQTT-3.9.2-1, 3.11.2-1] */
+        packet.props = MQTT_PROPS_NONE;
+        len = mqtt_encode_suback(&packet, type, m->version, NULL, 0);
+    }
     uint8_t *at = fits(m, len) ? room_for(conn, len, &heap) : NULL;
     if (at == NULL) {
         return false;

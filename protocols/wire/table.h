@@ -53,7 +53,7 @@ enum wire_flag {
     WIRE_DAILY = 1 << 4,    /* a time whose date digits may be zero: every day at that time */
     WIRE_BLANKS =
         1 << 5, /* fixed-width text filled with blanks, which the native shape leaves out */
-    WIRE_DEFAULTS = 1 << 6,     /* zeros if the JSON does not give it */
+    WIRE_DEFAULTS = 1 << 6,     /* zeros, or the integer `value`, if the JSON does not give it */
     WIRE_INVALID = 1 << 7,      /* all ones means invalid */
     WIRE_ABNORMAL = 1 << 8,     /* all ones but the last bit means abnormal */
     WIRE_LISTED = 1 << 9,       /* `names` are all the values there are; another one is a doubt */
@@ -61,6 +61,8 @@ enum wire_flag {
     WIRE_SHOW_LENGTH = 1 << 11, /* the wire shape shows the number of bytes as "<name>_length" */
     WIRE_SIGNED_TOO = 1 << 12,  /* the wire shape shows "<name>_signed" beside the number */
     WIRE_PRINTABLE = 1 << 13,   /* text with control characters (but NULs around it) is a doubt */
+    WIRE_IGNORED = 1 << 14,     /* the JSON may give it to an edition that has no such field, and it
+                                 * is left out: where a device without it does the same anyway */
 };
 
 /* Names of the bits of a word. */
@@ -102,7 +104,7 @@ struct wire_row {
     uint32_t sign_mask;
     uint32_t factor; /* 0 stands for 1 */
     int32_t offset;
-    uint32_t value; /* WIRE_FACT */
+    uint32_t value; /* WIRE_FACT, WIRE_DEFAULTS */
     const struct wire_bits *bits;
     const struct wire_name *names;
     const struct wire_row *rows;

@@ -5,7 +5,8 @@
  * Counts and lengths are written as zeros first and set when their list or text has been written,
  * so that there is no second formula for a length. Words whose bits tell which fields exist may be
  * left out: they are derived from the fields that are there. A member that nothing asked for is an
- * error, because it is a typing mistake nearly always.
+ * error, because it is a typing mistake nearly always; but one document may serve devices of several
+ * editions where a row says that its field may be left out.
  *
  * Several items may share a name with different layouts; the first one that takes the members is
  * written ("layout" or "length" tells which, where the reader said so).
@@ -198,7 +199,8 @@ static bool check_members(struct encoder *e, const struct object *o)
                 exists = exists || (row_exists(e, row) && (o->end == NULL || row < o->end));
             }
         }
-        bool fine = exists;
+        bool fine = exists ||
+                    (known != NULL && (known->flags & WIRE_IGNORED) != 0 && !edition_has(e, known));
         for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) {
             fine = fine || strcmp(common[i], member) == 0;
         }
@@ -375,7 +377,7 @@ static bool encode_missing(struct encoder *e, const struct object *o, const stru
                              row->unit != NULL ? row->unit : "");
     }
     if (wire_kind_is_integer(row->kind)) {
-        wire_enc_put_integer(e, row, row->keep != 0 ? derived_bits(e, o, row) : 0);
+        wire_enc_put_integer(e, row, row->keep != 0 ? derived_bits(e, o, row) : row->value);
     } else {
         wire_out_fill(e->out, 0,
                       row->kind == WIRE_TIME ? 6u

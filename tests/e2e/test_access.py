@@ -238,6 +238,32 @@ def test_a_flood_of_logins_is_refused_as_busy(guarded):
     gw.wait_log("authfile_queue_full")
 
 
+def test_who_was_right_before_need_not_be_verified_again(guarded):
+    """A crowd with the right password passes a queue that has room for one of them."""
+    gw = guarded(more="threads = 1  pending = 1")
+    for reload in (False, True, False):
+        if reload:
+            assert gw.reload()["event"] == "reloaded"
+        gw.connect("mqtt", MqttPeer).login("first", 5, username="bob", password="b")
+        crowd = [gw.connect("mqtt", MqttPeer) for _ in range(50)]
+        for i, peer in enumerate(crowd):
+            peer.version = 5
+            peer.send(connect(f"crowd{i}", 5, username="bob", password="b"))
+        assert [peer.next().reason for peer in crowd] == [0] * 50
+    gw.connect("mqtt", MqttPeer).login("x", 5, reason=BAD_CREDENTIALS, username="bob", password="B")
+    passwd(gw.passwords, "bob", "new")
+    assert gw.reload()["event"] == "reloaded"
+    gw.connect("mqtt", MqttPeer).login("x", 5, reason=BAD_CREDENTIALS, username="bob", password="b")
+
+
+def test_a_password_file_for_everybody_is_told(guarded):
+    gw = guarded()
+    assert not gw.logged("authfile_exposed")
+    gw.passwords.chmod(0o644)
+    assert gw.reload()["event"] == "reloaded"
+    gw.wait_log("authfile_exposed", file=str(gw.passwords))
+
+
 def test_the_rules_of_the_manual_do_what_it_says(guarded):
     page = (polygate.ROOT / "man/polygate-rules.5").read_text(encoding="utf-8")
     rules = page[page.index("# nobody but alice"):page.rindex(".Ed")]

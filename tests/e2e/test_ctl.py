@@ -502,9 +502,7 @@ def test_send_prints_the_terminals_answer(gateway, edition):
     gw = gateway()
     phone = {2013: "013912345678", 2019: "00000000013912345678"}[edition]
     terminal = gw.connect("jt808", Terminal, phone=phone, edition=edition).login()
-    body = {"flag": ["display"], "text": "hello"}
-    if edition == 2019:
-        body["text_type"] = "notice"
+    body = {"flag": ["display"], "text_type": "notice", "text": "hello"}
 
     def send(*more):
         return gw.tool(polygate.CTL, "send", "-p", gw.port("mqtt"), phone, "-m", "text_message",

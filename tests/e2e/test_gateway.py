@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from jt808wire import (GET_PARAMETERS, LOCATION, PARAMETERS_ANSWER, TEXT, Terminal, frame,
-                       location_body)
+from jt808wire import (GET_PARAMETERS, LOCATION, PARAMETERS_ANSWER, TEXT, UNREGISTER, Terminal,
+                       frame, location_body)
 from mqttwire import MqttPeer
 
 PHONES = {2013: "013912345678", 2019: "00000000013912345678"}
@@ -90,16 +90,12 @@ def answer_of(requester, correlation=b"42"):
     return json.loads(got.payload)
 
 
-def hello(terminal):
-    body = {"flag": ["display"], "text": "hello"}
-    if terminal.edition == 2019:
-        body["text_type"] = "notice"
-    return {"message": "text_message", "body": body}
+HELLO = {"message": "text_message", "body": {"flag": ["display"], "text": "hello"}}
 
 
 def test_a_text_is_shown_and_the_answer_comes_back(world, requester):
     _, _, terminal, _ = world
-    ask(requester, terminal, hello(terminal))
+    ask(requester, terminal, HELLO)
     command = terminal.next(TEXT)
     assert command.body.endswith(b"hello")
     terminal.answer_general(command, 0)
@@ -109,7 +105,7 @@ def test_a_text_is_shown_and_the_answer_comes_back(world, requester):
 
 def test_a_rejection_comes_back_as_one(world, requester):
     _, _, terminal, _ = world
-    ask(requester, terminal, hello(terminal))
+    ask(requester, terminal, HELLO)
     terminal.answer_general(terminal.next(TEXT), 3)
     got = answer_of(requester)
     assert got["status"] == "rejected" and got["result"] == 3
@@ -121,7 +117,7 @@ def test_silence_comes_back_as_a_timeout_after_repetitions(gateway):
     requester.login("requester", version=5)
     requester.subscribe("answers/requester", 1)
     terminal = gw.connect("jt808", Terminal).login()
-    ask(requester, terminal, hello(terminal))
+    ask(requester, terminal, HELLO)
     first = terminal.next(TEXT)
     assert [terminal.next(TEXT).raw for _ in range(2)] == [first.raw] * 2
     assert answer_of(requester)["status"] == "timed_out"
@@ -146,3 +142,20 @@ def test_a_payload_that_makes_no_frame_is_answered_with_what_is_wrong(world, req
     assert got["status"] == "invalid"
     assert got["error"]["sentence"]
     terminal.barrier()
+
+
+@pytest.mark.parametrize("how", ["reset", "unregister", "kick"])
+def test_a_request_under_way_is_told_when_its_terminal_goes_and_is_not_sent_again(world, requester,
+                                                                                 how):
+    gw, _, terminal, _ = world
+    ask(requester, terminal, HELLO)
+    terminal.next(TEXT)
+    if how == "reset":
+        terminal.reset()
+    elif how == "unregister":
+        terminal.expect_general(UNREGISTER, terminal.say(UNREGISTER))
+    else:
+        gw.ctl("kick", terminal.phone)
+    assert answer_of(requester)["status"] == "connection_lost"
+    again = gw.connect("jt808", Terminal, phone=terminal.phone, edition=terminal.edition).login()
+    again.barrier()

@@ -320,6 +320,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     current = 0;
     pending_subscriptions = 0;
     fake_begin(&mqtt_protocol);
+    fake_exchange_begin();
     configure(next(&script));
     for (unsigned steps = 0; script.len > 0 && steps < 200; steps++) {
         run_step(&script);

@@ -175,6 +175,7 @@ struct pg_msg *pg_msg_new(const struct pg_msg_spec *spec)
     w->msg.refs = 1;
     w->msg.qos = spec->qos;
     w->msg.retain = spec->retain;
+    w->msg.topic_valid = spec->topic_valid;
     w->msg.created_ms = pg_now_ms();
     w->msg.expires_ms = spec->expires ? pg_now_ms() + (int64_t)spec->expiry_s * 1000 : PG_NEVER;
     w->msg.topic = put(w, &at, spec->topic);

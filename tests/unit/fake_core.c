@@ -110,6 +110,7 @@ bool fake_hold_admissions;
 enum pg_reason fake_publish_result;
 enum pg_reason fake_subscribe_result;
 uint32_t fake_session_expiry_max;
+struct pg_bytes fake_method_data;
 
 /* A copy that lives until fake_end(). */
 static struct pg_bytes keep(struct pg_bytes bytes)
@@ -517,6 +518,8 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *c
     fake.login.client_id = keep(login->client_id);
     fake.login.username = keep(login->username);
     fake.login.password = keep(login->password);
+    fake.login.method = keep(login->method);
+    fake.login.method_data = keep(login->method_data);
     fake.login_count++;
     assert(login->window >= 1 && login->window <= 65535);
     a->conn = conn;
@@ -585,7 +588,7 @@ static bool admit_one(void)
     }
     fake.admissions = a->next;
     if (!a->conn->closing) {
-        struct pg_admission result = {.reason = a->reason};
+        struct pg_admission result = {.reason = a->reason, .method_data = fake_method_data};
         if (a->reason == PG_OK) {
             struct fake_session *s = session_of(a->id);
             result.session_present =
@@ -690,7 +693,9 @@ void fake_kick(const char *client_id, enum pg_reason reason)
 enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
 {
     assert(!client->ended);
-    if (pg_topic_name_valid(msg->topic) != PG_OK) {
+    bool valid = pg_topic_name_valid(msg->topic) == PG_OK;
+    assert(valid || !msg->topic_valid); /* a claim that does not hold */
+    if (!valid) {
         pg_msg_unref(&msg);
         return PG_TOPIC_INVALID;
     }
@@ -924,11 +929,14 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     return false;
 }
 
-bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id, bool *received)
+bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
+                             struct pg_outstanding *out)
 {
     const struct fake_delivery *d = find_out(client, id);
 
-    *received = d && d->received;
+    if (d) {
+        *out = (struct pg_outstanding){.qos = d->qos, .received = d->received};
+    }
     return d != NULL;
 }
 
@@ -1152,6 +1160,7 @@ void fake_begin(const struct pg_protocol *protocol)
     fake_publish_result = PG_OK;
     fake_subscribe_result = PG_OK;
     fake_session_expiry_max = PG_FOREVER;
+    fake_method_data = PG_BYTES_NONE;
     fake.protocol = protocol;
     fake.now_ms = 1000;
     fake.conf = calloc(1, protocol->conf_size);

@@ -66,16 +66,33 @@ void fake_kick(const char *client_id, enum pg_reason reason);
 /* What pg_subscribe() says; PG_PENDING: decided by fake_decide_subscription(). */
 extern enum pg_reason fake_subscribe_result;
 void fake_decide_subscription(struct pg_client *client, uint64_t token, enum pg_reason reason);
+/* What pg_conn_frame_limit_max() says. */
+extern size_t fake_frame_limit_max;
 /* The longest life that sessions get, in seconds. */
 extern uint32_t fake_session_expiry_max;
+
+/* ---- exchanges in rounds: fake_exchange.c -----------------------------------------------------
+ */
+
+/* The data that goes with an admission. */
+extern struct pg_bytes fake_method_data;
+/* What pg_client_answer() and pg_client_reauthenticate() were given: how many of each, and the last
+ * data as hexadecimal; "none" without any. Rounds are ended by calling the frontend. */
+struct fake_rounds {
+    size_t answers, reauthentications;
+    char data[64];
+};
+struct fake_rounds fake_rounds(void);
+/* Forget them; no limit of frames. For those who link fake_exchange.c, with fake_begin(). */
+void fake_exchange_begin(void);
 
 /* ---- what was asked for ---------------------------------------------------------------------- */
 
 /* The last login that asked for admission, its will left out, and how many there were; lent until
  * the next one. */
 const struct pg_login *fake_last_login(size_t *count);
-/* Every subscription that was asked for, in order; NULL behind the last. Lent until the next call of
- * this file. */
+/* Every subscription that was asked for, in order; NULL behind the last. Lent until the next call
+ * of this file. */
 const struct pg_subscription *fake_subscription(size_t index);
 
 /* ---- messages ------------------------------------------------------------------------------- */

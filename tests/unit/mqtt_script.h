@@ -34,6 +34,7 @@ static inline void renew(void)
 {
     fake_end();
     fake_begin(&mqtt_protocol);
+    fake_exchange_begin();
 }
 
 static enum pg_reason login_verdict; /* what judge_login() says */
@@ -244,6 +245,7 @@ static inline bool is(struct pg_bytes bytes, const char *text)
 static inline void begin(void)
 {
     fake_begin(&mqtt_protocol);
+    fake_exchange_begin();
 }
 
 /* Run one suite, each test on a fresh double; the program's exit status. */

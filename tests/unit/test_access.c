@@ -99,8 +99,9 @@ static enum pg_verdict voice_authorize(void *self, const struct pg_identity *who
     return speak(self, who, request);
 }
 
-static const struct pg_authenticator authenticator = {voice_authenticate, voice_authorize, NULL};
-static const struct pg_authenticator only_actions = {NULL, voice_authorize, NULL};
+static const struct pg_authenticator authenticator = {.authenticate = voice_authenticate,
+                                                      .authorize = voice_authorize};
+static const struct pg_authenticator only_actions = {.authorize = voice_authorize};
 static const struct pg_plugin voice_plugin = {.name = "voice", .authenticator = &authenticator};
 static const struct pg_plugin action_plugin = {.name = "act", .authenticator = &only_actions};
 static const struct pg_plugin other_plugin = {.name = "other"};

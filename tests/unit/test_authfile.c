@@ -15,6 +15,7 @@
 
 #include "../../plugins/authfile/authfile.h"
 #include "../../plugins/authfile/passwords.h"
+#include "../../plugins/authfile/verified.h"
 
 /* ---- fakes ----------------------------------------------------------------------------------- */
 
@@ -33,6 +34,11 @@ void pg_access_answer(struct pg_access_request *request, enum pg_verdict verdict
     request->verdict = verdict;
     pthread_cond_broadcast(&answered);
     pthread_mutex_unlock(&lock);
+}
+
+int64_t pg_now_ms(void)
+{
+    return 1000;
 }
 
 static enum pg_verdict wait_for(struct pg_access_request *request)
@@ -68,6 +74,9 @@ static const char *hash_of(const char *password, const char *prefix, unsigned lo
     return hash;
 }
 
+static int64_t remember_ms; /* what start_with() gives to `remember` */
+static int64_t remember_max = 100;
+
 static void *start_with(const char *passwords, const char *rules, int64_t pending,
                         struct pg_error *error)
 {
@@ -84,18 +93,32 @@ static void *start_with(const char *passwords, const char *rules, int64_t pendin
             *(int64_t *)at = 1;
         else if (strcmp(o->name, "pending") == 0)
             *(int64_t *)at = pending;
+        else if (strcmp(o->name, "remember") == 0)
+            *(int64_t *)at = remember_ms;
+        else if (strcmp(o->name, "remember_max") == 0)
+            *(int64_t *)at = remember_max;
     }
     error->text[0] = '\0';
     return authfile_plugin.start(conf, error);
 }
 
-static enum pg_verdict login(void *self, struct pg_bytes user, struct pg_bytes password)
+/* What authenticate() says at once, and in *later what comes in the end. */
+static enum pg_verdict login_by_steps(void *self, struct pg_bytes user, struct pg_bytes password,
+                                      enum pg_verdict *later)
 {
     struct pg_access_request request = {.verdict = PG_LATER};
     struct pg_identity who = {
         .client_id = PG_BYTES_OF("c"), .username = user, .password = password, .peer = "peer"};
     enum pg_verdict verdict = authfile_plugin.authenticator->authenticate(self, &who, &request);
-    return verdict == PG_LATER ? wait_for(&request) : verdict;
+    *later = verdict == PG_LATER ? wait_for(&request) : verdict;
+    return verdict;
+}
+
+static enum pg_verdict login(void *self, struct pg_bytes user, struct pg_bytes password)
+{
+    enum pg_verdict later;
+    login_by_steps(self, user, password, &later);
+    return later;
 }
 
 /* ---- cases ----------------------------------------------------------------------------------- */
@@ -252,6 +275,143 @@ static void errors_say_where_and_what_to_do(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, ":1: found \"everything\""));
 }
 
+/* Right once is right at once, until the user's line says otherwise; wrong is never cheap. */
+static void a_right_password_is_remembered(void)
+{
+    char text[512], other[512];
+    struct pg_error error;
+    enum pg_verdict later;
+    struct pg_bytes alice = PG_BYTES_OF("alice"), secret = PG_BYTES_OF("secret");
+    snprintf(text, sizeof(text), "alice:%s\n", hash_of("secret", "$6$", 1000));
+    snprintf(other, sizeof(other), "alice:%s\n", hash_of("secret", "$6$", 1000)); /* new salt */
+    write_file(text);
+    remember_ms = 60000;
+    void *self = start_with(path, "", 10, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(self);
+    CU_ASSERT_EQUAL(login_by_steps(self, alice, secret, &later), PG_LATER);
+    CU_ASSERT_EQUAL(later, PG_ALLOW);
+    CU_ASSERT_EQUAL(login_by_steps(self, alice, secret, &later), PG_ALLOW);
+    static const char *const wrong[] = {"Secret", "secret ", "", "alice"};
+    for (size_t i = 0; i < 2 * sizeof(wrong) / sizeof(wrong[0]); i++) { /* the second time, too */
+        struct pg_bytes password = pg_bytes_str(wrong[i / 2]);
+        CU_ASSERT_EQUAL(login_by_steps(self, alice, password, &later), PG_LATER);
+        CU_ASSERT_EQUAL(later, PG_DENY);
+    }
+    CU_ASSERT_EQUAL(login_by_steps(self, alice, PG_BYTES_NONE, &later), PG_LATER);
+    CU_ASSERT_EQUAL(later, PG_DENY);
+    CU_ASSERT_EQUAL(login_by_steps(self, PG_BYTES_OF("bob"), secret, &later), PG_LATER);
+    CU_ASSERT_EQUAL(later, PG_NEXT);
+    CU_ASSERT_EQUAL(login_by_steps(self, PG_BYTES_OF("al"), PG_BYTES_OF("icesecret"), &later),
+                    PG_LATER);
+
+    /* A reload starts the new one before it stops the old one. */
+    void *reloaded = start_with(path, "", 10, &error);
+    authfile_plugin.stop(self);
+    CU_ASSERT_EQUAL(login_by_steps(reloaded, alice, secret, &later), PG_ALLOW);
+    write_file(other);
+    self = start_with(path, "", 10, &error);
+    authfile_plugin.stop(reloaded);
+    CU_ASSERT_EQUAL(login_by_steps(self, alice, secret, &later), PG_LATER);
+    CU_ASSERT_EQUAL(later, PG_ALLOW);
+    /* Not in the file any more, although somebody else there has the same hash. */
+    other[0] = 'b';
+    write_file(other);
+    reloaded = start_with(path, "", 10, &error);
+    authfile_plugin.stop(self);
+    CU_ASSERT_EQUAL(login_by_steps(reloaded, alice, secret, &later), PG_LATER);
+    CU_ASSERT_EQUAL(later, PG_NEXT);
+    authfile_plugin.stop(reloaded);
+
+    write_file(text);
+    self = start_with(path, "", 10, &error); /* what was remembered went with the last one */
+    CU_ASSERT_EQUAL(login_by_steps(self, alice, secret, &later), PG_LATER);
+    remember_max++;
+    reloaded = start_with(path, "", 10, &error); /* other room: another memory */
+    authfile_plugin.stop(self);
+    CU_ASSERT_EQUAL(login_by_steps(reloaded, alice, secret, &later), PG_LATER);
+    CU_ASSERT_EQUAL(login_by_steps(reloaded, alice, secret, &later), PG_ALLOW);
+    authfile_plugin.stop(reloaded);
+
+    remember_ms = 0;
+    self = start_with(path, "", 10, &error);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(login_by_steps(self, alice, secret, &later), PG_LATER);
+    authfile_plugin.stop(self);
+}
+
+static struct pg_bytes number_text(char text[16], int i)
+{
+    snprintf(text, 16, "%d", i);
+    return pg_bytes_str(text);
+}
+
+static void what_is_remembered_is_bounded_and_ends(void)
+{
+    enum { ROOM = 1000, LIFE = 100 };
+    struct pg_error error;
+    char name[16];
+    struct pg_bytes x = PG_BYTES_OF("x");
+    struct auth_verified *verified = auth_verified_open(ROOM, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(verified);
+    auth_verified_add(verified, x, x, "h", 0);
+    CU_ASSERT(auth_verified_knows(verified, x, x, "h", LIFE - 1, LIFE));
+    CU_ASSERT(auth_verified_knows(verified, x, x, "h", 2 * LIFE - 2, LIFE)); /* seen since */
+    CU_ASSERT_FALSE(auth_verified_knows(verified, x, x, "h", 3 * LIFE - 2, LIFE));
+    CU_ASSERT_FALSE(auth_verified_knows(verified, x, x, "i", LIFE, LIFE));
+    auth_verified_add(verified, PG_BYTES_OF("ab"), PG_BYTES_OF("c"), "h", 0);
+    CU_ASSERT_FALSE(
+        auth_verified_knows(verified, PG_BYTES_OF("a"), PG_BYTES_OF("bc"), "h", 0, LIFE));
+    CU_ASSERT_FALSE(
+        auth_verified_knows(verified, PG_BYTES_OF("ab"), PG_BYTES_OF("ch"), "", 0, LIFE));
+    auth_verified_add(verified, x, x, "h", 5 * LIFE);
+    CU_ASSERT(auth_verified_knows(verified, x, x, "h", 5 * LIFE, LIFE));
+
+    /* Ten times as many as there is room for; of the last ones most are there, of the first none
+     * but those in sets that few have met. */
+    for (int i = 0; i < 10 * ROOM; i++)
+        auth_verified_add(verified, number_text(name, i), x, "h", 1000 + i);
+    unsigned first = 0, last = 0;
+    for (int i = 0; i < ROOM / 2; i++) {
+        first += auth_verified_knows(verified, number_text(name, i), x, "h", 20000, 100000);
+        last += auth_verified_knows(verified, number_text(name, 10 * ROOM - 1 - i), x, "h", 20000,
+                                    100000);
+    }
+    printf("(%u of the first, %u of the last %d) ", first, last, ROOM / 2);
+    CU_ASSERT(first <= ROOM / 100 && last >= ROOM / 2 * 95 / 100);
+    auth_verified_close(&verified);
+    CU_ASSERT_PTR_NULL(verified);
+}
+
+static int64_t now_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* A crowd that comes back: the time on the worker that asks. */
+static void ten_thousand_come_back_in_a_moment(void)
+{
+    enum { USERS = 10000 };
+    struct pg_error error;
+    char name[16];
+    static const char hash[] =
+        "$y$j9T$YXBvbG9nZXRpY3NhbHQ$N3YJtCmEoF4RDX1uOk7hTgjPzr5sLwq2dxK8fV0bGi/";
+    struct auth_verified *verified = auth_verified_open(100000, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(verified);
+    struct pg_bytes password = PG_BYTES_OF("3f1c9a5e77d24b60a8e1c2d4f5b60718");
+    for (int i = 0; i < USERS; i++)
+        auth_verified_add(verified, number_text(name, i), password, hash, 0);
+    int64_t start = now_us();
+    unsigned known = 0;
+    for (int i = 0; i < USERS; i++)
+        known += auth_verified_knows(verified, number_text(name, i), password, hash, 1, 10);
+    int64_t took = now_us() - start;
+    printf("(%u of %d known in %.1f ms) ", known, USERS, (double)took / 1e3);
+    CU_ASSERT(known >= USERS * 99 / 100);
+    auth_verified_close(&verified);
+}
+
 static void rules_answer_at_once(void)
 {
     struct pg_error error;
@@ -291,6 +451,9 @@ int main(void)
     CU_ADD_TEST(suite, unknown_users_cost_as_much_as_known_ones);
     CU_ADD_TEST(suite, a_full_queue_refuses_and_stopping_answers_all);
     CU_ADD_TEST(suite, errors_say_where_and_what_to_do);
+    CU_ADD_TEST(suite, a_right_password_is_remembered);
+    CU_ADD_TEST(suite, what_is_remembered_is_bounded_and_ends);
+    CU_ADD_TEST(suite, ten_thousand_come_back_in_a_moment);
     CU_ADD_TEST(suite, rules_answer_at_once);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

@@ -606,6 +606,18 @@ static void files_include_files(void)
     refused_file("a.conf", "talk.inc", ":1: found \"}\" without a \"{\" in this file");
 }
 
+static void here_is_the_folder_of_the_file_that_says_it(void)
+{
+    char expected[PATH_MAX];
+    write_file("a.conf", LISTENER "include d/here.inc\n");
+    write_file("d/here.inc", "talk { greeting = \"<${HERE}/x>\" }");
+    struct pg_config *c = load_file("a.conf");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+    snprintf(expected, sizeof(expected), "<%s/d/x>", folder);
+    CU_ASSERT_STRING_EQUAL(talk_of(c)->greeting, expected);
+    pg_config_unref(&c);
+}
+
 static void bad_includes_say_why(void)
 {
     char expected[PATH_MAX];
@@ -751,6 +763,7 @@ int main(void)
     CU_ADD_TEST(suite, plugins_start_in_the_order_of_their_blocks);
     CU_ADD_TEST(suite, a_plugin_that_fails_stops_those_before_it);
     CU_ADD_TEST(suite, files_include_files);
+    CU_ADD_TEST(suite, here_is_the_folder_of_the_file_that_says_it);
     CU_ADD_TEST(suite, bad_includes_say_why);
     CU_ADD_TEST(suite, plugin_files_are_found_and_checked);
     CU_ADD_TEST(suite, a_failed_load_does_not_disturb_the_next);

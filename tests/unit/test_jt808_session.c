@@ -477,6 +477,32 @@ static void a_forwarding_platform_carries_many_terminals(void)
     fake_end();
 }
 
+static void each_of_hundreds_of_terminals_on_a_connection_is_found(void)
+{
+    enum { TERMINALS = 300 };
+    char phone[24], topic[48];
+
+    fake_begin(&jt808_protocol);
+    conf()->other_phones = JT808_OTHER_PHONES_ADMIT;
+    struct pg_conn *conn = logged_in(PHONE);
+    for (unsigned i = 0; i < TERMINALS; i++) {
+        (void)snprintf(phone, sizeof(phone), "0139%08u", i);
+        log_in(conn, phone);
+    }
+    /* Every third one leaves; the others are still told apart from each other. */
+    for (unsigned i = 0; i < TERMINALS; i += 3) {
+        (void)snprintf(phone, sizeof(phone), "0139%08u", i);
+        up(conn, phone, 0x0003, 9, "");
+    }
+    for (unsigned i = 0; i < TERMINALS; i++) {
+        (void)snprintf(phone, sizeof(phone), "0139%08u", i);
+        (void)snprintf(topic, sizeof(topic), "jt808/%s/up/0200", phone);
+        up(conn, phone, 0x0200, 10, LOCATION);
+        CU_ASSERT_EQUAL(fake_count_on(topic, NULL), i % 3 != 0);
+    }
+    fake_end();
+}
+
 static void a_silent_terminal_of_several_ends_alone(void)
 {
     const char *second = "013900139000";
@@ -1041,6 +1067,8 @@ int main(void)
          a_frame_of_another_phone_is_not_published},
         {"a forwarding platform carries many terminals",
          a_forwarding_platform_carries_many_terminals},
+        {"each of hundreds of terminals on a connection is found",
+         each_of_hundreds_of_terminals_on_a_connection_is_found},
         {"a silent terminal of several ends alone", a_silent_terminal_of_several_ends_alone},
         {"phones without login do not pile up", phones_without_login_do_not_pile_up},
         {"presence is told once each with the cause", presence_is_told_once_each_with_the_cause},

@@ -170,6 +170,18 @@ static void test_documents_of_people(void)
     gives("{\"message\":\"text_message\",\"serial\":0,\"edition\":\"2019\","
           "\"body\":{\"flag\":[\"notice\"],\"text_type\":\"service\",\"text\":\"\\u7ca4\"}}",
           false, "7e83004004010000000001380013800000000302d4c1787e");
+    /* One document for terminals of both editions: a text is a notice unless it says what it is, and
+     * who does not know types does without; so with the names of areas. */
+    gives("{\"message\":\"text_message\",\"serial\":0,"
+          "\"body\":{\"flag\":[\"display\",\"tts\"],\"text\":\"hi\"}}",
+          true, "7e83004004010000000001380013800000000c016869607e");
+    gives("{\"message\":\"text_message\",\"serial\":0,"
+          "\"body\":{\"flag\":[\"display\",\"tts\"],\"text_type\":\"service\",\"text\":\"hi\"}}",
+          false, "7e8300000301380013800000000c6869277e");
+    gives("{\"message\":\"set_circle_areas\",\"serial\":0,\"body\":{\"action\":1,\"areas\":"
+          "[{\"id\":1,\"center_latitude\":-1.5,\"center_longitude\":2,\"radius\":100,"
+          "\"max_speed\":80,\"overspeed_duration\":10,\"name\":\"depot\"}]}}",
+          false, "7e86000017013800138000000001010000000100420016e360001e84800000006400500ac97e");
     gives("{\"message\":\"query_parameters\",\"serial\":126}", false,
           "7e81040000013800138000007d02517e");
     gives("{\"message\":\"set_parameters\",\"serial\":0,\"body\":{\"params\":["
@@ -209,6 +221,11 @@ static void test_mistakes_are_told(void)
             "\"attributes\":0,\"center_latitude\":1,\"center_longitude\":1,\"radius\":1,"
             "\"max_speed\":9}]}}",
             "body.areas[0].max_speed", "attributes has 0x2");
+    /* A limit for the night that a terminal cannot keep is not left out quietly. */
+    refuses("{\"message\":\"set_circle_areas\",\"body\":{\"action\":1,\"areas\":[{\"id\":1,"
+            "\"center_latitude\":1,\"center_longitude\":1,\"radius\":1,\"max_speed\":9,"
+            "\"overspeed_duration\":1,\"night_max_speed\":5}]}}",
+            "body.areas[0].night_max_speed", "no such field in edition 2013");
     refuses("{\"message\":\"set_parameters\",\"body\":{\"params\":[{\"id\":1,\"value\":\"x\"}]}}",
             "body.params[0].value", "0..4294967295");
     refuses("{\"message\":\"query_specific_parameters\",\"body\":{\"count\":2,\"ids\":[1]}}",

@@ -340,10 +340,10 @@ static void m21_invalid_filters_are_refused_everywhere(void)
         struct pg_conn *five = v5("a", "");
         snprintf(packet, sizeof(packet), "82 .. 0001 00 %s 00", invalid[i]);
         feed(five, packet);
-        CU_ASSERT_TRUE(wrote(five, "90 .. 0001 00 8f"));
+        CU_ASSERT_TRUE(wrote(five, "90 .. 0001 17 1f 0014'Topic Filter invalid' 8f"));
         snprintf(packet, sizeof(packet), "a2 .. 0001 00 %s", invalid[i]);
         feed(five, packet);
-        CU_ASSERT_TRUE(wrote(five, "b0 .. 0001 00 8f"));
+        CU_ASSERT_TRUE(wrote(five, "b0 .. 0001 17 1f 0014'Topic Filter invalid' 8f"));
         struct pg_conn *three = v311("b");
         snprintf(packet, sizeof(packet), "82 .. 0001 %s 00", invalid[i]);
         feed(three, packet);

@@ -10,6 +10,10 @@
  *   TCP_LINK_NEW --begin--> TCP_LINK_OPEN --shutdown--> TCP_LINK_DRAIN --close--> TCP_LINK_CLOSED
  *                                 +------------------------close------------------------^
  *
+ * libev calls the watchers of one wake-up in the reverse order of the kernel's. Peers are to be
+ * served in the order in which their bytes came, so a watcher only puts its link in front of a list,
+ * which is gone through at the end of the turn, before anything is written.
+ *
  * Shutting down sends our FIN and throws away what the peer still sends, because a socket that is
  * closed with unread bytes sends a reset, and a reset can overtake our last words (RFC 1122,
  * 4.2.2.13). The peer's end is reported to the core, which closes; the core's linger deadline
@@ -120,18 +124,45 @@ static void throw_away(struct tcp_link *link)
         pg_conn_eof(conn);
 }
 
-static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
+static void serve(struct tcp_link *link, int events)
 {
-    (void)loop;
-    struct tcp_link *link = (struct tcp_link *)watcher;
     if ((events & EV_WRITE) && link->state == TCP_LINK_OPEN)
-        pg_conn_writable(watcher->data);
+        pg_conn_writable(link->io.data);
     if (!(events & EV_READ))
         return;
     if (link->state == TCP_LINK_OPEN)
         read_bytes(link);
     else if (link->state == TCP_LINK_DRAIN)
         throw_away(link);
+}
+
+/* The links that have events, the one that the kernel named first in front. A link that is closed
+ * meanwhile is still there: it is freed at the end of the turn, behind this. */
+static _Thread_local struct tcp_link *ready;
+static _Thread_local struct pg_task serve_task;
+
+static void serve_ready(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)task;
+    (void)worker;
+    while (ready) {
+        struct tcp_link *link = ready;
+        ready = link->next;
+        serve(link, link->events);
+    }
+}
+
+static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
+{
+    (void)loop;
+    struct tcp_link *link = (struct tcp_link *)watcher;
+    if (!ready) {
+        serve_task.run = serve_ready;
+        pg_worker_later(pg_conn_worker(watcher->data), &serve_task);
+    }
+    link->events = (uint8_t)events;
+    link->next = ready;
+    ready = link;
 }
 
 void tcp_link_begin(struct tcp_link *link, struct pg_conn *conn, int fd)

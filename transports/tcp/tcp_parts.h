@@ -31,10 +31,12 @@ enum tcp_link_state {
 struct tcp_link {
     struct ev_io io;      /* the only watcher; io.data is the struct pg_conn */
     uint8_t state;        /* enum tcp_link_state */
-    bool held;            /* the core does not want bytes now */
-    bool blocked;         /* the core waits for room to write */
-    bool at_eof;          /* the peer's last byte has been read: nothing more to wait for */
+    bool held : 1;        /* the core does not want bytes now */
+    bool blocked : 1;     /* the core waits for room to write */
+    bool at_eof : 1;      /* the peer's last byte has been read: nothing more to wait for */
+    uint8_t events;       /* libev's bits that are to be looked at this turn */
     uint32_t thrown_away; /* bytes discarded in TCP_LINK_DRAIN */
+    struct tcp_link *next; /* of those that have events */
 };
 
 /* Give the socket `fd` (given) to the link of a connection that was just opened. The core may have
