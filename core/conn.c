@@ -348,7 +348,8 @@ void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n)
 
 size_t pg_conn_frame_limit_max(const struct pg_conn *conn)
 {
-    return (size_t)settings_of(conn)->limits.frame_size;
+    const struct pg_settings *s = settings_of(conn);
+    return (size_t)(conn->logged_in ? s->limits.frame_size : s->limits.login_frame_size);
 }
 
 void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes)

@@ -338,11 +338,12 @@ PG_API uint64_t pg_conn_id(const struct pg_conn *conn);
 /* Whether pg_conn_close() was called or the link broke: stop handling bytes at once. */
 PG_API bool pg_conn_closing(const struct pg_conn *conn);
 
-/* Longest unfinished frame that may be kept for this connection, in bytes. The core closes with
- * PG_TOO_LARGE when `bytes` leaves more than this unconsumed. Starts at the limit before login
- * (`limits.login_frame_size`). */
+/* Longest unfinished frame that may be kept for this connection, in bytes, at most
+ * pg_conn_frame_limit_max(), where it starts: a frontend that wants more says so once a client is
+ * admitted. The core closes with PG_TOO_LARGE when `bytes` leaves more than this unconsumed. */
 PG_API void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes);
-/* The highest limit that takes effect (`limits.frame_size`): what a frontend tells its peer. */
+/* The highest limit that takes effect now: `limits.login_frame_size` until a client is admitted,
+ * then `limits.frame_size`. A frame that came whole is the frontend's to measure. */
 PG_API size_t pg_conn_frame_limit_max(const struct pg_conn *conn);
 /* A hint from inside `bytes`: the frame at the head needs `bytes` in all, so that the core can
  * read the rest of it into one buffer. Bounded by the frame limit. */

@@ -382,6 +382,7 @@ void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
     }
     c->online_count++;
     c->login_failures = 0;
+    pg_conn_set_frame_limit(pg_conn_of_state(c), JT808_WIRE_MAX);
     jt808_count(c, JT808_COUNT_LOGINS);
     pg_conn_set_idle(pg_conn_of_state(c), jt808_conf_of(c)->idle_ms, PG_KEEPALIVE_TIMEOUT);
     if (subscribe_downlink(t)) {

@@ -259,7 +259,7 @@ static void handle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_
 static size_t packet_limit(const struct pg_conn *conn, const struct mqtt_conn *m)
 {
     bool online = m->state == MQTT_ONLINE || m->state == MQTT_SUBSCRIBING;
-    return online ? mqtt_packet_limit(conn) : (size_t)mqtt_conf_of(conn)->connect_packet_size;
+    return mqtt_packet_limit(conn, online);
 }
 
 /* Whether the next packet may be handled now. */

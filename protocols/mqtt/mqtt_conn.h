@@ -189,11 +189,12 @@ bool mqtt_method_keep(struct mqtt_conn *m, struct pg_bytes method);
 /* Put it, if there is one, into the properties of a packet, and `data` unless its data is NULL. */
 void mqtt_method_tell(const struct mqtt_conn *m, struct mqtt_props *props, struct pg_bytes data);
 
-/* The longest packet that is taken from a client that is connected: what both the option and the
- * core's limit allow. */
-static inline size_t mqtt_packet_limit(const struct pg_conn *conn)
+/* The longest packet that is taken from a client, before it is connected or then: what both the
+ * option and the core's limit allow. */
+static inline size_t mqtt_packet_limit(const struct pg_conn *conn, bool online)
 {
-    size_t most = (size_t)mqtt_conf_of(conn)->max_packet_size;
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
+    size_t most = (size_t)(online ? conf->max_packet_size : conf->connect_packet_size);
     size_t core = pg_conn_frame_limit_max(conn);
     return most < core ? most : core;
 }

@@ -209,7 +209,7 @@ static void tell(struct pg_conn *conn, const struct mqtt_conn *m, struct mqtt_pr
         props->maximum_qos = (uint8_t)conf->max_qos;
         mqtt_props_set(props, MQTT_PROP_MAXIMUM_QOS);
     }
-    size_t most = mqtt_packet_limit(conn);
+    size_t most = mqtt_packet_limit(conn, true);
     if (most < MQTT_PACKET_MAX) {
         props->maximum_packet_size = (uint32_t)most;
         mqtt_props_set(props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
@@ -266,7 +266,7 @@ void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, v
         return;
     }
     m->state = MQTT_ONLINE;
-    pg_conn_set_frame_limit(conn, mqtt_packet_limit(conn));
+    pg_conn_set_frame_limit(conn, mqtt_packet_limit(conn, true));
     /* One and a half times the keep-alive [MQTT-3.1.2-22]. */
     pg_conn_set_idle(conn, (int64_t)m->keepalive_s * 1500, PG_KEEPALIVE_TIMEOUT);
     pg_conn_resume(conn);

@@ -228,6 +228,22 @@ def test_a_giant_login_is_refused_by_its_length(gateway):
     gw.wait_log("closed", reason="too_large|malformed")
 
 
+@pytest.mark.parametrize("piece", [65536, 500])
+def test_the_limits_of_frames_hold_however_a_frame_is_cut(gateway, piece):
+    gw = gateway("limits { login_frame_size = 1k frame_size = 8k }\n")
+    big = gw.connect("mqtt", MqttPeer)
+    big.send_pieces(connect("big", username="u" * 1100), piece)
+    big.expect_close()
+    gw.wait_log("closed", reason="too_large", client="")
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("peer", username="u" * 500)
+    peer.send_pieces(publish("t", b"x" * 8000), piece)
+    peer.barrier()
+    peer.send_pieces(publish("t", b"x" * 8200), piece)
+    peer.expect_close()
+    gw.wait_log("closed", reason="too_large", client="peer")
+
+
 def test_who_never_logs_in_is_put_out(gateway):
     gw = gateway("limits { first_byte_timeout = 300ms login_timeout = 800ms }\n")
     silent = gw.connect("mqtt")

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conn_client.h"
 #include "counter.h"
 
 #define WAIT_S      20
@@ -63,6 +64,7 @@ static void echo_line(struct pg_conn *conn, struct pg_bytes line)
 {
     pg_conn_alive(conn);
     if (pg_bytes_equal(line, PG_BYTES_OF("calm\n"))) {
+        pg_conn_logged_in(conn); /* as if a client had been admitted */
         pg_conn_set_idle(conn, 0, PG_KEEPALIVE_TIMEOUT);
         pg_conn_set_frame_limit(conn, SIZE_MAX);
     } else if (pg_bytes_equal(line, PG_BYTES_OF("brief\n"))) {
