@@ -441,6 +441,16 @@ static void will_decided(void *arg, enum pg_reason reason)
         refuse(client, reason, "its will may not be published to that topic");
 }
 
+/* A name or filter that is valid but for its levels: whether it has more than may be. What has
+ * fewer bytes than that has not. */
+static bool too_deep(const struct pg_config *config, struct pg_bytes topic)
+{
+    int64_t most = config->settings.limits.topic_levels;
+    if (most > (int64_t)PG_TOPIC_LEVELS_MAX)
+        most = PG_TOPIC_LEVELS_MAX;
+    return topic.len >= (size_t)most && pg_topic_levels(topic) > (unsigned)most;
+}
+
 static void check_will(struct pg_client *client)
 {
     if (!client->will) {
@@ -448,11 +458,12 @@ static void check_will(struct pg_client *client)
         return;
     }
     struct pg_bytes topic = client->will->msg->topic;
-    if (!client->will->msg->topic_valid && pg_topic_name_valid(topic) != PG_OK) {
+    struct pg_worker *worker = worker_of(client);
+    if ((!client->will->msg->topic_valid && pg_topic_name_valid(topic) != PG_OK) ||
+        too_deep(current_config(worker), topic)) {
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
     }
-    struct pg_worker *worker = worker_of(client);
     struct pg_identity who = identity_of(client);
     enum pg_reason reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH,
                                             topic, will_decided, client, &client->request);
@@ -749,13 +760,6 @@ static void publish_decided(void *arg, enum pg_reason reason)
     free_question(q);
     if (reason != PG_PENDING)
         pg_client_published(client, token, reason);
-}
-
-/* A valid name or filter, with no more levels than the configuration allows. */
-static bool too_deep(const struct pg_config *config, struct pg_bytes topic)
-{
-    int64_t most = config->settings.limits.topic_levels;
-    return most < (int64_t)PG_TOPIC_LEVELS_MAX && pg_topic_levels(topic) > (unsigned)most;
 }
 
 /* Topics below $SYS are the gateway's own. */

@@ -18,11 +18,13 @@ extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
+extern const struct pg_plugin sys_plugin;
 
 static const struct pg_assembly assembly = {
     .transports = (const struct pg_transport *const[]){&tcp_transport, NULL},
     .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, NULL},
-    .plugins = (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, NULL},
+    .plugins =
+        (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
     .config = "listener \"mqtt\" {\n"
               "    bind = {\"127.0.0.1:1883\", \"[::1]:1883\"}\n"
               "    protocol = mqtt\n"
@@ -31,7 +33,8 @@ static const struct pg_assembly assembly = {
               "    bind = {\"127.0.0.1:6808\", \"[::1]:6808\"}\n"
               "    protocol = jt808\n"
               "}\n"
-              "control { }\n",
+              "control { }\n"
+              "sys { }\n",
 };
 
 static const char usage[] =

@@ -44,8 +44,8 @@ static struct pg_bytes pack(struct packer *p, struct pg_bytes in)
 
 static bool has_props(const struct pg_msg_props *p)
 {
-    return p->payload_is_utf8 || p->content_type.data || p->response_topic.data ||
-           p->correlation_data.data || p->user_count > 0;
+    return p->payload_is_utf8 || p->payload_is_bytes || p->content_type.data ||
+           p->response_topic.data || p->correlation_data.data || p->user_count > 0;
 }
 
 static size_t props_text_size(const struct pg_msg_props *p)
@@ -63,6 +63,7 @@ static const struct pg_msg_props *pack_props(struct packer *p, void *room,
     struct pg_property *user = (struct pg_property *)(out + 1);
     *out = (struct pg_msg_props){
         .payload_is_utf8 = in->payload_is_utf8,
+        .payload_is_bytes = in->payload_is_bytes,
         .content_type = pack(p, in->content_type),
         .response_topic = pack(p, in->response_topic),
         .correlation_data = pack(p, in->correlation_data),

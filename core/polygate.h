@@ -227,6 +227,7 @@ struct pg_property {
  * their headers on to it. Absent texts have data == NULL (an empty one has len 0 and data set). */
 struct pg_msg_props {
     bool payload_is_utf8;
+    bool payload_is_bytes; /* the publisher said that it is not text; not both */
     struct pg_bytes content_type;
     struct pg_bytes response_topic;
     struct pg_bytes correlation_data;
@@ -266,7 +267,8 @@ struct pg_msg_spec {
     struct pg_bytes topic, payload;
     uint8_t qos;
     bool retain;
-    bool topic_valid;  /* the caller knows that pg_topic_name_valid(topic) says PG_OK */
+    bool topic_valid;  /* the caller knows that pg_topic_name_valid(topic) says PG_OK, but perhaps
+                        * for the number of levels, which the core counts */
     bool expires;      /* expiry_s below is meant */
     uint32_t expiry_s; /* seconds from now; 0 expires at once */
     struct pg_bytes publisher;
@@ -632,7 +634,7 @@ struct pg_command {
 
 /* Run an API command: `request` is a JSON object {"command":"clients", ...arguments}. `done` gets
  * one JSON object: {"ok":true,"result":...} or {"ok":false,"error":"..."}; `json` is lent. It is
- * called once, on any thread. Any thread. */
+ * called once: on a worker, or on the calling thread if the call is refused. Any thread. */
 PG_API void pg_api_call(const char *request, void (*done)(void *arg, const char *json), void *arg);
 
 /* A plugin: one optional capability. Built-in ones are compiled in and use nothing else. A

@@ -26,6 +26,7 @@ extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
+extern const struct pg_plugin sys_plugin;
 
 static void print_options(const char *block, const struct pg_option *rows)
 {
@@ -83,6 +84,7 @@ int main(void)
     print_options(jt808_protocol.name, jt808_protocol.options);
     print_options(authfile_plugin.name, authfile_plugin.options);
     print_options(control_plugin.name, control_plugin.options);
+    print_options(sys_plugin.name, sys_plugin.options);
     print_reasons();
     print_counters();
     print_messages();

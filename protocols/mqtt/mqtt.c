@@ -100,6 +100,7 @@ static enum pg_reason reason_of(enum mqtt_error error)
 {
     switch (mqtt_error_code(error)) {
     case MQTT_RC_MALFORMED_PACKET:
+    case MQTT_RC_CLIENT_ID_NOT_VALID:
         return PG_MALFORMED;
     case MQTT_RC_UNSUPPORTED_VERSION:
         return PG_VERSION_UNSUPPORTED;
@@ -112,9 +113,36 @@ static enum pg_reason reason_of(enum mqtt_error error)
     }
 }
 
+/* Whether a packet of this type may come now. */
+static bool expected(const struct mqtt_conn *m, enum mqtt_type type)
+{
+    if (!mqtt_type_allowed(type, MQTT_V5, MQTT_FROM_CLIENT)) {
+        return false;
+    }
+    switch ((enum mqtt_state)m->state) {
+    case MQTT_FRESH:
+        return type == MQTT_CONNECT;
+    case MQTT_AUTHENTICATING:
+        return type == MQTT_AUTH || type == MQTT_DISCONNECT;
+    default:
+        return type != MQTT_CONNECT && (type != MQTT_AUTH || m->method != NULL);
+    }
+}
+
 void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum mqtt_error error)
 {
     struct mqtt_conn *m = mqtt_conn_of(conn);
+    enum mqtt_type type = mqtt_frame_type(frame);
+    bool by_type = type == MQTT_AUTH || type == MQTT_CONNACK;
+    if (error == MQTT_E_FLAGS && by_type && !expected(m, type)) {
+        error = MQTT_E_NOT_EXPECTED; /* whatever its flags */
+    }
+    if (error == MQTT_E_PROPERTY_NOT_HERE && type != MQTT_SUBSCRIBE && type != MQTT_UNSUBSCRIBE) {
+        m->code = MQTT_RC_PROTOCOL_ERROR; /* as clients know it; 2.2.2.2 has 81 for the same */
+    }
+    if (error == MQTT_E_CLIENT_ID) {
+        m->code = mqtt_error_code(error);
+    }
     m->error = (uint8_t)error;
     pg_conn_count(conn, MQTT_COUNT_MALFORMED, 1);
     pg_conn_close(conn, reason_of(error), "%s: %s (MQTT %s)", mqtt_type_name(frame->first >> 4),
@@ -244,12 +272,7 @@ static mqtt_handler *const handlers[16] = {
 static void handle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
 {
     mqtt_handler *handler = handlers[mqtt_frame_type(frame)];
-    enum mqtt_type type = mqtt_frame_type(frame);
-    bool allowed = (type == MQTT_CONNECT) == (m->state == MQTT_FRESH);
-    if (m->state == MQTT_AUTHENTICATING) {
-        allowed = type == MQTT_AUTH || type == MQTT_DISCONNECT;
-    }
-    if (handler == NULL || !allowed) {
+    if (handler == NULL || !expected(m, mqtt_frame_type(frame))) {
         mqtt_close_error(conn, frame, MQTT_E_NOT_EXPECTED);
         return;
     }

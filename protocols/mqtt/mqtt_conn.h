@@ -114,6 +114,7 @@ struct mqtt_conn {
     uint8_t code;    /* what the last words say instead of the reason's own code; 0: nothing else */
     uint8_t error;   /* enum mqtt_error that is being closed for, for the reason string */
     bool assigned_id : 1;     /* CONNACK tells the client its identifier */
+    bool resumed : 1;         /* the session was there before this connection */
     bool no_problem_info : 1; /* no reason strings outside CONNACK and DISCONNECT */
     bool wants_response : 1;  /* CONNACK tells the response information */
     bool session_ends : 1;    /* the session expiry of CONNECT was 0: DISCONNECT may not raise it */

@@ -102,11 +102,20 @@ static void read_connect_flags(struct mqtt_reader *r, struct mqtt_connect *out, 
     }
 }
 
+/* Its faults have a code of their own [MQTT-3.1.3-8]. */
+static void read_client_id(struct mqtt_reader *r, struct mqtt_connect *out)
+{
+    out->client_id = mqtt_read_binary(r);
+    if ((mqtt_text_check(out->client_id) & (MQTT_TEXT_INVALID | MQTT_TEXT_CONTROL)) != 0) {
+        mqtt_reader_fail(r, MQTT_E_CLIENT_ID);
+    }
+}
+
 static void read_will(struct mqtt_reader *r, struct mqtt_connect *out)
 {
     unsigned flags;
     read_props(r, out->version, MQTT_PROPS_OF_WILL, &out->will_props);
-    out->will_topic = mqtt_read_text(r, &flags);
+    out->will_topic = mqtt_read_name(r, &flags);
     if (out->will_topic.len == 0 || (flags & MQTT_TEXT_WILDCARD) != 0) {
         mqtt_reader_fail(r, MQTT_E_WILL_TOPIC);
     }
@@ -136,12 +145,12 @@ enum mqtt_error mqtt_decode_connect(const struct mqtt_frame *frame, struct mqtt_
         !mqtt_props_has(&out->props, MQTT_PROP_AUTH_METHOD)) {
         mqtt_reader_fail(&r, MQTT_E_AUTH_METHOD_MISSING);
     }
-    out->client_id = mqtt_read_text(&r, NULL);
+    read_client_id(&r, out);
     if (out->has_will) {
         read_will(&r, out);
     }
     if (given(&r, out, (flags & CONNECT_USERNAME) != 0)) {
-        out->username = mqtt_read_text(&r, NULL);
+        out->username = mqtt_read_name(&r, NULL);
     }
     if (given(&r, out, (flags & CONNECT_PASSWORD) != 0)) {
         out->password = mqtt_read_binary(&r);
@@ -191,7 +200,7 @@ enum mqtt_error mqtt_decode_publish(const struct mqtt_frame *frame, enum mqtt_ve
         return MQTT_E_DUP;
     }
     unsigned flags;
-    out->topic = mqtt_read_text(&r, &flags);
+    out->topic = mqtt_read_name(&r, &flags);
     if ((flags & MQTT_TEXT_WILDCARD) != 0 || (out->topic.len == 0 && version != MQTT_V5)) {
         mqtt_reader_fail(&r, MQTT_E_TOPIC_NAME);
     }
@@ -279,7 +288,10 @@ enum mqtt_error mqtt_decode_subscribe(const struct mqtt_frame *frame, enum mqtt_
     }
     struct cursor start = r.c;
     while (cursor_left(&r.c) > 0) {
-        struct pg_bytes filter = mqtt_read_text(&r, NULL);
+        struct pg_bytes filter = mqtt_read_name(&r, NULL);
+        if (filter.len == 0) {
+            mqtt_reader_fail(&r, MQTT_E_FILTER_EMPTY);
+        }
         if (type == MQTT_SUBSCRIBE) {
             judge_options(&r, version, cursor_u8(&r.c), filter);
         }

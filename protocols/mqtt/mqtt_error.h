@@ -10,7 +10,7 @@
 /* X(NAME, reason code, "clause", "sentence"); the enum value is MQTT_E_<NAME>. */
 #define MQTT_ERRORS(X)                                                                             \
     X(OK, 0x00, "", "well formed")                                                                 \
-    X(TYPE_RESERVED, 0x81, "2.1.2", "the packet type is reserved")                                 \
+    X(TYPE_RESERVED, 0x82, "2.1.2", "the packet type is reserved")                                 \
     X(FLAGS, 0x81, "2.1.3", "the flags of the fixed header are not those of the packet type")      \
     X(REMAINING_LENGTH, 0x81, "1.5.5", "the remaining length is longer than four bytes")           \
     X(LENGTH_NOT_MINIMAL, 0x81, "1.5.5", "a variable byte integer takes more bytes than it needs") \
@@ -18,6 +18,8 @@
     X(TRUNCATED, 0x81, "2.1.4", "the packet ends in the middle of a field")                        \
     X(TRAILING, 0x81, "2.1.4", "bytes are left behind the last field")                             \
     X(TEXT, 0x81, "1.5.4", "a string is not well-formed UTF-8, or holds U+0000")                   \
+    X(CONTROL, 0x81, "1.5.4", "a name holds control characters or non-characters")                 \
+    X(CLIENT_ID, 0x85, "3.1.3.1", "the client identifier is not a valid string")                   \
     X(INTEGER, 0x81, "1.5.5", "a variable byte integer is longer than four bytes")                 \
     X(PROTOCOL_NAME, 0x84, "3.1.2.1", "the protocol name is neither MQTT nor MQIsdp")              \
     X(PROTOCOL_LEVEL, 0x84, "3.1.2.2", "the protocol level is not served")                         \
@@ -34,7 +36,7 @@
     X(TOPIC_NAME, 0x81, "3.3.2.1", "the topic name is empty or holds wildcards")                   \
     X(TOPIC_MISSING, 0x82, "3.3.2.3.4", "neither a topic name nor a topic alias")                  \
     X(TOPIC_ALIAS, 0x94, "3.3.2.3.4", "the topic alias is 0")                                      \
-    X(RESPONSE_TOPIC, 0x82, "3.3.2.3.5", "the response topic holds wildcards")                     \
+    X(RESPONSE_TOPIC, 0x82, "3.3.2.3.5", "the response topic is empty or holds wildcards")         \
     X(SUBSCRIPTION_ID_SENT, 0x82, "3.3.4", "a client's PUBLISH holds a subscription identifier")   \
     X(PROPERTY_UNKNOWN, 0x81, "2.2.2.2", "no property has this identifier")                        \
     X(PROPERTY_NOT_HERE, 0x81, "2.2.2.2", "this packet may not carry this property")               \
@@ -45,6 +47,7 @@
     X(AUTH_METHOD_CHANGED, 0x82, "4.12.1", "another authentication method than in CONNECT")        \
     X(REASON_CODE, 0x82, "2.4", "this packet may not carry this reason code")                      \
     X(NO_FILTER, 0x82, "3.8.3", "not one topic filter")                                            \
+    X(FILTER_EMPTY, 0x81, "4.7.3", "a topic filter is empty")                                      \
     X(SUBSCRIPTION_OPTIONS, 0x81, "3.8.3.1", "a reserved subscription option is set")              \
     X(SUBSCRIPTION_QOS, 0x82, "3.8.3.1", "the maximum QoS of a subscription is 3")                 \
     X(RETAIN_HANDLING, 0x82, "3.8.3.1", "the retain handling of a subscription is 3")              \

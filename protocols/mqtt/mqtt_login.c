@@ -166,7 +166,8 @@ void mqtt_on_connect(struct pg_conn *conn, struct mqtt_conn *m, const struct mqt
     m->state = MQTT_CONNECTING;
     m->version = (uint8_t)c.version;
     if (error == MQTT_E_PROTOCOL_LEVEL) {
-        m->version = MQTT_V311; /* the refusal that every client understands [MQTT-3.1.2-2] */
+        /* In the form of the version that is served and nearest [MQTT-3.1.2-2]. */
+        m->version = c.level > MQTT_V5 ? MQTT_V5 : MQTT_V311;
     }
     if (c.version == MQTT_V5 && mqtt_props_has(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE) &&
         error == MQTT_E_OK) {
@@ -255,6 +256,7 @@ void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, v
         return;
     }
     m->client = admission->client;
+    m->resumed = admission->session_present;
     struct mqtt_connack packet = {.session_present = admission->session_present,
                                   .props = MQTT_PROPS_NONE};
     if (m->version == MQTT_V5) {
@@ -279,6 +281,9 @@ void mqtt_on_disconnect(struct pg_conn *conn, struct mqtt_conn *m, const struct 
     struct mqtt_disconnect d;
     enum mqtt_error error =
         mqtt_decode_disconnect(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &d);
+    if (error == MQTT_E_REASON_CODE || error == MQTT_E_SERVER_REFERENCE_SENT) {
+        m->state = MQTT_CLOSED; /* a goodbye all the same: whoever said it reads no answer */
+    }
     if (error != MQTT_E_OK) {
         mqtt_close_error(conn, frame, error);
         return;

@@ -125,8 +125,8 @@ static struct value read_value(struct mqtt_reader *r, const struct prop_row *row
         v.text = mqtt_read_text(r, NULL);
         break;
     case TOPIC:
-        v.text = mqtt_read_text(r, &flags);
-        if ((flags & MQTT_TEXT_WILDCARD) != 0) {
+        v.text = mqtt_read_name(r, &flags);
+        if (v.text.len == 0 || (flags & MQTT_TEXT_WILDCARD) != 0) {
             mqtt_reader_fail(r, MQTT_E_RESPONSE_TOPIC);
         }
         break;
@@ -192,6 +192,7 @@ void mqtt_props_decode(struct mqtt_reader *r, unsigned packet, struct mqtt_props
             mqtt_reader_fail(&block, MQTT_E_PROPERTY_UNKNOWN);
             break;
         }
+        struct value v = read_value(&block, row); /* what is cut short is that, before all */
         if ((row->packets >> packet & 1u) == 0) {
             mqtt_reader_fail(&block, MQTT_E_PROPERTY_NOT_HERE);
             break;
@@ -201,7 +202,6 @@ void mqtt_props_decode(struct mqtt_reader *r, unsigned packet, struct mqtt_props
             mqtt_reader_fail(&block, MQTT_E_PROPERTY_TWICE);
             break;
         }
-        struct value v = read_value(&block, row);
         out->present |= bit;
         keep_value(out, row, &v);
     }
@@ -299,21 +299,35 @@ static void put_subscription_ids(struct mqtt_writer *w, const struct mqtt_props 
     }
 }
 
-/* Take the next identifier out of a set. The order means nothing (2.2.2.2); it is the one of the
- * numbers, but what a server tells of its limits stands around what it tells of the client, as
- * clients are used to. */
+/* The order means nothing (2.2.2.2). It is the one of the numbers, but what a server tells of its
+ * limits stands around what it tells of the client, as clients are used to. */
+static const uint8_t put_first[] = {MQTT_PROP_TOPIC_ALIAS_MAXIMUM};
+static const uint8_t put_last[] = {MQTT_PROP_MAXIMUM_PACKET_SIZE, MQTT_PROP_RECEIVE_MAXIMUM,
+                                   MQTT_PROP_MAXIMUM_QOS};
+#define LAST                                                                                       \
+    (UINT64_C(1) << MQTT_PROP_MAXIMUM_PACKET_SIZE | UINT64_C(1) << MQTT_PROP_RECEIVE_MAXIMUM |     \
+     UINT64_C(1) << MQTT_PROP_MAXIMUM_QOS)
+
+/* The first of a list that is in the set; 0: none, which is no property. */
+static unsigned first_of(uint64_t set, const uint8_t *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if ((set & UINT64_C(1) << ids[i]) != 0) {
+            return ids[i];
+        }
+    }
+    return 0;
+}
+
+/* Take the next identifier out of a set that is not empty. */
 static unsigned take_id(uint64_t *left)
 {
-    const uint64_t last = UINT64_C(1) << MQTT_PROP_RECEIVE_MAXIMUM;
-    const uint64_t before_last = UINT64_C(1) << MQTT_PROP_MAXIMUM_PACKET_SIZE;
-    const uint64_t others = *left & ~(last | before_last);
-    unsigned id;
-    if ((*left & UINT64_C(1) << MQTT_PROP_TOPIC_ALIAS_MAXIMUM) != 0) {
-        id = MQTT_PROP_TOPIC_ALIAS_MAXIMUM;
-    } else if (others != 0) {
-        id = (unsigned)__builtin_ctzll(others);
-    } else {
-        id = (*left & before_last) != 0 ? MQTT_PROP_MAXIMUM_PACKET_SIZE : MQTT_PROP_RECEIVE_MAXIMUM;
+    unsigned id = first_of(*left, put_first, sizeof(put_first));
+    if (id == 0 && (*left & ~LAST) != 0) {
+        id = (unsigned)__builtin_ctzll(*left & ~LAST);
+    }
+    if (id == 0) {
+        id = first_of(*left, put_last, sizeof(put_last));
     }
     *left &= ~(UINT64_C(1) << id);
     return id;

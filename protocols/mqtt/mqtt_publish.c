@@ -23,6 +23,7 @@ bool mqtt_spec_fill(struct pg_msg_spec *spec, const struct mqtt_props *props,
     }
     if (mqtt_props_has(props, MQTT_PROP_PAYLOAD_FORMAT)) {
         spec->props.payload_is_utf8 = props->payload_format == 1;
+        spec->props.payload_is_bytes = props->payload_format == 0;
     }
     if (mqtt_props_has(props, MQTT_PROP_MESSAGE_EXPIRY)) {
         spec->expires = true;
@@ -64,8 +65,8 @@ void mqtt_user_room_free(struct mqtt_user_room *room)
 void mqtt_props_of_msg(const struct pg_msg_props *from, struct mqtt_props *out)
 {
     *out = MQTT_PROPS_NONE;
-    if (from->payload_is_utf8) {
-        out->payload_format = 1;
+    if (from->payload_is_utf8 || from->payload_is_bytes) {
+        out->payload_format = from->payload_is_utf8 ? 1 : 0;
         mqtt_props_set(out, MQTT_PROP_PAYLOAD_FORMAT);
     }
     if (from->content_type.data != NULL) {

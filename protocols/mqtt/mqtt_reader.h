@@ -57,6 +57,22 @@ static inline struct pg_bytes mqtt_read_text(struct mqtt_reader *r, unsigned *fl
     return text;
 }
 
+/* A string that names something (client, user, topic, filter): it becomes part of logs, rules and
+ * topics, so what a receiver may refuse is refused: control characters and non-characters
+ * (1.5.4.1). */
+static inline struct pg_bytes mqtt_read_name(struct mqtt_reader *r, unsigned *flags)
+{
+    unsigned found;
+    struct pg_bytes text = mqtt_read_text(r, &found);
+    if ((found & MQTT_TEXT_CONTROL) != 0) {
+        mqtt_reader_fail(r, MQTT_E_CONTROL);
+    }
+    if (flags != NULL) {
+        *flags = found;
+    }
+    return text;
+}
+
 /* A variable byte integer (1.5.5): one to four bytes, as few as the value needs. */
 static inline uint32_t mqtt_read_varint(struct mqtt_reader *r)
 {

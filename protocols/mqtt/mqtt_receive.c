@@ -72,6 +72,9 @@ static void acknowledge(struct pg_conn *conn, struct mqtt_conn *m, const struct 
     if (due->qos == 2 && refused) {
         (void)pg_receipt_end(m->client, due->packet_id);
     }
+    if (due->qos == 2 && !refused) {
+        code = MQTT_RC_SUCCESS; /* that nobody subscribed is no reason to treat PUBREC specially */
+    }
     mqtt_write_ack(conn, due->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, due->packet_id, code, reason);
 }
 
@@ -314,7 +317,8 @@ void mqtt_on_pubrel(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
         mqtt_close_error(conn, frame, error);
         return;
     }
-    uint8_t code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
+    /* Left out before MQTT 5; during recovery it is not an error (3.7.2.1). */
+    uint8_t code = m->resumed ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND;
     if (pg_receipt_end(m->client, ack.packet_id)) {
         code = MQTT_RC_SUCCESS;
         slot_free(m);

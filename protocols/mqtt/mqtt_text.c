@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* UTF-8 encoded strings: one pass tells whether a string is well formed and whether it holds topic
- * wildcards.
+/* UTF-8 encoded strings: one pass tells whether a string is well formed, and whether it holds topic
+ * wildcards, or characters that a receiver may refuse.
  *
  * Nearly every topic, client identifier and property is ASCII, so eight bytes are looked at in one
  * word for as long as none of them is U+0000 or above U+007F; from the first one that is, the rest
@@ -52,10 +52,32 @@ static size_t sequence(struct pg_bytes text, size_t at)
     return len;
 }
 
+/* U+0001 to U+001F, U+007F to U+009F, and the non-characters (1.5.4.1), by the bytes of one
+ * well-formed sequence of two to four. */
+static bool is_control(const uint8_t *at, size_t len)
+{
+    if (len == 2) {
+        return at[0] == 0xC2 && at[1] < 0xA0;
+    }
+    const uint8_t *last = at + len - 2;
+    bool ends_plane = last[0] == 0xBF && last[1] >= 0xBE;
+    if (len == 3) { /* U+FDD0 to U+FDEF; U+FFFE and U+FFFF */
+        return at[0] == 0xEF && (ends_plane || (at[1] == 0xB7 && at[2] >= 0x90 && at[2] <= 0xAF));
+    }
+    return ends_plane && (at[1] & 0x0F) == 0x0F;
+}
+
+/* Non-zero if any byte of an ASCII word is below 0x20 or 0x7F. */
+static uint64_t control_byte(uint64_t word)
+{
+    return ((word - EACH_BYTE(0x20)) & ~word & EACH_BYTE(0x80)) | zero_byte(word ^ EACH_BYTE(0x7F));
+}
+
 unsigned mqtt_text_check(struct pg_bytes text)
 {
     unsigned found = 0;
     uint64_t wild = 0;
+    uint64_t control = 0;
     size_t at = 0;
     while (text.len - at >= sizeof(uint64_t)) {
         uint64_t word;
@@ -64,10 +86,14 @@ unsigned mqtt_text_check(struct pg_bytes text)
             break;
         }
         wild |= zero_byte(word ^ EACH_BYTE('+')) | zero_byte(word ^ EACH_BYTE('#'));
+        control |= control_byte(word);
         at += sizeof(word);
     }
     if (wild != 0) {
         found |= MQTT_TEXT_WILDCARD;
+    }
+    if (control != 0) {
+        found |= MQTT_TEXT_CONTROL;
     }
     while (at < text.len) {
         uint8_t byte = text.data[at];
@@ -78,12 +104,18 @@ unsigned mqtt_text_check(struct pg_bytes text)
             if (byte == '+' || byte == '#') {
                 found |= MQTT_TEXT_WILDCARD;
             }
+            if (byte < 0x20 || byte == 0x7F) {
+                found |= MQTT_TEXT_CONTROL;
+            }
             at++;
             continue;
         }
         size_t len = sequence(text, at);
         if (len == 0) {
             return MQTT_TEXT_INVALID;
+        }
+        if (is_control(text.data + at, len)) {
+            found |= MQTT_TEXT_CONTROL;
         }
         at += len;
     }

@@ -367,7 +367,7 @@ class Gateway:
     def mosquitto_sub(self, *arguments, listener="mqtt"):
         """mosquitto_sub, once its subscription is acknowledged; messages are lines
         `MSG <topic> <payload>`."""
-        tool = self.tool("mosquitto_sub", "-d", "-h", "127.0.0.1", "-p", self.port(listener),
+        tool = self.tool("stdbuf", "-oL", "mosquitto_sub", "-d", "-h", "127.0.0.1", "-p", self.port(listener),
                          "-F", "MSG %t %p", *arguments)
         tool.wait_line(r"^Subscribed \(mid: \d+\)")
         return tool

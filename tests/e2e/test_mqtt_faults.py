@@ -176,6 +176,17 @@ def test_m20_exact_and_shared_subscription_are_separate(gw):
     assert pub.publish("t", "nobody", qos=1) == 0x10
 
 
+@pytest.mark.parametrize("levels, taken", [(128, True), (129, False), (10000, False)])
+def test_m22_levels_are_counted_in_topics_and_wills(gw, levels, taken):
+    deep = "/" * (levels - 1)
+    one = peer(gw, "one")
+    assert one.publish(deep, b"x", 1) == (0x10 if taken else 0x90)
+    two = gw.connect("mqtt", MqttPeer)
+    two.version = 5
+    two.send(connect("two", version=5, will=(deep, b"x", 0, False)))
+    assert two.next(CONNACK).reason == (0 if taken else 0x90)
+
+
 def test_m22_a_topic_of_slashes_does_no_harm(gw):
     slashes = "/" * 65000
     one = peer(gw, "a")
@@ -260,11 +271,14 @@ def test_m28_broken_text_reaches_no_log(gw):
     one = gw.connect("mqtt", MqttPeer)
     one.version = 5
     one.send(connect(b"evil\xc0\x80id", 5))
-    assert one.next(CONNACK).reason == 0x81
+    assert one.next(CONNACK).reason == 0x85
     gw.wait_log("closed", reason="malformed")
-    two = peer(gw, "line\nevent=forged")
-    two.send(disconnect())
-    gw.wait_log("closed", reason="client_closed")
+    two = gw.connect("mqtt", MqttPeer)
+    two.version = 5
+    mark = gw.mark()
+    two.send(connect("line\nevent=forged", 5))
+    assert two.next(CONNACK).reason == 0x85
+    gw.wait_log("closed", start=mark, reason="malformed")
     assert not gw.logged("forged")
 
 

@@ -183,6 +183,7 @@ struct pg_msg *pg_msg_new(const struct pg_msg_spec *spec)
     w->msg.publisher = put(w, &at, spec->publisher);
     w->msg.protocol = spec->protocol;
     w->props.payload_is_utf8 = p->payload_is_utf8;
+    w->props.payload_is_bytes = p->payload_is_bytes;
     w->props.content_type = put(w, &at, p->content_type);
     w->props.response_topic = put(w, &at, p->response_topic);
     w->props.correlation_data = put(w, &at, p->correlation_data);

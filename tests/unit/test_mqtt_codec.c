@@ -59,8 +59,8 @@ static const struct good {
     {MQTT_V5, S, "20 .. 00 87 00"},
     {MQTT_V5, S,
      "20 .. 01 00 3f 22 0000 11 00000000 12 0001'a' 13 0000 15 0001'm' 16 0000 1a 0001'i'"
-     " 1c 0001's' 1f 0001'r' 24 01 25 00 26 0000 0000 26 0000 0001'x' 28 01 29 01 2a 00"
-     " 27 00000001 21 0001"},
+     " 1c 0001's' 1f 0001'r' 25 00 26 0000 0000 26 0000 0001'x' 28 01 29 01 2a 00"
+     " 27 00000001 21 0001 24 01"},
     /* PUBLISH */
     {MQTT_V31, C, "38 .. 0001't' 'x'"},
     {MQTT_V311, C, "30 .. 0001't'"},
@@ -311,7 +311,9 @@ static const struct bad {
     {MQTT_E_PASSWORD_FLAG, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 42 003c 0001'a' 0001'p'"},
     {MQTT_E_TRUNCATED, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 06 003c 0001'a'"},
     {MQTT_E_TRAILING, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 02 003c 0001'a' 00"},
-    {MQTT_E_TEXT, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 02 003c 0001 00"},
+    {MQTT_E_CLIENT_ID, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 02 003c 0001 00"},
+    {MQTT_E_TEXT, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 82 003c 0001'a' 0001 00"},
+    {MQTT_E_CONTROL, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 82 003c 0001'a' 0001 01"},
     {MQTT_E_TEXT, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 04 82 003c 0001'a' 0001 c0"},
     {MQTT_E_PROPERTY_VALUE, MQTT_V_UNKNOWN, C, "10 .. 0004'MQTT' 05 02 003c 03 21 0000 0001'a'"},
     {MQTT_E_PROPERTY_VALUE, MQTT_V_UNKNOWN, C,
@@ -383,6 +385,8 @@ static const struct bad {
     {MQTT_E_TRAILING, MQTT_V5, C, "40 .. 0001 00 00 00"},
     /* SUBSCRIBE */
     {MQTT_E_PACKET_ID, MQTT_V311, C, "82 .. 0000 0001'a' 00"},
+    {MQTT_E_FILTER_EMPTY, MQTT_V5, C, "82 .. 0001 00 0001't' 00 0000 00"},
+    {MQTT_E_FILTER_EMPTY, MQTT_V311, C, "a2 .. 0001 0000"},
     {MQTT_E_NO_FILTER, MQTT_V311, C, "82 .. 0001"},
     {MQTT_E_NO_FILTER, MQTT_V5, C, "82 .. 0001 00"},
     {MQTT_E_TRUNCATED, MQTT_V311, C, "82 .. 0001 0001'a'"},
@@ -577,12 +581,23 @@ static void text_is_strict_utf8(void)
         {"'#2345678'", MQTT_TEXT_WILDCARD},
         {"'1234567+' c3a9", MQTT_TEXT_WILDCARD},
         {"c3a9 '+'", MQTT_TEXT_WILDCARD},
-        {"01 0a 7f", 0},                /* control characters are allowed */
+        {"01", MQTT_TEXT_CONTROL}, /* control characters are well formed */
+        {"1f", MQTT_TEXT_CONTROL},
+        {"'12345678' 0a", MQTT_TEXT_CONTROL},
+        {"7f", MQTT_TEXT_CONTROL},
+        {"c280", MQTT_TEXT_CONTROL},
+        {"c29f", MQTT_TEXT_CONTROL},
+        {"c2a0 dfbf e0a080 efbfbd", 0}, /* first and last of two and three bytes */
         {"efbbbf", 0},                  /* U+FEFF is kept */
-        {"efbfbf", 0},                  /* a non-character is allowed */
-        {"c280 dfbf e0a080 efbfbd", 0}, /* first and last of two and three bytes */
-        {"f0908080 f48fbfbf", 0},       /* ... and of four */
-        {"ed9fbf ee8080", 0},           /* both sides of the surrogates */
+        {"efbfbe", MQTT_TEXT_CONTROL},  /* non-characters, too */
+        {"efbfbf", MQTT_TEXT_CONTROL},
+        {"efb78f efb7b0", 0},
+        {"efb790", MQTT_TEXT_CONTROL},
+        {"efb7af", MQTT_TEXT_CONTROL},
+        {"f09fbfbe", MQTT_TEXT_CONTROL},
+        {"f48fbfbf", MQTT_TEXT_CONTROL},
+        {"f0908080 f48fbfbd f09ebfbf", 0}, /* ... and of four */
+        {"ed9fbf ee8080", 0},              /* both sides of the surrogates */
         {"00", MQTT_TEXT_INVALID},
         {"'1234567' 00", MQTT_TEXT_INVALID},
         {"'12345678' 00", MQTT_TEXT_INVALID},
@@ -613,9 +628,10 @@ static void text_is_strict_utf8(void)
             uint8_t text[17];
             memset(text, 'a', sizeof(text));
             text[at] = (uint8_t)byte;
-            unsigned expected = byte == 0 || byte >= 0x80    ? MQTT_TEXT_INVALID
-                                : byte == '+' || byte == '#' ? MQTT_TEXT_WILDCARD
-                                                             : 0;
+            unsigned expected = byte == 0 || byte >= 0x80     ? MQTT_TEXT_INVALID
+                                : byte == '+' || byte == '#'  ? MQTT_TEXT_WILDCARD
+                                : byte < 0x20 || byte == 0x7F ? MQTT_TEXT_CONTROL
+                                                              : 0;
             CU_ASSERT_EQUAL(mqtt_text_check((struct pg_bytes){text, sizeof(text)}), expected);
         }
     }

@@ -90,8 +90,12 @@ static void refusal_has_the_code_of_the_version(void)
 static void unserved_version_is_told_so_and_malformed_connect_of_3_1_1_is_not(void)
 {
     struct pg_conn *conn = open_conn();
-    feed(conn, "10 .. 0004'MQTT' 06 02 003c 00 0001'a'");
+    feed(conn, "10 .. 0004'MQTT' 03 02 003c 0001'a'");
     CU_ASSERT_TRUE(wrote(conn, "20 02 00 01"));
+    CU_ASSERT_EQUAL(closed_for(conn), PG_VERSION_UNSUPPORTED);
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 06 02 003c 00 0001'a'");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x20, 3, 0x84));
     CU_ASSERT_EQUAL(closed_for(conn), PG_VERSION_UNSUPPORTED);
     conn = open_conn();
     feed(conn, "10 .. 0004'MQTX' 04 02 003c 0001'a'");
@@ -152,7 +156,7 @@ static void connack_tells_what_differs_from_what_is_assumed(void)
     struct pg_conn *conn = open_conn();
     feed(conn, "10 .. 0004'MQTT' 05 02 003c 07 11 00000e10 19 01 0001'a'");
     CU_ASSERT_TRUE(wrote(conn, "20 .. 00 00 28 22 000a 11 00000258 13 001e 1a 0008'replies/'"
-                               " 24 01 25 00 28 00 29 00 2a 00 27 0000ea60 21 0014"));
+                               " 25 00 28 00 29 00 2a 00 27 0000ea60 21 0014 24 01"));
     CU_ASSERT_EQUAL(fake_view(conn).idle_ms, 45000);
     /* With everything as a client assumes it, nothing is said. */
     renew();
