@@ -449,7 +449,7 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
 {
     struct pg_conf_pool *pool = load->config->pool;
     struct listener_values values = {0};
-    struct pg_listener_conf listener = {.line = block->line};
+    struct pg_listener_conf listener = {.config = load->config, .line = block->line};
     if (strlen(block->title) > PG_LISTENER_NAME_MAX)
         return pg_conf_refuse(block, NULL, load->error,
                               "the name is longer than %d bytes; logs and tables show it whole",

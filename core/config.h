@@ -9,12 +9,14 @@
 #include "settings.h"
 
 struct pg_transport;
+struct pg_config;
 
 #define PG_LISTENER_NAME_MAX 63 /* bytes of a listener's name */
 
 /* One address of a `listener "name" { }` block; a block with several makes as many of these, so
  * that a reload can keep those that stay. */
 struct pg_listener_conf {
+    struct pg_config *config; /* that it is part of */
     const char *name;
     struct pg_strings bind; /* one: "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
     const struct pg_transport *transport;

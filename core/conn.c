@@ -59,6 +59,7 @@ struct out_chunk {
     const uint8_t *data; /* first byte not yet sent */
     uint32_t len;        /* bytes not yet sent */
     uint32_t room;       /* free bytes behind them; 0 for a reference */
+    size_t total;        /* in the last chunk: bytes not yet sent of the whole list */
     uint8_t bytes[];
 };
 #define CHUNK_ROOM ((uint32_t)(CHUNK_SIZE - sizeof(struct out_chunk)))
@@ -79,6 +80,16 @@ enum conn_deadline {
     DEADLINE_LINGER,     /* closing */
 };
 
+/* Bytes that the frontend did not use. */
+struct tail {
+    uint32_t len, size;
+    uint8_t bytes[];
+};
+
+/* Its size matters: it exists once per connection, in one block with
+ *   - the frontend's state, of protocol->conn_size,
+ *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN,
+ *   - the text of the peer's address. */
 struct pg_conn {
     uint32_t magic;
     uint8_t state;       /* enum conn_state */
@@ -92,40 +103,31 @@ struct pg_conn {
     bool in_bytes : 1;   /* inside protocol->bytes */
     bool eof : 1;        /* the peer has sent its last byte */
     bool logged_in : 1;
-    bool is_held : 1; /* on the worker's list of those that wait for other workers */
+    bool is_held : 1; /* among the worker's that wait for other workers */
     uint16_t pauses;
     unsigned client_count;
     struct pg_worker *worker;
-    struct pg_config *config; /* shared */
-    const struct pg_listener_conf *listener;
-    struct pg_conn *next, **link; /* all connections of the worker */
-    struct pg_conn *next_dirty;   /* dirty, later dead */
-    struct pg_conn *next_held;
+    const struct pg_listener_conf *listener; /* its configuration is shared */
+    struct pg_conn *next, **link;            /* all connections of the worker */
+    struct pg_conn *next_dirty;              /* dirty, later dead */
     struct pg_client *clients;
-
-    uint8_t *tail; /* bytes that the frontend did not use; NULL when there are none */
-    uint32_t tail_len, tail_size;
+    struct tail *tail; /* NULL: none */
     uint32_t frame_limit;
-    uint32_t expect; /* whole length of the frame at the head, if the frontend knows */
-
-    struct out_chunk *out, **out_end;
-    size_t out_bytes;
-
+    uint32_t expect;        /* whole length of the frame at the head, if the frontend knows */
+    struct out_chunk *last; /* of the output, which is a ring: the first comes after the last */
     struct pg_timer timer;
-    int64_t opened_ms;
-    int64_t alive_ms;
-    int64_t idle_ms;
+    uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
+    uint32_t idle_ms;
     uint64_t id;
-    void *link_state;     /* transport's, behind this struct */
-    void *protocol_state; /* frontend's, behind that and a pointer back to this struct */
-    char peer[];
 };
+#define STATE_ALIGN 8u
+_Static_assert(sizeof(struct pg_conn) % STATE_ALIGN == 0, "the frontend's state is aligned");
 
 static _Atomic uint64_t next_conn_id = 1;
 
 static const struct pg_settings *settings_of(const struct pg_conn *conn)
 {
-    return &conn->config->settings;
+    return &conn->listener->config->settings;
 }
 
 static const struct pg_protocol *protocol_of(const struct pg_conn *conn)
@@ -136,6 +138,32 @@ static const struct pg_protocol *protocol_of(const struct pg_conn *conn)
 static const struct pg_transport *transport_of(const struct pg_conn *conn)
 {
     return conn->listener->transport;
+}
+
+static uint8_t *state_of(const struct pg_conn *conn)
+{
+    return (uint8_t *)(uintptr_t)(conn + 1);
+}
+
+static size_t aligned(size_t n)
+{
+    return (n + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
+}
+
+static uint8_t *link_of(const struct pg_conn *conn)
+{
+    return state_of(conn) + aligned(protocol_of(conn)->conn_size);
+}
+
+static char *peer_of(const struct pg_conn *conn)
+{
+    return (char *)link_of(conn) + transport_of(conn)->link_size;
+}
+
+/* Bytes of output that are queued. */
+static size_t out_bytes(const struct pg_conn *conn)
+{
+    return conn->last ? conn->last->total : 0;
 }
 
 static void count(struct pg_conn *conn, size_t counter, uint64_t n)
@@ -158,6 +186,8 @@ void pg_conns_free(struct pg_conn_part *part)
         part->spare = chunk->next;
         free(chunk);
     }
+    free(part->held);
+    part->held = NULL;
     free(part->read_buffer);
     part->read_buffer = NULL;
 }
@@ -182,15 +212,10 @@ static bool within_limits(const struct pg_config *config, int64_t open_now)
     return limit == 0 || open_now <= limit;
 }
 
-static size_t aligned(size_t n)
+struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                             const char *peer)
 {
-    const size_t to = _Alignof(max_align_t);
-    return (n + to - 1) / to * to;
-}
-
-struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
-                             const struct pg_listener_conf *listener, const char *peer)
-{
+    struct pg_config *config = listener->config;
     struct pg_server *server = worker->server;
     int64_t open_now = atomic_fetch_add(&server->connections, 1) + 1;
     enum pg_reason why = PG_CONNECTION_LIMIT;
@@ -198,9 +223,8 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
         goto refused;
 
     size_t peer_size = strlen(peer) + 1;
-    size_t link_at = aligned(sizeof(struct pg_conn) + peer_size);
-    size_t state_at = aligned(link_at + listener->transport->link_size + sizeof(struct pg_conn *));
-    struct pg_conn *conn = calloc(1, state_at + listener->protocol->conn_size);
+    struct pg_conn *conn = calloc(1, sizeof(*conn) + aligned(listener->protocol->conn_size) +
+                                         listener->transport->link_size + peer_size);
     why = PG_NO_MEMORY;
     if (!conn)
         goto refused;
@@ -209,17 +233,12 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
     conn->magic = CONN_MAGIC;
     conn->state = CONN_OPEN;
     conn->worker = worker;
-    conn->config = pg_config_ref(config);
     conn->listener = listener;
+    (void)pg_config_ref(config);
     conn->frame_limit = (uint32_t)s->limits.login_frame_size;
-    conn->out_end = &conn->out;
-    conn->opened_ms = worker->now_ms;
-    conn->alive_ms = worker->now_ms;
+    conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
-    memcpy(conn->peer, peer, peer_size);
-    conn->link_state = (uint8_t *)conn + link_at;
-    conn->protocol_state = (uint8_t *)conn + state_at;
-    memcpy((uint8_t *)conn->protocol_state - sizeof(conn), &conn, sizeof(conn));
+    memcpy(peer_of(conn), peer, peer_size);
 
     struct pg_conn_part *part = &worker->conns;
     conn->next = part->all;
@@ -235,7 +254,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
     if (first > s->limits.login_timeout)
         first = s->limits.login_timeout;
     pg_timer_start(&conn->timer, first, on_deadline);
-    PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", conn->peer),
+    PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", peer_of(conn)),
            PG_F_TEXT("listener", listener->name), PG_F_INT("conn", conn->id));
     listener->protocol->open(conn);
     return conn;
@@ -254,30 +273,29 @@ refused:
 
 void *pg_conn_link(struct pg_conn *conn)
 {
-    return conn->link_state;
+    return link_of(conn);
 }
 
 void *pg_conn_state(struct pg_conn *conn)
 {
-    return conn->protocol_state;
+    return state_of(conn);
 }
 
 struct pg_conn *pg_conn_of_state(void *state)
 {
-    struct pg_conn *conn;
-    memcpy(&conn, (uint8_t *)state - sizeof(conn), sizeof(conn));
+    struct pg_conn *conn = (struct pg_conn *)state - 1;
     assert(conn->magic == CONN_MAGIC);
     return conn;
 }
 
 const void *pg_conn_conf(const struct pg_conn *conn)
 {
-    return conn->config->protocols[conn->listener->protocol_index].conf;
+    return conn->listener->config->protocols[conn->listener->protocol_index].conf;
 }
 
 const char *pg_conn_peer(const struct pg_conn *conn)
 {
-    return conn->peer;
+    return peer_of(conn);
 }
 
 const char *pg_conn_listener(const struct pg_conn *conn)
@@ -310,11 +328,6 @@ unsigned *pg_conn_client_count(struct pg_conn *conn)
     return &conn->client_count;
 }
 
-const struct pg_config *pg_conn_config(const struct pg_conn *conn)
-{
-    return conn->config;
-}
-
 const struct pg_protocol *pg_conn_protocol(const struct pg_conn *conn)
 {
     return protocol_of(conn);
@@ -325,15 +338,10 @@ enum pg_reason pg_conn_close_reason(const struct pg_conn *conn)
     return conn->reason;
 }
 
-int64_t pg_conn_opened_ms(const struct pg_conn *conn)
-{
-    return conn->opened_ms;
-}
-
 void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n)
 {
-    size_t base = conn->config->protocols[conn->listener->protocol_index].counter_base;
-    count(conn, base + index, n);
+    const struct pg_listener_conf *listener = conn->listener;
+    count(conn, listener->config->protocols[listener->protocol_index].counter_base + index, n);
 }
 
 /* ---- input ----------------------------------------------------------------------------------- */
@@ -355,32 +363,38 @@ void pg_conn_expect(struct pg_conn *conn, size_t bytes)
     conn->expect = bytes < conn->frame_limit ? (uint32_t)bytes : conn->frame_limit;
 }
 
+static uint32_t tail_len(const struct pg_conn *conn)
+{
+    return conn->tail ? conn->tail->len : 0;
+}
+
 /* Whether the tail is long enough to be read into directly, instead of being moved in front of the
  * worker's buffer at each read. */
 static bool gathers(const struct pg_conn *conn)
 {
-    return conn->tail_len > TAIL_IN_PLACE_MAX ||
-           (conn->tail && conn->tail_size - conn->tail_len >= READ_SIZE);
+    const struct tail *tail = conn->tail;
+    return tail && (tail->len > TAIL_IN_PLACE_MAX || tail->size - tail->len >= READ_SIZE);
 }
 
 static void drop_tail(struct pg_conn *conn)
 {
     free(conn->tail);
     conn->tail = NULL;
-    conn->tail_len = conn->tail_size = 0;
 }
 
 static bool grow_tail(struct pg_conn *conn, size_t size)
 {
-    if (size <= conn->tail_size)
+    if (conn->tail && size <= conn->tail->size)
         return true;
-    uint8_t *grown = size <= UINT32_MAX ? realloc(conn->tail, size) : NULL;
+    struct tail *grown = size <= UINT32_MAX ? realloc(conn->tail, sizeof(*grown) + size) : NULL;
     if (!grown) {
         pg_conn_close(conn, PG_NO_MEMORY, "while keeping %zu bytes of an unfinished frame", size);
         return false;
     }
+    if (!conn->tail)
+        grown->len = 0;
+    grown->size = (uint32_t)size;
     conn->tail = grown;
-    conn->tail_size = (uint32_t)size;
     return true;
 }
 
@@ -390,23 +404,23 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room)
     *room = READ_SIZE;
     if (conn->state != CONN_OPEN)
         return part->read_buffer; /* to be discarded */
+    uint32_t len = tail_len(conn);
     if (!gathers(conn)) {
-        if (conn->tail_len > 0)
-            memcpy(part->read_buffer, conn->tail, conn->tail_len);
-        return part->read_buffer + conn->tail_len;
+        if (len > 0)
+            memcpy(part->read_buffer, conn->tail->bytes, len);
+        return part->read_buffer + len;
     }
     /* Grow with what has come, up to what the frame needs and one read more. */
-    size_t want = (size_t)conn->tail_len * 2;
-    size_t most =
-        (size_t)(conn->expect > conn->tail_len ? conn->expect : conn->tail_len) + READ_SIZE;
+    size_t want = (size_t)len * 2;
+    size_t most = (size_t)(conn->expect > len ? conn->expect : len) + READ_SIZE;
     if (want > most)
         want = most;
-    if (want < (size_t)conn->tail_len + READ_SIZE)
-        want = (size_t)conn->tail_len + READ_SIZE;
+    if (want < (size_t)len + READ_SIZE)
+        want = (size_t)len + READ_SIZE;
     if (!grow_tail(conn, want))
         return part->read_buffer;
-    *room = conn->tail_size - conn->tail_len;
-    return conn->tail + conn->tail_len;
+    *room = conn->tail->size - len;
+    return conn->tail->bytes + len;
 }
 
 /* Keep what the frontend did not use. `rest` may lie in the tail itself. */
@@ -416,18 +430,17 @@ static void keep(struct pg_conn *conn, struct pg_bytes rest)
         drop_tail(conn);
         return;
     }
-    bool in_tail =
-        conn->tail && rest.data >= conn->tail && rest.data < conn->tail + conn->tail_size;
-    if (in_tail) {
-        memmove(conn->tail, rest.data, rest.len);
+    struct tail *tail = conn->tail;
+    if (tail && rest.data >= tail->bytes && rest.data < tail->bytes + tail->size) {
+        memmove(tail->bytes, rest.data, rest.len);
     } else {
-        conn->tail_len = 0;
         if (!grow_tail(conn, rest.len))
             return;
-        memcpy(conn->tail, rest.data, rest.len);
+        tail = conn->tail;
+        memcpy(tail->bytes, rest.data, rest.len);
     }
-    conn->tail_len = (uint32_t)rest.len;
-    if (conn->pauses == 0 && conn->tail_len > conn->frame_limit)
+    tail->len = (uint32_t)rest.len;
+    if (conn->pauses == 0 && tail->len > conn->frame_limit)
         pg_conn_close(conn, PG_TOO_LARGE, "an unfinished frame is longer than %u bytes",
                       conn->frame_limit);
 }
@@ -449,11 +462,17 @@ static void offer(struct pg_conn *conn, struct pg_bytes in)
     keep(conn, (struct pg_bytes){.data = in.data + used, .len = in.len - used});
 }
 
+/* Milliseconds since the peer was last heard of. */
+static uint32_t silence(const struct pg_conn *conn)
+{
+    return (uint32_t)conn->worker->now_ms - conn->alive_ms;
+}
+
 static void arm_login_deadline(struct pg_conn *conn)
 {
     conn->deadline = DEADLINE_LOGIN;
-    int64_t at = conn->opened_ms + settings_of(conn)->limits.login_timeout;
-    pg_timer_start(&conn->timer, at - conn->worker->now_ms, on_deadline);
+    int64_t waited = silence(conn); /* since it opened: this is the first that it hears */
+    pg_timer_start(&conn->timer, settings_of(conn)->limits.login_timeout - waited, on_deadline);
 }
 
 void pg_conn_received(struct pg_conn *conn, size_t n)
@@ -465,11 +484,11 @@ void pg_conn_received(struct pg_conn *conn, size_t n)
     if (conn->deadline == DEADLINE_FIRST_BYTE)
         arm_login_deadline(conn);
     if (gathers(conn)) {
-        conn->tail_len += (uint32_t)n;
-        offer(conn, (struct pg_bytes){.data = conn->tail, .len = conn->tail_len});
+        conn->tail->len += (uint32_t)n;
+        offer(conn, (struct pg_bytes){.data = conn->tail->bytes, .len = conn->tail->len});
     } else {
         const uint8_t *start = conn->worker->conns.read_buffer;
-        offer(conn, (struct pg_bytes){.data = start, .len = conn->tail_len + n});
+        offer(conn, (struct pg_bytes){.data = start, .len = tail_len(conn) + n});
     }
 }
 
@@ -478,13 +497,13 @@ bool pg_conn_wants_bytes(const struct pg_conn *conn)
     if (conn->state != CONN_OPEN)
         return conn->state != CONN_DEAD;
     return conn->pauses == 0 && !conn->eof &&
-           conn->out_bytes <= (size_t)settings_of(conn)->limits.output_high;
+           out_bytes(conn) <= (size_t)settings_of(conn)->limits.output_high;
 }
 
 static void set_reading(struct pg_conn *conn)
 {
     if (conn->state != CONN_DEAD)
-        transport_of(conn)->want_read(conn->link_state, pg_conn_wants_bytes(conn));
+        transport_of(conn)->want_read(link_of(conn), pg_conn_wants_bytes(conn));
 }
 
 void pg_conn_pause(struct pg_conn *conn)
@@ -501,36 +520,55 @@ void pg_conn_resume(struct pg_conn *conn)
     mark_dirty(conn);
 }
 
+static bool grow_held(struct pg_conn_part *part)
+{
+    if (part->held_count < part->held_size)
+        return true;
+    size_t size = part->held_size > 0 ? part->held_size * 2 : 16;
+    struct pg_conn **held = realloc(part->held, size * sizeof(struct pg_conn *));
+    if (!held)
+        return false;
+    part->held = held;
+    part->held_size = size;
+    return true;
+}
+
 void pg_conns_hold_if_congested(struct pg_conn *conn)
 {
+    struct pg_conn_part *part = &conn->worker->conns;
     if (conn->is_held || conn->state != CONN_OPEN || !pg_router_congested(conn->worker))
         return;
+    if (!grow_held(part)) {
+        pg_conn_close(conn, PG_NO_MEMORY, "while other workers lag behind");
+        return;
+    }
     conn->is_held = true;
-    conn->next_held = conn->worker->conns.held;
-    conn->worker->conns.held = conn;
+    part->held[part->held_count++] = conn;
     pg_conn_pause(conn);
 }
 
 void pg_conns_release_held(struct pg_worker *worker)
 {
-    if (!worker->conns.held || pg_router_congested(worker))
+    struct pg_conn_part *part = &worker->conns;
+    if (part->held_count == 0 || pg_router_congested(worker))
         return;
-    struct pg_conn *conn = worker->conns.held;
-    worker->conns.held = NULL;
-    for (; conn; conn = conn->next_held) {
-        conn->is_held = false;
-        pg_conn_resume(conn);
+    for (size_t i = 0; i < part->held_count; i++) {
+        part->held[i]->is_held = false;
+        pg_conn_resume(part->held[i]);
     }
+    part->held_count = 0;
 }
 
-/* Off the list of those held, before it is freed. */
+/* No longer among those held, before it is freed. */
 static void forget_held(struct pg_conn *conn)
 {
-    struct pg_conn **at = &conn->worker->conns.held;
-    while (conn->is_held && *at != conn)
-        at = &(*at)->next_held;
-    if (conn->is_held)
-        *at = conn->next_held;
+    struct pg_conn_part *part = &conn->worker->conns;
+    for (size_t i = 0; conn->is_held; i++) {
+        if (part->held[i] != conn)
+            continue;
+        part->held[i] = part->held[--part->held_count];
+        conn->is_held = false;
+    }
 }
 
 static void offer_again(struct pg_conn *conn)
@@ -538,8 +576,8 @@ static void offer_again(struct pg_conn *conn)
     conn->reoffer = false;
     if (conn->pauses > 0 || conn->state != CONN_OPEN)
         return;
-    if (conn->tail_len > 0)
-        offer(conn, (struct pg_bytes){.data = conn->tail, .len = conn->tail_len});
+    if (conn->tail)
+        offer(conn, (struct pg_bytes){.data = conn->tail->bytes, .len = conn->tail->len});
     if (conn->state == CONN_OPEN && conn->pauses == 0 && conn->eof)
         pg_conn_close(conn, PG_PEER_CLOSED, NULL);
     set_reading(conn);
@@ -580,27 +618,37 @@ static void free_chunk(struct pg_conn *conn, struct out_chunk *chunk)
 
 static void link_chunk(struct pg_conn *conn, struct out_chunk *chunk)
 {
-    chunk->next = NULL;
-    *conn->out_end = chunk;
-    conn->out_end = &chunk->next;
+    struct out_chunk *last = conn->last;
+    if (last) {
+        chunk->next = last->next;
+        chunk->total = last->total;
+        last->next = chunk;
+    } else {
+        chunk->next = chunk;
+        chunk->total = 0;
+    }
+    conn->last = chunk;
 }
 
-static struct out_chunk *last_chunk(struct pg_conn *conn)
+static struct out_chunk *first_chunk(const struct pg_conn *conn)
 {
-    if (!conn->out)
-        return NULL;
-    return (struct out_chunk *)((uint8_t *)conn->out_end - offsetof(struct out_chunk, next));
+    return conn->last ? conn->last->next : NULL;
+}
+
+static void drop_first_chunk(struct pg_conn *conn)
+{
+    struct out_chunk *first = conn->last->next;
+    if (first == conn->last)
+        conn->last = NULL;
+    else
+        conn->last->next = first->next;
+    free_chunk(conn, first);
 }
 
 static void drop_output(struct pg_conn *conn)
 {
-    while (conn->out) {
-        struct out_chunk *chunk = conn->out;
-        conn->out = chunk->next;
-        free_chunk(conn, chunk);
-    }
-    conn->out_end = &conn->out;
-    conn->out_bytes = 0;
+    while (conn->last)
+        drop_first_chunk(conn);
 }
 
 /* Whether output may still be queued: goodbyes are written while closing. */
@@ -611,7 +659,7 @@ static bool takes_output(const struct pg_conn *conn)
 
 static void queued(struct pg_conn *conn, size_t n)
 {
-    conn->out_bytes += n;
+    conn->last->total += n;
     mark_dirty(conn);
 }
 
@@ -623,7 +671,7 @@ uint8_t *pg_conn_reserve(struct pg_conn *conn, size_t n)
 {
     if (!takes_output(conn) || n > PG_RESERVE_MAX)
         return nowhere;
-    struct out_chunk *last = last_chunk(conn);
+    struct out_chunk *last = conn->last;
     if (!last || last->room < n) {
         last = new_chunk(conn);
         if (!last) {
@@ -637,7 +685,7 @@ uint8_t *pg_conn_reserve(struct pg_conn *conn, size_t n)
 
 void pg_conn_commit(struct pg_conn *conn, size_t used)
 {
-    struct out_chunk *last = last_chunk(conn);
+    struct out_chunk *last = conn->last;
     if (!takes_output(conn) || !last || last->room < used)
         return;
     last->len += (uint32_t)used;
@@ -648,7 +696,7 @@ void pg_conn_commit(struct pg_conn *conn, size_t used)
 void pg_conn_append(struct pg_conn *conn, struct pg_bytes bytes)
 {
     while (bytes.len > 0 && takes_output(conn)) {
-        struct out_chunk *last = last_chunk(conn);
+        struct out_chunk *last = conn->last;
         size_t n = last && last->room > 0 ? last->room : PG_RESERVE_MAX;
         if (n > bytes.len)
             n = bytes.len;
@@ -687,7 +735,7 @@ bool pg_conn_has_room(const struct pg_conn *conn)
 {
     if (conn->state != CONN_OPEN)
         return false;
-    if (conn->out_bytes < (size_t)settings_of(conn)->limits.output_high)
+    if (out_bytes(conn) < (size_t)settings_of(conn)->limits.output_high)
         return true;
     ((struct pg_conn *)conn)->starved = true; /* remembered so that deliveries resume */
     return false;
@@ -695,7 +743,7 @@ bool pg_conn_has_room(const struct pg_conn *conn)
 
 size_t pg_conn_queued_bytes(const struct pg_conn *conn)
 {
-    return conn->out_bytes;
+    return out_bytes(conn);
 }
 
 /* Gather up to IOV_BATCH chunks; the number of bytes is put in *bytes. */
@@ -703,7 +751,9 @@ static int gather(const struct pg_conn *conn, struct iovec *iov, size_t *bytes)
 {
     int n = 0;
     *bytes = 0;
-    for (struct out_chunk *c = conn->out; c && n < IOV_BATCH; c = c->next) {
+    const struct out_chunk *c = first_chunk(conn);
+    for (bool more = c != NULL; more && n < IOV_BATCH; c = c->next) {
+        more = c != conn->last;
         if (c->len == 0)
             continue;
         iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)c->data, .iov_len = c->len};
@@ -715,18 +765,15 @@ static int gather(const struct pg_conn *conn, struct iovec *iov, size_t *bytes)
 /* Forget the first `n` bytes of output. */
 static void sent(struct pg_conn *conn, size_t n)
 {
-    conn->out_bytes -= n;
-    while (conn->out && n >= conn->out->len) {
-        struct out_chunk *chunk = conn->out;
-        n -= chunk->len;
-        conn->out = chunk->next;
-        free_chunk(conn, chunk);
+    conn->last->total -= n;
+    while (conn->last && n >= first_chunk(conn)->len) {
+        n -= first_chunk(conn)->len;
+        drop_first_chunk(conn);
     }
-    if (!conn->out)
-        conn->out_end = &conn->out;
     if (n > 0) {
-        conn->out->data += n;
-        conn->out->len -= (uint32_t)n;
+        struct out_chunk *first = first_chunk(conn);
+        first->data += n;
+        first->len -= (uint32_t)n;
     }
 }
 
@@ -739,7 +786,7 @@ static void become_dead(struct pg_conn *conn)
     pg_timer_stop(&conn->timer);
     drop_output(conn);
     drop_tail(conn);
-    transport_of(conn)->close(conn->link_state);
+    transport_of(conn)->close(link_of(conn));
     mark_dirty(conn); /* its clients still have to end */
     conn->state = CONN_DEAD;
 }
@@ -751,16 +798,16 @@ static void linger(struct pg_conn *conn)
         return;
     }
     conn->state = CONN_LINGERING;
-    transport_of(conn)->shutdown(conn->link_state);
+    transport_of(conn)->shutdown(link_of(conn));
 }
 
 static void write_out(struct pg_conn *conn)
 {
     struct iovec iov[IOV_BATCH];
-    while (conn->out_bytes > 0 && !conn->blocked) {
+    while (out_bytes(conn) > 0 && !conn->blocked) {
         size_t offered;
         int n = gather(conn, iov, &offered);
-        ssize_t taken = transport_of(conn)->writev(conn->link_state, iov, n);
+        ssize_t taken = transport_of(conn)->writev(link_of(conn), iov, n);
         if (taken < 0) {
             pg_conn_broken(conn, errno);
             return;
@@ -772,7 +819,7 @@ static void write_out(struct pg_conn *conn)
         sent(conn, (size_t)taken);
         conn->blocked = (size_t)taken < offered;
     }
-    transport_of(conn)->want_write(conn->link_state, conn->blocked);
+    transport_of(conn)->want_write(link_of(conn), conn->blocked);
 }
 
 /* After the output changed: cut off, resume deliveries, finish closing. */
@@ -780,17 +827,17 @@ static void after_write(struct pg_conn *conn)
 {
     const struct pg_settings *s = settings_of(conn);
     size_t high = (size_t)s->limits.output_high;
-    if (conn->state == CONN_OPEN && conn->out_bytes > (size_t)s->limits.output_max) {
-        pg_conn_close(conn, PG_SLOW_CONSUMER, "%zu bytes are waiting to be sent", conn->out_bytes);
+    if (conn->state == CONN_OPEN && out_bytes(conn) > (size_t)s->limits.output_max) {
+        pg_conn_close(conn, PG_SLOW_CONSUMER, "%zu bytes are waiting to be sent", out_bytes(conn));
         become_dead(conn); /* a peer that does not read gets no goodbye either */
         return;
     }
-    if (conn->starved && conn->out_bytes <= high / 2) {
+    if (conn->starved && out_bytes(conn) <= high / 2) {
         conn->starved = false;
         for (struct pg_client *c = conn->clients; c; c = pg_client_next(c))
             pg_client_make_ready(c);
     }
-    if (conn->state == CONN_CLOSING && conn->out_bytes == 0)
+    if (conn->state == CONN_CLOSING && out_bytes(conn) == 0)
         linger(conn);
     else if (conn->state == CONN_OPEN)
         set_reading(conn);
@@ -807,7 +854,6 @@ void pg_conn_writable(struct pg_conn *conn)
 static void on_deadline(struct pg_timer *timer)
 {
     struct pg_conn *conn = (struct pg_conn *)((uint8_t *)timer - offsetof(struct pg_conn, timer));
-    int64_t now = conn->worker->now_ms;
     switch ((enum conn_deadline)conn->deadline) {
     case DEADLINE_FIRST_BYTE:
         pg_conn_close(conn, PG_FIRST_BYTE_TIMEOUT, "see limits.first_byte_timeout");
@@ -816,11 +862,11 @@ static void on_deadline(struct pg_timer *timer)
         pg_conn_close(conn, PG_LOGIN_TIMEOUT, "see limits.login_timeout");
         break;
     case DEADLINE_IDLE:
-        if (now - conn->alive_ms >= conn->idle_ms)
-            pg_conn_close(conn, (enum pg_reason)conn->idle_reason, "silent for %lld ms",
-                          (long long)(now - conn->alive_ms));
+        if (silence(conn) >= conn->idle_ms)
+            pg_conn_close(conn, (enum pg_reason)conn->idle_reason, "silent for %u ms",
+                          silence(conn));
         else
-            pg_timer_start(timer, conn->alive_ms + conn->idle_ms - now, on_deadline);
+            pg_timer_start(timer, conn->idle_ms - silence(conn), on_deadline);
         break;
     case DEADLINE_LINGER:
         become_dead(conn);
@@ -832,10 +878,12 @@ void pg_conn_set_idle(struct pg_conn *conn, int64_t ms, enum pg_reason reason)
 {
     if (conn->state != CONN_OPEN)
         return;
+    if (ms > PG_IDLE_MAX_MS)
+        ms = PG_IDLE_MAX_MS;
     conn->deadline = DEADLINE_IDLE;
-    conn->idle_ms = ms;
+    conn->idle_ms = (uint32_t)ms;
     conn->idle_reason = (uint8_t)reason;
-    conn->alive_ms = conn->worker->now_ms;
+    conn->alive_ms = (uint32_t)conn->worker->now_ms;
     if (ms > 0)
         pg_timer_start(&conn->timer, ms, on_deadline);
     else
@@ -844,7 +892,7 @@ void pg_conn_set_idle(struct pg_conn *conn, int64_t ms, enum pg_reason reason)
 
 void pg_conn_alive(struct pg_conn *conn)
 {
-    conn->alive_ms = conn->worker->now_ms;
+    conn->alive_ms = (uint32_t)conn->worker->now_ms;
 }
 
 void pg_conn_logged_in(struct pg_conn *conn)
@@ -864,7 +912,7 @@ static void log_close(const struct pg_conn *conn, enum pg_reason reason, const c
     if (!conn->logged_in && reason == PG_PEER_CLOSED)
         level = PG_DEBUG; /* port probes and health checks */
     PG_LOG(level, "closed", PG_F_REASON(reason), PG_F_BYTES("client", client),
-           PG_F_TEXT("peer", conn->peer), PG_F_TEXT("listener", conn->listener->name),
+           PG_F_TEXT("peer", peer_of(conn)), PG_F_TEXT("listener", conn->listener->name),
            PG_F_TEXT("detail", detail), PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);
@@ -897,7 +945,7 @@ void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const char *form
 void pg_conn_eof(struct pg_conn *conn)
 {
     conn->eof = true;
-    if (conn->state == CONN_OPEN && conn->pauses > 0 && conn->tail_len > 0) {
+    if (conn->state == CONN_OPEN && conn->pauses > 0 && conn->tail) {
         set_reading(conn); /* what was read before the end is still to be handled */
         return;
     }
@@ -965,7 +1013,7 @@ static void free_conn(struct pg_conn *conn)
     atomic_fetch_sub(&worker->server->connections, 1);
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
-    struct pg_config *config = conn->config;
+    struct pg_config *config = conn->listener->config;
     free(conn);
     pg_config_unref(&config);
 }

@@ -12,9 +12,10 @@ struct pg_worker;
 
 /* Make a connection for an accepted link and call the frontend's `open`. The transport's state is
  * at pg_conn_link(). NULL if a limit of connections is reached or memory is out: the transport
- * then closes the socket (counted and logged here). `peer` is copied. On the worker's thread. */
-struct pg_conn *pg_conn_open(struct pg_worker *worker, struct pg_config *config,
-                             const struct pg_listener_conf *listener, const char *peer);
+ * then closes the socket (counted and logged here). `peer` is copied; the
+ * configuration that the listener is part of is shared. On the worker's thread. */
+struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                             const char *peer);
 void *pg_conn_link(struct pg_conn *conn);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 

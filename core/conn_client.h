@@ -12,12 +12,9 @@ struct pg_client;
 struct pg_client **pg_conn_clients(struct pg_conn *conn);
 /* How many clients are on the list. */
 unsigned *pg_conn_client_count(struct pg_conn *conn);
-const struct pg_config *pg_conn_config(const struct pg_conn *conn);
 const struct pg_protocol *pg_conn_protocol(const struct pg_conn *conn);
 enum pg_reason pg_conn_close_reason(const struct pg_conn *conn);
 /* A client was admitted: the login deadline no longer holds. */
 void pg_conn_logged_in(struct pg_conn *conn);
-/* Milliseconds (pg_now_ms) at which the connection opened. */
-int64_t pg_conn_opened_ms(const struct pg_conn *conn);
 
 #endif

@@ -15,8 +15,9 @@ struct pg_conn_part {
     struct pg_conn *dirty; /* those with something to do at the end of the turn */
     struct pg_conn *dead;  /* closed, to be freed at the end of the turn */
     size_t count;
-    uint8_t *read_buffer;    /* shared by all; an idle connection holds none */
-    struct pg_conn *held;    /* paused until the other workers have caught up */
+    uint8_t *read_buffer;  /* shared by all; an idle connection holds none */
+    struct pg_conn **held; /* paused until the other workers have caught up */
+    size_t held_count, held_size;
     struct out_chunk *spare; /* output chunks for reuse */
     size_t spare_count;
 };

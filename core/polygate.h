@@ -326,7 +326,8 @@ PG_API void pg_timer_stop(struct pg_timer *timer);
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-/* The frontend's own state of this connection: `conn_size` zeroed bytes, freed by the core. */
+/* The frontend's own state of this connection: `conn_size` zeroed bytes, aligned to 8, freed by
+ * the core. */
 PG_API void *pg_conn_state(struct pg_conn *conn);
 PG_API struct pg_conn *pg_conn_of_state(void *state);
 /* The frontend's configuration struct (of `conf_size`) as it was when this connection opened. */
@@ -354,7 +355,8 @@ PG_API void pg_conn_expect(struct pg_conn *conn, size_t bytes);
 PG_API void pg_conn_pause(struct pg_conn *conn);
 PG_API void pg_conn_resume(struct pg_conn *conn);
 /* Close with `reason` (PG_KEEPALIVE_TIMEOUT is usual) when pg_conn_alive() was not called for
- * `ms`; 0 turns it off. Replaces the login deadline that the core starts with. */
+ * `ms` (PG_IDLE_MAX_MS at most); 0 turns it off. Replaces the login deadline that the core starts with. */
+#define PG_IDLE_MAX_MS INT64_C(2147483647) /* some 24 days */
 PG_API void pg_conn_set_idle(struct pg_conn *conn, int64_t ms, enum pg_reason reason);
 PG_API void pg_conn_alive(struct pg_conn *conn);
 

@@ -22,8 +22,8 @@
 #include "ticket.h"
 #include "worker_parts.h"
 
-#define BATCH_SIZE  (32u * 1024)
-#define NODES_FIRST 64u
+#define BATCH_SIZE (32u * 1024)
+#define FIRST_LIST 4u
 
 /* One message of a batch, followed by its nodes. */
 struct batch_item {
@@ -41,20 +41,26 @@ struct pg_batch {
     _Alignas(uint64_t) uint8_t bytes[];
 };
 
-bool pg_router_init(struct pg_router_part *part)
+void pg_router_init(struct pg_router_part *part)
 {
-    *part = (struct pg_router_part){.nodes = calloc(NODES_FIRST, sizeof(struct pg_members))};
-    part->node_size = NODES_FIRST;
-    return part->nodes != NULL;
+    *part = (struct pg_router_part){.chunks = NULL};
+}
+
+static void free_members(struct pg_members *chunk)
+{
+    for (uint32_t i = 0; chunk && i < PG_MEMBERS_CHUNK; i++)
+        if (chunk[i].listed)
+            free(chunk[i].many);
+    free(chunk);
 }
 
 void pg_router_free(struct pg_router_part *part)
 {
-    for (uint32_t i = 0; i < part->node_size; i++)
-        if (part->nodes[i].size > 0)
-            free(part->nodes[i].list.many);
-    free(part->nodes);
-    part->nodes = NULL;
+    for (uint32_t i = 0; i < part->chunk_count; i++)
+        free_members(part->chunks[i]);
+    free(part->chunks);
+    part->chunks = NULL;
+    part->chunk_count = 0;
     pg_match_release(&part->match);
 }
 
@@ -62,56 +68,62 @@ void pg_router_free(struct pg_router_part *part)
 
 static struct pg_members *members_of(const struct pg_router_part *part, pg_node_ref node)
 {
-    uint32_t id = pg_node_id(node);
-    if (id >= part->node_size)
+    uint32_t id = pg_node_id(node), chunk = id / PG_MEMBERS_CHUNK;
+    if (chunk >= part->chunk_count || !part->chunks[chunk])
         return NULL;
-    struct pg_members *m = &part->nodes[id];
+    struct pg_members *m = &part->chunks[chunk][id % PG_MEMBERS_CHUNK];
     return m->generation == pg_node_generation(node) ? m : NULL;
 }
 
-static bool make_place(struct pg_router_part *part, uint32_t id)
+/* The place of a node id; NULL: out of memory. */
+static struct pg_members *make_place(struct pg_router_part *part, uint32_t id)
 {
-    if (id < part->node_size)
-        return true;
-    uint32_t size = part->node_size;
-    while (size <= id)
-        size *= 2;
-    struct pg_members *nodes = realloc(part->nodes, size * sizeof(*nodes));
-    if (!nodes)
-        return false;
-    memset(nodes + part->node_size, 0, (size - part->node_size) * sizeof(*nodes));
-    part->nodes = nodes;
-    part->node_size = size;
-    return true;
+    uint32_t chunk = id / PG_MEMBERS_CHUNK;
+    if (chunk >= part->chunk_count) {
+        struct pg_members **chunks =
+            realloc(part->chunks, (chunk + 1) * sizeof(struct pg_members *));
+        if (!chunks)
+            return NULL;
+        part->chunks = chunks;
+        while (part->chunk_count <= chunk)
+            chunks[part->chunk_count++] = NULL;
+    }
+    struct pg_members **place = &part->chunks[chunk];
+    if (!*place)
+        *place = calloc(PG_MEMBERS_CHUNK, sizeof(**place));
+    return *place ? &(*place)[id % PG_MEMBERS_CHUNK] : NULL;
 }
 
 static struct pg_member *first_of(struct pg_members *m)
 {
-    return m->size > 0 ? m->list.many : &m->list.one;
+    return m->listed ? m->many->members : &m->one;
 }
 
-/* From a single member to a list, or to a longer one. */
-static bool grow_list(struct pg_members *m)
+/* Room for one more: from a single member to a list, or to a longer one. */
+static bool make_room(struct pg_members *m)
 {
-    uint32_t size = m->size > 0 ? m->size * 2 : 4;
-    struct pg_member *many =
-        m->size > 0 ? realloc(m->list.many, size * sizeof(*many)) : malloc(size * sizeof(*many));
+    uint32_t size = m->listed ? m->many->size : 1;
+    if (m->count < size)
+        return true;
+    size = m->listed ? size * 2 : FIRST_LIST;
+    struct pg_member_list *many =
+        realloc(m->listed ? m->many : NULL, sizeof(*many) + size * sizeof(struct pg_member));
     if (!many)
         return false;
-    if (m->size == 0)
-        many[0] = m->list.one;
-    m->list.many = many;
-    m->size = size;
+    if (!m->listed) {
+        many->members[0] = m->one;
+        many->turn = 0;
+    }
+    many->size = size;
+    m->many = many;
+    m->listed = 1;
     return true;
 }
 
 bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub)
 {
-    uint32_t id = pg_node_id(sub->node);
-    if (!make_place(part, id))
-        return false;
-    struct pg_members *m = &part->nodes[id];
-    if (m->count > 0 && m->count >= m->size && !grow_list(m))
+    struct pg_members *m = make_place(part, pg_node_id(sub->node));
+    if (!m || !make_room(m))
         return false;
     m->generation = pg_node_generation(sub->node);
     sub->place = m->count;
@@ -121,13 +133,13 @@ bool pg_members_add(struct pg_router_part *part, struct pg_session *session, str
 
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
 {
-    struct pg_members *m = &part->nodes[pg_node_id(sub->node)];
+    struct pg_members *m = members_of(part, sub->node);
     struct pg_member *list = first_of(m);
     list[sub->place] = list[--m->count];
     list[sub->place].sub->place = sub->place;
     if (m->count == 0) {
-        if (m->size > 0)
-            free(m->list.many);
+        if (m->listed)
+            free(m->many);
         *m = (struct pg_members){.count = 0};
     }
     return m->count;
@@ -170,9 +182,9 @@ static enum willing willing(const struct pg_session *session)
 static bool deliver_one(struct pg_members *m, struct pg_offer *offer)
 {
     struct pg_member *best = NULL;
-    uint32_t best_at = 0;
+    uint32_t best_at = 0, turn = m->listed ? m->many->turn : 0;
     for (uint32_t i = 0; i < m->count && (!best || willing(best->session) != FREE); i++) {
-        uint32_t at = (m->turn + i) % m->count;
+        uint32_t at = (turn + i) % m->count;
         struct pg_member *member = &first_of(m)[at];
         if (!best || willing(member->session) > willing(best->session)) {
             best = member;
@@ -181,7 +193,8 @@ static bool deliver_one(struct pg_members *m, struct pg_offer *offer)
     }
     if (!best)
         return false;
-    m->turn = best_at + 1;
+    if (m->listed)
+        m->many->turn = best_at + 1;
     offer->sub = best->sub;
     return pg_session_offer(best->session, offer) == PG_OK;
 }

@@ -17,20 +17,27 @@ struct pg_member {
     struct pg_sub *sub;
 };
 
-/* The members of one node in this worker. */
-struct pg_members {
-    uint32_t generation; /* of the node; 0: none */
-    uint32_t count, size;
+struct pg_member_list {
+    uint32_t size;
     uint32_t turn; /* shared subscriptions: whose turn it is */
-    union {
-        struct pg_member one;   /* size 0: the only member, if count is 1 */
-        struct pg_member *many; /* of `size` */
-    } list;
+    struct pg_member members[];
 };
 
+/* The members of one node in this worker: most nodes have one, and need no list for it. */
+struct pg_members {
+    uint32_t generation; /* of the node; 0: none */
+    uint32_t count : 31;
+    uint32_t listed : 1;
+    union {
+        struct pg_member one;        /* the only member, if count is 1 */
+        struct pg_member_list *many; /* listed */
+    };
+};
+#define PG_MEMBERS_CHUNK 512u
+
 struct pg_router_part {
-    struct pg_members *nodes; /* by node id */
-    uint32_t node_size;
+    struct pg_members **chunks; /* PG_MEMBERS_CHUNK nodes each, by node id; NULL: not needed yet */
+    uint32_t chunk_count;
     struct pg_match match; /* of the message that is being published */
     struct pg_batch *batches[PG_WORKERS_MAX];
     uint64_t seq;                  /* messages published by this worker */
@@ -38,7 +45,7 @@ struct pg_router_part {
     uint64_t stamp;                /* fan-outs done */
 };
 
-bool pg_router_init(struct pg_router_part *part);
+void pg_router_init(struct pg_router_part *part);
 void pg_router_free(struct pg_router_part *part);
 /* Send the batches off. */
 void pg_router_flush(struct pg_worker *worker);

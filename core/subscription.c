@@ -169,7 +169,8 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
         *reason = PG_QUOTA_EXCEEDED;
         return NULL;
     }
-    struct pg_sub *made = make_room(session) ? calloc(1, sizeof(*made) + sub->filter.len) : NULL;
+    struct pg_sub *made =
+        make_room(session) ? calloc(1, offsetof(struct pg_sub, filter) + sub->filter.len) : NULL;
     if (!made)
         return NULL;
     made->filter_len = (uint16_t)sub->filter.len;

@@ -212,8 +212,7 @@ struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
         goto no_counters;
     if (!pg_conns_init(&worker->conns))
         goto no_conns;
-    if (!pg_router_init(&worker->router))
-        goto no_router;
+    pg_router_init(&worker->router);
     if (!pg_fence_init(&worker->fence, server->worker_count))
         goto no_fence;
     pg_sessions_init(&worker->sessions);
@@ -238,7 +237,6 @@ no_loop:
     pg_fence_free(&worker->fence);
 no_fence:
     pg_router_free(&worker->router);
-no_router:
     pg_conns_free(&worker->conns);
 no_conns:
     pg_counter_set_free(&worker->counters);

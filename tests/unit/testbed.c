@@ -263,9 +263,9 @@ void testbed_set_authenticator(const struct pg_authenticator *authenticator, voi
 }
 
 static struct pg_protocol_conf protocol_conf = {.protocol = &probe_protocol};
-static struct pg_listener_conf listener_conf = {
-    .name = "bed", .transport = &mem_transport, .protocol = &probe_protocol};
 static struct pg_config bed_config;
+static struct pg_listener_conf listener_conf = {
+    .config = &bed_config, .name = "bed", .transport = &mem_transport, .protocol = &probe_protocol};
 
 void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store)
 {
@@ -413,7 +413,7 @@ static void do_connect(void *arg)
 {
     struct connecting *c = arg;
     struct pg_worker *worker = c->bed->server.workers[c->probe->worker];
-    struct pg_conn *conn = pg_conn_open(worker, c->bed->config, &listener_conf, "memory");
+    struct pg_conn *conn = pg_conn_open(worker, &listener_conf, "memory");
     must(conn != NULL, "no connection");
     c->probe->conn = conn;
     *(struct pg_conn **)pg_conn_link(conn) = conn;

@@ -453,8 +453,7 @@ static void welcome(struct tcp_acceptors *acceptors, int fd, const struct tcp_ad
 {
     char text[TCP_ADDRESS_TEXT];
     tcp_address_text(peer, text);
-    struct pg_conn *conn =
-        pg_conn_open(acceptors->worker, acceptors->config, acceptors->conf, text);
+    struct pg_conn *conn = pg_conn_open(acceptors->worker, acceptors->conf, text);
     if (!conn) {
         close(fd);
         return;
