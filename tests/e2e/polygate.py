@@ -253,10 +253,11 @@ class Gateway:
         self.config_path.write_text(text + config, encoding="utf-8")
 
     def start(self):
-        """Start and wait until every listener is open."""
+        """Start and wait until every listener is open, and nothing of the start is under way."""
         self.launch()
         for name in self.listeners:
             self.port(name)
+        self.wait_log("ready")
         return self
 
     def launch(self):
