@@ -34,7 +34,7 @@ static const char *const denied_publish_words[] = {"acknowledge", "close", NULL}
 static const struct pg_option mqtt_options[] = {
     {"connect_packet_size", PG_OPT_SIZE, AT(connect_packet_size), "16k", 64, MQTT_PACKET_MAX, NULL, true,
      "longest CONNECT; small, because anybody may send one (will, user name and password included)"},
-    {"max_packet_size", PG_OPT_SIZE, AT(max_packet_size), "1m", 256, MQTT_PACKET_MAX, NULL, true,
+    {"max_packet_size", PG_OPT_SIZE, AT(max_packet_size), "1m", 20, MQTT_PACKET_MAX, NULL, true,
      "longest packet taken from a client that is connected; told to MQTT 5 clients"},
     {"receive_maximum", PG_OPT_INT, AT(receive_maximum), "1000", 1, 65535, NULL, true,
      "QoS 1 and 2 messages that a client may have unacknowledged; told to MQTT 5 clients, others are not read meanwhile"},

@@ -18,22 +18,25 @@
 #include "mqtt_reason.h"
 #include "mqtt_text.h"
 
-/* An identifier for a client that has none: 128 random bits, unique by chance alone. */
+/* An identifier for a client that has none: a random UUID, unique by chance alone. */
 #define ASSIGNED_PREFIX "auto-"
 struct assigned_id {
-    char text[sizeof(ASSIGNED_PREFIX) + 32];
+    char text[sizeof(ASSIGNED_PREFIX) + 36];
 };
 
 static bool assign_id(struct assigned_id *out)
 {
-    uint8_t random[16];
-    if (getrandom(random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random)) {
+    uint8_t r[16];
+    if (getrandom(r, sizeof(r), GRND_NONBLOCK) != (ssize_t)sizeof(r)) {
         return false;
     }
-    size_t at = (size_t)snprintf(out->text, sizeof(out->text), ASSIGNED_PREFIX);
-    for (size_t i = 0; i < sizeof(random); i++) {
-        at += (size_t)snprintf(out->text + at, sizeof(out->text) - at, "%02x", random[i]);
-    }
+    r[6] = (uint8_t)((r[6] & 0x0F) | 0x40); /* version and variant, RFC 4122 */
+    r[8] = (uint8_t)((r[8] & 0x3F) | 0x80);
+    (void)snprintf(out->text, sizeof(out->text),
+                   ASSIGNED_PREFIX "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x"
+                                   "-%02x%02x%02x%02x%02x%02x",
+                   r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12],
+                   r[13], r[14], r[15]);
     return true;
 }
 

@@ -301,7 +301,7 @@ static void put_subscription_ids(struct mqtt_writer *w, const struct mqtt_props 
 
 /* The order means nothing (2.2.2.2). It is the one of the numbers, but what a server tells of its
  * limits stands around what it tells of the client, as clients are used to. */
-static const uint8_t put_first[] = {MQTT_PROP_TOPIC_ALIAS_MAXIMUM};
+static const uint8_t put_first[] = {MQTT_PROP_SERVER_KEEP_ALIVE, MQTT_PROP_TOPIC_ALIAS_MAXIMUM};
 static const uint8_t put_last[] = {MQTT_PROP_MAXIMUM_PACKET_SIZE, MQTT_PROP_RECEIVE_MAXIMUM,
                                    MQTT_PROP_MAXIMUM_QOS};
 #define LAST                                                                                       \

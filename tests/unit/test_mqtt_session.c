@@ -118,12 +118,12 @@ static void empty_identifier_is_assigned_or_refused_as_the_version_says(void)
     struct pg_conn *conn = open_conn();
     feed(conn, "10 .. 0004'MQTT' 05 02 003c 00 0000");
     CU_ASSERT_EQUAL(closed_for(conn), PG_OK);
-    CU_ASSERT_EQUAL(last_login()->client_id.len, 5 + 32);
+    CU_ASSERT_EQUAL(last_login()->client_id.len, 5 + 36);
     struct pg_bytes connack = fake_written(conn);
     bool told = false;
-    for (size_t i = 5; i + 3 + 37 <= connack.len; i++) {
-        told = told || (connack.data[i] == 0x12 && connack.data[i + 2] == 37 &&
-                        memcmp(connack.data + i + 3, last_login()->client_id.data, 37) == 0);
+    for (size_t i = 5; i + 3 + 41 <= connack.len; i++) {
+        told = told || (connack.data[i] == 0x12 && connack.data[i + 2] == 41 &&
+                        memcmp(connack.data + i + 3, last_login()->client_id.data, 41) == 0);
     }
     CU_ASSERT_TRUE(told);
     conn = open_conn();
@@ -155,7 +155,7 @@ static void connack_tells_what_differs_from_what_is_assumed(void)
     fake_session_expiry_max = 600;
     struct pg_conn *conn = open_conn();
     feed(conn, "10 .. 0004'MQTT' 05 02 003c 07 11 00000e10 19 01 0001'a'");
-    CU_ASSERT_TRUE(wrote(conn, "20 .. 00 00 28 22 000a 11 00000258 13 001e 1a 0008'replies/'"
+    CU_ASSERT_TRUE(wrote(conn, "20 .. 00 00 28 13 001e 22 000a 11 00000258 1a 0008'replies/'"
                                " 25 00 28 00 29 00 2a 00 27 0000ea60 21 0014 24 01"));
     CU_ASSERT_EQUAL(fake_view(conn).idle_ms, 45000);
     /* With everything as a client assumes it, nothing is said. */
