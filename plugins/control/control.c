@@ -322,19 +322,27 @@ static void retry_accept(struct ev_loop *loop, struct ev_timer *timer, int event
     ev_io_start(loop, &self->accept);
 }
 
+static void accept_later(struct control *self)
+{
+    ev_io_stop(self->loop, &self->accept);
+    ev_timer_set(&self->retry, RETRY_S, 0.0);
+    ev_timer_start(self->loop, &self->retry);
+}
+
 static void accept_clients(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct control *self = io->data;
-    (void)events;
-    int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    (void)loop, (void)events;
+    int fd = listening_accept(self->listening);
     if (fd >= 0) {
         take_client(self, fd);
+    } else if (errno == EBUSY) {
+        /* A newer instance accepts; should its reload fail, it goes, and this one accepts again. */
+        accept_later(self);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
         /* The connection stays in the kernel's queue and would wake the loop at once. */
         PG_LOG(PG_WARN, "control_accept_failed", PG_F_TEXT("error", strerror(errno)));
-        ev_io_stop(loop, &self->accept);
-        ev_timer_set(&self->retry, RETRY_S, 0.0);
-        ev_timer_start(loop, &self->retry);
+        accept_later(self);
     }
 }
 

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,15 +28,23 @@
 _Static_assert(sizeof(((struct sockaddr_un *)NULL)->sun_path) == LISTENING_PATH_ROOM,
                "a path that fits here fits a socket address");
 
-struct listening {
-    struct listening *next;
-    unsigned refs;
+/* A socket and its lock. */
+struct place {
+    struct place *next;
+    struct listening *uses; /* newest first */
     int fd;
     int lock_fd;
     char path[LISTENING_PATH_ROOM];
 };
 
-static struct listening *all; /* main thread */
+struct listening {
+    struct listening *next;
+    struct place *place;
+};
+
+static struct place *all; /* main thread */
+/* Over the lists of uses: the main thread changes them, others ask who is newest. */
+static pthread_mutex_t uses_lock = PTHREAD_MUTEX_INITIALIZER;
 
 bool listening_path(const char *configured, char path[LISTENING_PATH_ROOM], struct pg_error *error)
 {
@@ -83,97 +92,145 @@ static bool make_default_folder(const char *path, struct pg_error *error)
     return false;
 }
 
-static bool take_lock(struct listening *listening, struct pg_error *error)
+static bool take_lock(struct place *place, struct pg_error *error)
 {
     char lock[LISTENING_PATH_ROOM + 8];
-    snprintf(lock, sizeof(lock), "%s.lock", listening->path);
-    listening->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (listening->lock_fd < 0) {
+    snprintf(lock, sizeof(lock), "%s.lock", place->path);
+    place->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (place->lock_fd < 0) {
         pg_error_set(error, "socket: cannot make %s: %s", lock, strerror(errno));
         return false;
     }
-    if (flock(listening->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    if (flock(place->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return true;
     pg_error_set(error,
                  "socket: %s is in use by another gateway; stop it, or give this "
                  "one another socket",
-                 listening->path);
+                 place->path);
     return false;
 }
 
-static bool bind_socket(struct listening *listening, struct pg_error *error)
+static bool bind_socket(struct place *place, struct pg_error *error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat st;
-    memcpy(address.sun_path, listening->path, sizeof(address.sun_path));
-    if (lstat(listening->path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+    memcpy(address.sun_path, place->path, sizeof(address.sun_path));
+    if (lstat(place->path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
         pg_error_set(error,
                      "socket: %s is there and is not a socket; choose another "
                      "path",
-                     listening->path);
+                     place->path);
         return false;
     }
-    unlink(listening->path); /* stale: the lock is ours */
-    listening->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (listening->fd < 0 || fchmod(listening->fd, 0600) != 0 ||
-        bind(listening->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        listen(listening->fd, 16) != 0) {
-        pg_error_set(error, "socket: cannot listen at %s: %s", listening->path, strerror(errno));
+    unlink(place->path); /* stale: the lock is ours */
+    place->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (place->fd < 0 || fchmod(place->fd, 0600) != 0 ||
+        bind(place->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+        listen(place->fd, 16) != 0) {
+        pg_error_set(error, "socket: cannot listen at %s: %s", place->path, strerror(errno));
         return false;
     }
     return true;
 }
 
-static void free_listening(struct listening *listening)
+static void free_place(struct place *place)
 {
-    if (listening->fd >= 0)
-        close(listening->fd);
-    if (listening->lock_fd >= 0)
-        close(listening->lock_fd);
-    free(listening);
+    if (place->fd >= 0)
+        close(place->fd);
+    if (place->lock_fd >= 0)
+        close(place->lock_fd);
+    free(place);
+}
+
+static struct place *find_place(const char *path)
+{
+    struct place *place = all;
+    while (place && strcmp(place->path, path) != 0)
+        place = place->next;
+    return place;
+}
+
+static struct place *make_place(const char *path, struct pg_error *error)
+{
+    struct place *place = calloc(1, sizeof(*place));
+    if (!place) {
+        pg_error_set(error, "out of memory");
+        return NULL;
+    }
+    place->fd = place->lock_fd = -1;
+    snprintf(place->path, sizeof(place->path), "%s", path);
+    if (!make_default_folder(path, error) || !take_lock(place, error) ||
+        !bind_socket(place, error)) {
+        free_place(place);
+        return NULL;
+    }
+    place->next = all;
+    all = place;
+    return place;
+}
+
+static void leave_place(struct place *place)
+{
+    struct place **link = &all;
+    while (*link != place)
+        link = &(*link)->next;
+    *link = place->next;
+    unlink(place->path); /* before the lock goes */
+    free_place(place);
 }
 
 struct listening *listening_open(const char *path, struct pg_error *error)
 {
-    for (struct listening *l = all; l; l = l->next) {
-        if (strcmp(l->path, path) == 0) {
-            l->refs++;
-            return l;
-        }
-    }
-    struct listening *listening = calloc(1, sizeof(*listening));
-    if (!listening) {
+    struct listening *use = calloc(1, sizeof(*use));
+    if (!use) {
         pg_error_set(error, "out of memory");
         return NULL;
     }
-    listening->fd = listening->lock_fd = -1;
-    snprintf(listening->path, sizeof(listening->path), "%s", path);
-    if (!make_default_folder(path, error) || !take_lock(listening, error) ||
-        !bind_socket(listening, error)) {
-        free_listening(listening);
+    use->place = find_place(path);
+    if (!use->place)
+        use->place = make_place(path, error);
+    if (!use->place) {
+        free(use);
         return NULL;
     }
-    listening->refs = 1;
-    listening->next = all;
-    all = listening;
-    return listening;
+    pthread_mutex_lock(&uses_lock);
+    use->next = use->place->uses;
+    use->place->uses = use;
+    pthread_mutex_unlock(&uses_lock);
+    return use;
 }
 
 int listening_fd(const struct listening *listening)
 {
-    return listening->fd;
+    return listening->place->fd;
+}
+
+int listening_accept(struct listening *listening)
+{
+    int fd = -1;
+    pthread_mutex_lock(&uses_lock);
+    if (listening == listening->place->uses)
+        fd = accept4(listening->place->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    else
+        errno = EBUSY;
+    pthread_mutex_unlock(&uses_lock);
+    return fd;
 }
 
 void listening_close(struct listening **listening)
 {
-    struct listening *old = *listening;
+    struct listening *use = *listening;
     *listening = NULL;
-    if (!old || --old->refs > 0)
+    if (!use)
         return;
-    struct listening **link = &all;
-    while (*link != old)
+    struct place *place = use->place;
+    pthread_mutex_lock(&uses_lock);
+    struct listening **link = &place->uses;
+    while (*link != use)
         link = &(*link)->next;
-    *link = old->next;
-    unlink(old->path); /* before the lock goes */
-    free_listening(old);
+    *link = use->next;
+    pthread_mutex_unlock(&uses_lock);
+    free(use);
+    if (!place->uses)
+        leave_place(place);
 }
