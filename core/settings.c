@@ -204,11 +204,11 @@ static const struct pg_option session_rows[] = {
      .offset = AT(session.expiry_max),
      .fallback = "7d",
      .min = 0,
-     .max = 3650 * DAY,
+     .max = 49711 * DAY,
      .reloadable = true,
      .sentence = "Longest life of a session without a client; what a client asks for beyond it is "
                  "cut, and the client told where its protocol can. 0: no session outlives its "
-                 "client."},
+                 "client; 49711d: nothing is cut, and one that asks for no end has none."},
     {.name = "inflight",
      .type = PG_OPT_INT,
      .offset = AT(session.inflight),

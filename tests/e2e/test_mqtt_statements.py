@@ -108,3 +108,10 @@ def test_dup_of_the_publisher_is_not_passed_on(gw):
     pub.send(publish("t", "x", 1, 7, dup=True, version=4))
     assert pub.next(PUBACK).packet_id == 7
     assert not sub.receive("t", "x").dup
+
+
+def test_a_session_may_be_without_end_where_that_is_allowed(gateway):
+    for limit, told in (("49711d", None), ("49710d", 49710 * 86400)):
+        gw = gateway(f"session {{ expiry_max = {limit} }}")
+        one = peer(gw, "a", clean=False, props=KEEP)
+        assert one.connack.prop(0x11) == told
