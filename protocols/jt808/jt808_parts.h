@@ -86,6 +86,7 @@ struct jt808_conf {
     X(BAD_CHECKSUM, "bad_checksum", "a check code did not hold")                                   \
     X(BAD_LENGTH, "bad_length", "a declared body length did not fit")                              \
     X(BAD_TOO_LONG, "bad_too_long", "no 7e came within the longest legal frame")                   \
+    X(BAD_BODY, "bad_body", "a body did not fit its layout; what could be read was published")     \
     X(NOISE_BYTES, "noise_bytes", "bytes came before the first 7e")                                \
     X(QUIRK_UNESCAPED_7D, "quirk_unescaped_7d", "a 7d without its escape was tolerated")           \
     X(QUIRK_UNESCAPED_7E, "quirk_unescaped_7e", "a 7e without its escape was tolerated")           \

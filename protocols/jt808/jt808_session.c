@@ -519,15 +519,18 @@ static struct pg_msg *compose(struct jt808_terminal *t, const struct jt808_frame
         .raw = conf->add_raw,
         .received_ms = pg_wall_ms(),
     };
+    unsigned faults = 0;
     char text[TEXT_ROOM];
     struct json_out small = json_out_over(text, sizeof(text));
-    if (jt808_json_write(&small, frame, &options, NULL)) {
+    if (jt808_json_write(&small, frame, &options, &faults)) {
+        pg_conn_count(pg_conn_of_state(t->conn), JT808_COUNT_BAD_BODY, faults != 0);
         return message_of(t, frame,
                           (struct pg_bytes){.data = (const uint8_t *)text, .len = small.len}, true);
     }
     struct json_out large = json_out_heap(JSON_LIMIT);
     struct pg_msg *msg = NULL;
-    if (jt808_json_write(&large, frame, &options, NULL)) {
+    if (jt808_json_write(&large, frame, &options, &faults)) {
+        pg_conn_count(pg_conn_of_state(t->conn), JT808_COUNT_BAD_BODY, faults != 0);
         msg = message_of(t, frame,
                          (struct pg_bytes){.data = (const uint8_t *)large.data, .len = large.len},
                          true);

@@ -542,6 +542,23 @@ static void phones_without_login_do_not_pile_up(void)
     fake_end();
 }
 
+static void a_body_that_does_not_fit_is_counted_published_and_answered(void)
+{
+    const struct fake_message *m = NULL;
+
+    fake_begin(&jt808_protocol);
+    struct pg_conn *conn = logged_in(PHONE);
+    up(conn, PHONE, 0x0200, 8, LOCATION);
+    CU_ASSERT_EQUAL(fake_counter("bad_body"), 0);
+    up(conn, PHONE, 0x0200, 9, "00000000 0000"); /* six bytes of twenty-eight */
+    CU_ASSERT_EQUAL(fake_counter("bad_body"), 1);
+    CU_ASSERT_EQUAL(fake_count_on(UP "0200", &m), 2);
+    CU_ASSERT_TRUE(payload_has(m, "000000000000"));
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "0008 0200 00"));
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "0009 0200 00"));
+    fake_end();
+}
+
 /* ---- presence ------------------------------------------------------------------------------- */
 
 static void presence_is_told_once_each_with_the_cause(void)
@@ -1070,6 +1087,8 @@ int main(void)
         {"each of hundreds of terminals on a connection is found",
          each_of_hundreds_of_terminals_on_a_connection_is_found},
         {"a silent terminal of several ends alone", a_silent_terminal_of_several_ends_alone},
+        {"a body that does not fit is counted, published and answered",
+         a_body_that_does_not_fit_is_counted_published_and_answered},
         {"phones without login do not pile up", phones_without_login_do_not_pile_up},
         {"presence is told once each with the cause", presence_is_told_once_each_with_the_cause},
         {"a take-over does not flap", a_take_over_does_not_flap},
