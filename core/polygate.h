@@ -405,10 +405,10 @@ struct pg_login {
 };
 
 struct pg_admission {
-    enum pg_reason reason;     /* PG_OK, or why not */
-    struct pg_client *client;  /* NULL unless PG_OK; valid until `client_ended` */
-    bool session_present;      /* an earlier session was resumed */
-    const char *server_reason; /* sentence for the peer's eyes, or NULL; lent */
+    enum pg_reason reason;       /* PG_OK, or why not */
+    struct pg_client *client;    /* NULL unless PG_OK; valid until `client_ended` */
+    bool session_present;        /* an earlier session was resumed */
+    const char *server_reason;   /* sentence for the peer's eyes, or NULL; lent */
     struct pg_bytes method_data; /* the last data of an exchange for the peer; lent */
 };
 
@@ -568,10 +568,10 @@ struct pg_protocol {
 /* ---- access ---------------------------------------------------------------------------------- */
 
 enum pg_verdict {
-    PG_NEXT,  /* no opinion: ask the next in the chain */
-    PG_ALLOW, /* yes, and nobody further is asked (deny rules of others still win for actions) */
-    PG_DENY,  /* no, final */
-    PG_LATER, /* pg_access_answer() will be called with the request */
+    PG_NEXT,     /* no opinion: ask the next in the chain */
+    PG_ALLOW,    /* yes, and nobody further is asked (deny rules of others still win for actions) */
+    PG_DENY,     /* no, final */
+    PG_LATER,    /* pg_access_answer() will be called with the request */
     PG_CONTINUE, /* only from `exchange`: another round, with the data of pg_access_reply() */
     PG_UNAVAILABLE, /* it cannot be told now (overload, a back end is down): refused as PG_BUSY, so
                        that nobody takes it for a wrong password; final */

@@ -29,13 +29,13 @@ enum tcp_link_state {
 
 /* The transport's state of one connection; all zero is TCP_LINK_NEW. */
 struct tcp_link {
-    struct ev_io io;      /* the only watcher; io.data is the struct pg_conn */
-    uint8_t state;        /* enum tcp_link_state */
-    bool held : 1;        /* the core does not want bytes now */
-    bool blocked : 1;     /* the core waits for room to write */
-    bool at_eof : 1;      /* the peer's last byte has been read: nothing more to wait for */
-    uint8_t events;       /* libev's bits that are to be looked at this turn */
-    uint32_t thrown_away; /* bytes discarded in TCP_LINK_DRAIN */
+    struct ev_io io;       /* the only watcher; io.data is the struct pg_conn */
+    uint8_t state;         /* enum tcp_link_state */
+    bool held : 1;         /* the core does not want bytes now */
+    bool blocked : 1;      /* the core waits for room to write */
+    bool at_eof : 1;       /* the peer's last byte has been read: nothing more to wait for */
+    uint8_t events;        /* libev's bits that are to be looked at this turn */
+    uint32_t thrown_away;  /* bytes discarded in TCP_LINK_DRAIN */
     struct tcp_link *next; /* of those that have events */
 };
 
