@@ -19,6 +19,8 @@ void fake_begin(const struct pg_protocol *protocol);
 void fake_end(void);
 /* The frontend's configuration struct, to be changed before fake_connect(). */
 void *fake_conf(void);
+/* Store an option's default in `conf`, which is the protocol's struct. */
+void fake_set_default(const struct pg_option *row, char *conf);
 
 /* ---- connections ---------------------------------------------------------------------------- */
 
