@@ -45,7 +45,6 @@ struct pg_client {
     bool clean_start : 1;
     bool session_present : 1;
     bool unlinked : 1; /* no longer on its connection's list: freed by `task` */
-    bool will_checked : 1;
     uint32_t expiry_s;
     uint32_t window;
     uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */

@@ -100,7 +100,6 @@ struct pg_conn {
     bool starved : 1;    /* a delivery was held back for want of room */
     bool blocked : 1;    /* waits for pg_conn_writable */
     bool reoffer : 1;    /* resumed: the tail is offered again at the end of the turn */
-    bool in_bytes : 1;   /* inside protocol->bytes */
     bool eof : 1;        /* the peer has sent its last byte */
     bool logged_in : 1;
     bool is_held : 1; /* among the worker's that wait for other workers */
@@ -451,9 +450,7 @@ static void offer(struct pg_conn *conn, struct pg_bytes in)
     size_t used = 0;
     if (conn->pauses == 0) {
         conn->expect = 0;
-        conn->in_bytes = true;
         used = protocol_of(conn)->bytes(conn, in);
-        conn->in_bytes = false;
     }
     if (conn->state != CONN_OPEN) {
         drop_tail(conn);

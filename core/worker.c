@@ -56,11 +56,6 @@ struct ev_loop *pg_worker_loop(const struct pg_worker *worker)
     return worker->loop;
 }
 
-struct pg_server *pg_worker_server(const struct pg_worker *worker)
-{
-    return worker->server;
-}
-
 struct pg_counter_set *pg_worker_counters(struct pg_worker *worker)
 {
     return &worker->counters;

@@ -29,7 +29,6 @@ struct pg_task {
 struct pg_worker *pg_worker_current(void);
 unsigned pg_worker_index(const struct pg_worker *worker);
 struct ev_loop *pg_worker_loop(const struct pg_worker *worker);
-struct pg_server *pg_worker_server(const struct pg_worker *worker);
 /* This worker's counters (counter.h); written by its own thread alone. */
 struct pg_counter_set *pg_worker_counters(struct pg_worker *worker);
 /* Any thread. */
