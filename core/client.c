@@ -339,15 +339,18 @@ void pg_client_evict(struct pg_client *client, enum pg_reason reason)
         pg_conn_close(client->conn, reason, NULL);
 }
 
-static void detach_expired(struct pg_timer *timer)
+/* Its will is due at the latest when it ends: MQTT 5.0 3.1.2.5. */
+static void end_session(struct pg_session *session, enum pg_reason reason)
 {
-    struct pg_session *session =
-        (struct pg_session *)((uint8_t *)timer - offsetof(struct pg_session, expiry_timer));
-    if (session->state != SESSION_LIVE)
-        return;
     if (session->will)
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
-    pg_session_destroy(session, PG_SESSION_EXPIRED);
+    pg_session_destroy(session, reason);
+}
+
+static void detach_expired(struct pg_timer *timer)
+{
+    struct pg_session *session = ((struct pg_absence *)timer)->session;
+    end_session(session, PG_SESSION_EXPIRED);
 }
 
 static void will_due(struct pg_timer *timer)
@@ -380,8 +383,8 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
         return;
     if (ends)
         pg_session_destroy(session, reason);
-    else if (session->expiry_s != PG_FOREVER)
-        pg_timer_start(&session->expiry_timer, (int64_t)session->expiry_s * 1000, detach_expired);
+    else if (!pg_session_begin_absence(session, detach_expired))
+        end_session(session, PG_NO_MEMORY);
 }
 
 /* ---- admission ------------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 
 #include "session.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,8 @@ unsigned pg_session_owner(const struct pg_session *session)
     return session->worker->index;
 }
 
+static void quieten(struct pg_session *session);
+
 /* ---- the worker's part ----------------------------------------------------------------------- */
 
 void pg_sessions_init(struct pg_session_part *part)
@@ -72,13 +75,14 @@ void pg_sessions_init(struct pg_session_part *part)
 
 void pg_session_make_ready(struct pg_session *session)
 {
-    if (session->is_ready || session->state != SESSION_LIVE || !session->client)
+    struct pg_traffic *t = session->traffic;
+    if (session->is_ready || session->state != SESSION_LIVE || !session->client || !t)
         return;
     struct pg_session_part *part = &session->worker->sessions;
     session->is_ready = true;
-    session->next_ready = NULL;
+    t->next_ready = NULL;
     *part->ready_end = session;
-    part->ready_end = &session->next_ready;
+    part->ready_end = &t->next_ready;
 }
 
 static void leave_ready_list(struct pg_session *session)
@@ -88,9 +92,9 @@ static void leave_ready_list(struct pg_session *session)
     struct pg_session_part *part = &session->worker->sessions;
     struct pg_session **at = &part->ready;
     while (*at != session)
-        at = &(*at)->next_ready;
-    *at = session->next_ready;
-    if (part->ready_end == &session->next_ready)
+        at = &(*at)->traffic->next_ready;
+    *at = session->traffic->next_ready;
+    if (part->ready_end == &session->traffic->next_ready)
         part->ready_end = at;
     session->is_ready = false;
 }
@@ -102,12 +106,13 @@ void pg_sessions_deliver(struct pg_worker *worker)
     struct pg_session **end = part->ready_end;
     while (part->ready) {
         struct pg_session *session = part->ready;
-        bool last = end == &session->next_ready;
-        part->ready = session->next_ready;
+        bool last = end == &session->traffic->next_ready;
+        part->ready = session->traffic->next_ready;
         if (!part->ready)
             part->ready_end = &part->ready;
         session->is_ready = false;
-        if (session->client && session->state == SESSION_LIVE)
+        quieten(session);
+        if (session->traffic && session->client && session->state == SESSION_LIVE)
             pg_client_deliver(session->client);
         if (last)
             break;
@@ -192,12 +197,12 @@ static void give_back(struct pg_worker *worker, struct pg_traffic *t)
     part->spare_traffic_count++;
 }
 
-/* If nothing flows any more, let go of it. */
+/* If nothing flows any more, let go of it; on the ready list, when it has come to its turn. */
 static void quieten(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
-    if (!t || t->queue_count > 0 || t->out_count > 0 || t->receipt_count > 0 || t->walks ||
-        t->held_count > 0 || t->lent || t->resend)
+    if (!t || session->is_ready || t->queue_count > 0 || t->out_count > 0 || t->receipt_count > 0 ||
+        t->walks || t->held_count > 0 || t->lent || t->resend)
         return;
     forget_lent(t);
     free(t->held);
@@ -335,7 +340,7 @@ void pg_session_free(struct pg_session **where)
     struct pg_worker *worker = session->worker;
     bool running = pg_worker_current() && !worker->stopped;
     leave_ready_list(session);
-    pg_timer_stop(&session->expiry_timer);
+    pg_session_end_absence(session);
     pg_subscriptions_drop_all(session);
     free_traffic(session, running);
     if (session->will)
@@ -349,6 +354,7 @@ void pg_session_unlist(struct pg_session *session)
 {
     if (!session->link)
         return;
+    leave_ready_list(session);
     *session->link = session->next;
     if (session->next)
         session->next->link = session->link;
@@ -1058,6 +1064,29 @@ static void plan_resend(struct pg_session *session)
     free(sorted);
 }
 
+bool pg_session_begin_absence(struct pg_session *session, void (*expired)(struct pg_timer *timer))
+{
+    struct pg_absence *absence = calloc(1, sizeof(*absence));
+    if (!absence)
+        return false;
+    assert(!session->absence && !session->client);
+    absence->session = session;
+    absence->since_wall_ms = pg_wall_ms();
+    session->absence = absence;
+    if (session->expiry_s != PG_FOREVER)
+        pg_timer_start(&absence->timer, (int64_t)session->expiry_s * 1000, expired);
+    return true;
+}
+
+void pg_session_end_absence(struct pg_session *session)
+{
+    if (!session->absence)
+        return;
+    pg_timer_stop(&session->absence->timer);
+    free(session->absence);
+    session->absence = NULL;
+}
+
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window)
 {
     uint32_t most = (uint32_t)settings_of(session)->session.inflight;
@@ -1066,8 +1095,7 @@ void pg_session_attach(struct pg_session *session, struct pg_client *client, uin
     session->client = client;
     session->window = (uint16_t)(window > UINT16_MAX ? UINT16_MAX : window);
     session->state = SESSION_LIVE;
-    session->detached_wall_s = 0;
-    pg_timer_stop(&session->expiry_timer);
+    pg_session_end_absence(session);
     pg_subscriptions_set_active(session, true);
     plan_resend(session);
     if (session->traffic)
@@ -1078,7 +1106,6 @@ void pg_session_forget_client(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
     session->client = NULL;
-    session->detached_wall_s = (uint32_t)(pg_wall_ms() / 1000);
     pg_subscriptions_set_active(session, false);
     if (!t)
         return;

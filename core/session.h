@@ -95,7 +95,8 @@ struct pg_session_walk {
 /* What a session has only while messages flow: made by the first one, given back when nothing is
  * queued, out, or half received. A worker keeps some for reuse. */
 struct pg_traffic {
-    struct pg_traffic *next; /* while kept for reuse */
+    struct pg_traffic *next;       /* while kept for reuse */
+    struct pg_session *next_ready; /* on the worker's ready list */
 
     struct queue_chunk *head, *tail;
     size_t queue_bytes;
@@ -123,16 +124,24 @@ struct pg_traffic {
     uint32_t held_count, held_size;
 };
 
+/* What a session has only while it waits for a client. */
+struct pg_absence {
+    struct pg_timer timer; /* of the session's expiry; first */
+    struct pg_session *session;
+    int64_t since_wall_ms; /* when its last client ended */
+};
+
+/* Its size matters: it exists once per client, also of those that are silent. What only some
+ * sessions need, or only at times, hangs on a pointer. */
 struct pg_session {
     uint32_t magic;
     uint8_t state;     /* enum pg_session_state */
-    bool is_ready : 1; /* on the worker's ready list */
+    bool is_ready : 1; /* on the worker's ready list; then `traffic` is there */
     uint16_t next_id;  /* of deliveries */
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
     struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
     struct pg_session *next, **link; /* all sessions of the worker */
-    struct pg_session *next_ready;
 
     union {
         struct pg_sub *one;   /* sub_size 0: the only subscription, or NULL */
@@ -141,12 +150,11 @@ struct pg_session {
     uint32_t sub_count, sub_size;
 
     struct pg_traffic *traffic; /* NULL while nothing flows */
+    struct pg_absence *absence; /* NULL while a client is attached, or on its way */
     struct pg_will *will;
     struct pg_move *waiting; /* others that ask for it while it is joining or leaving */
 
-    struct pg_timer expiry_timer;
     uint32_t expiry_s;
-    uint32_t detached_wall_s; /* when its last client ended; 0 while one is attached */
     uint16_t window;
     uint16_t id_len;
     uint8_t id[];
@@ -212,9 +220,14 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
 
 /* A client is attached from now on: what is out is due again, in order. */
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
+/* It waits for a client from now on, at most for its expiry; then `expired` is called with the timer
+ * of its absence. false: out of memory, and it cannot. */
+bool pg_session_begin_absence(struct pg_session *session, void (*expired)(struct pg_timer *timer));
+/* It is to have a client again, or ends. */
+void pg_session_end_absence(struct pg_session *session);
 /* The client ends: what it was lent, and what was planned for it. */
 void pg_session_forget_client(struct pg_session *session);
-/* Deliver at the end of this turn, if a client is attached. */
+/* Deliver at the end of this turn, if a client is attached and there is something. */
 void pg_session_make_ready(struct pg_session *session);
 /* Send the retained messages that match a new subscription, as room permits. */
 void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *sub,

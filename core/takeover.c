@@ -172,7 +172,7 @@ static void wait_with(struct pg_session *session, struct pg_move *move)
 static void put_out(struct pg_session *session, bool resumed)
 {
     struct pg_client *client = session->client;
-    pg_timer_stop(&session->expiry_timer);
+    pg_session_end_absence(session);
     /* A delayed will is dropped only if the session goes on in time: MQTT 5.0 3.1.3.2.2. */
     if (session->will && (!resumed || session->will->delay_s == 0))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
