@@ -36,34 +36,41 @@ enum client_state {
     CLIENT_ENDED,    /* detached; `client_ended` is due if it was ever announced */
 };
 
+/* What is needed of a login until the frontend has been told of the admission. */
+struct admission {
+    struct pg_will *will; /* until it is handed to the session */
+    uint8_t *method_data; /* last words of an exchange */
+    size_t method_data_len;
+    uint32_t window;
+    bool clean_start;
+    bool session_present;
+};
+
+/* Its size matters: it exists once per connection, also of those that are silent. */
 struct pg_client {
     uint32_t magic;
     uint8_t state;      /* enum client_state */
     uint8_t reason;     /* enum pg_reason: of the refusal or the end */
     bool announced : 1; /* the frontend was told of the admission */
     bool due : 1;       /* `task` is in the worker's list of later work */
-    bool clean_start : 1;
-    bool session_present : 1;
-    bool unlinked : 1; /* no longer on its connection's list: freed by `task` */
+    bool unlinked : 1;  /* no longer on its connection's list: freed by `task` */
+    bool has_username : 1;
     uint32_t expiry_s;
-    uint32_t window;
     uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */
     struct pg_conn *conn;
     struct pg_client *next, **link; /* on the connection */
     struct pg_session *session;     /* attached, or the joining one */
     void *cookie;
-    struct pg_will *will;              /* until it is handed to the session */
+    struct admission *admission;       /* NULL once the frontend was told */
     struct pg_access_request *request; /* login, will or exchange that is out */
-    uint8_t *method_data;              /* last words of an exchange, until the admission is told */
-    size_t method_data_len;
-    struct pg_question *questions; /* of publications and subscriptions */
+    struct pg_question *questions;     /* of publications and subscriptions */
     struct pg_ticket *tickets;
     struct pg_task task; /* tells the frontend, later in the turn */
-    int64_t since_wall_ms;
-    bool has_username;
+    uint32_t since_wall_s;
     uint16_t id_len, username_len;
     uint8_t text[]; /* identifier, user name */
 };
+_Static_assert(sizeof(struct pg_client) <= 112, "a client is small");
 
 /* An access decision on a publication or subscription that is out. */
 struct pg_question {
@@ -135,7 +142,7 @@ struct pg_session *pg_client_session(const struct pg_client *client)
 
 int64_t pg_client_since_wall_ms(const struct pg_client *client)
 {
-    return client->since_wall_ms;
+    return (int64_t)client->since_wall_s * 1000;
 }
 
 static uint32_t within_expiry_max(const struct pg_client *client, uint32_t seconds)
@@ -159,7 +166,8 @@ uint32_t pg_client_session_expiry(const struct pg_client *client)
 
 void pg_client_drop_will(struct pg_client *client)
 {
-    pg_will_free(&client->will);
+    if (client->admission)
+        pg_will_free(&client->admission->will);
     if (pg_client_session(client))
         pg_will_free(&client->session->will);
 }
@@ -179,10 +187,19 @@ void pg_client_deliver(struct pg_client *client)
 
 /* ---- telling the frontend -------------------------------------------------------------------- */
 
+static void free_admission(struct pg_client *client)
+{
+    if (!client->admission)
+        return;
+    pg_will_free(&client->admission->will);
+    free(client->admission->method_data);
+    free(client->admission);
+    client->admission = NULL;
+}
+
 static void free_client(struct pg_client *client)
 {
-    pg_will_free(&client->will);
-    free(client->method_data);
+    free_admission(client);
     client->magic = 0;
     free(client);
 }
@@ -220,16 +237,16 @@ static void announce_refusal(struct pg_client *client)
 
 static void announce_admission(struct pg_client *client)
 {
+    const struct admission *a = client->admission;
     struct pg_admission admission = {
         .reason = PG_OK,
         .client = client,
-        .session_present = client->session_present,
-        .method_data = {.data = client->method_data, .len = client->method_data_len},
+        .session_present = a->session_present,
+        .method_data = {.data = a->method_data, .len = a->method_data_len},
     };
     client->announced = true;
     protocol_of(client)->admitted(client->conn, &admission, client->cookie);
-    free(client->method_data);
-    client->method_data = NULL;
+    free_admission(client);
     pg_client_make_ready(client);
 }
 
@@ -430,7 +447,7 @@ static void check_will(struct pg_client *client);
 static void join(struct pg_client *client)
 {
     client->state = CLIENT_JOINING;
-    pg_session_join(client, pg_client_id(client), client->clean_start);
+    pg_session_join(client, pg_client_id(client), client->admission->clean_start);
 }
 
 static void will_decided(void *arg, enum pg_reason reason)
@@ -455,13 +472,14 @@ static bool too_deep(const struct pg_config *config, struct pg_bytes topic)
 
 static void check_will(struct pg_client *client)
 {
-    if (!client->will) {
+    const struct pg_will *will = client->admission->will;
+    if (!will) {
         join(client);
         return;
     }
-    struct pg_bytes topic = client->will->msg->topic;
+    struct pg_bytes topic = will->msg->topic;
     struct pg_worker *worker = worker_of(client);
-    if ((!client->will->msg->topic_valid && pg_topic_name_valid(topic) != PG_OK) ||
+    if ((!will->msg->topic_valid && pg_topic_name_valid(topic) != PG_OK) ||
         too_deep(current_config(worker), topic)) {
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
@@ -503,12 +521,13 @@ static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
         return;
     }
     if (reason == PG_OK && data.data) {
-        client->method_data = malloc(data.len > 0 ? data.len : 1);
-        if (!client->method_data)
+        struct admission *a = client->admission;
+        a->method_data = malloc(data.len > 0 ? data.len : 1);
+        if (!a->method_data)
             reason = PG_NO_MEMORY;
         else if (data.len > 0)
-            memcpy(client->method_data, data.data, data.len);
-        client->method_data_len = data.len;
+            memcpy(a->method_data, data.data, data.len);
+        a->method_data_len = data.len;
     }
     login_decided(client, reason);
 }
@@ -554,15 +573,20 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
         return NULL;
     struct pg_client *client =
         calloc(1, sizeof(*client) + login->client_id.len + login->username.len);
-    if (!client)
+    struct admission *admission = calloc(1, sizeof(*admission));
+    if (!client || !admission) {
+        free(client);
+        free(admission);
         return NULL;
+    }
+    client->admission = admission;
+    admission->clean_start = login->clean_start;
+    admission->window = login->window;
     client->magic = CLIENT_MAGIC;
     client->state = CLIENT_ASKING;
     client->conn = conn;
     client->cookie = cookie;
-    client->clean_start = login->clean_start;
-    client->window = login->window;
-    client->since_wall_ms = pg_wall_ms();
+    client->since_wall_s = (uint32_t)(pg_wall_ms() / 1000);
     client->id_len = (uint16_t)login->client_id.len;
     memcpy(client->text, login->client_id.data, login->client_id.len);
     client->has_username = login->username.data != NULL;
@@ -571,9 +595,9 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
         memcpy(client->text + client->id_len, login->username.data, login->username.len);
     client->expiry_s = within_expiry_max(client, login->session_expiry_s);
     if (login->will) {
-        client->will = pg_will_new(login, pg_conn_protocol(conn)->name);
-        if (!client->will) {
-            free(client);
+        admission->will = pg_will_new(login, pg_conn_protocol(conn)->name);
+        if (!admission->will) {
+            free_client(client);
             return NULL;
         }
     }
@@ -644,12 +668,12 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
 {
     client->session = session;
     client->state = CLIENT_ADMITTED;
-    client->session_present = present;
+    client->admission->session_present = present;
     session->expiry_s = client->expiry_s;
     pg_will_free(&session->will);
-    session->will = client->will;
-    client->will = NULL;
-    pg_session_attach(session, client, client->window);
+    session->will = client->admission->will;
+    client->admission->will = NULL;
+    pg_session_attach(session, client, client->admission->window);
     session_stored(client);
     pg_conn_logged_in(client->conn);
     if (present)
