@@ -405,11 +405,10 @@ struct sub_list {
 static void add_subscription(void *arg, struct pg_session *session, struct pg_sub *sub)
 {
     struct sub_list *subs = arg;
-    (void)session;
     if (subs->count++ >= SUBSCRIPTIONS_SHOWN)
         return;
     struct build b = build_object();
-    build_bytes(&b, "filter", pg_sub_filter(sub));
+    build_bytes(&b, "filter", pg_sub_filter(session, sub));
     build_number(&b, "qos", sub->qos);
     if (sub->id != 0)
         build_number(&b, "id", sub->id);

@@ -974,7 +974,7 @@ static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
     struct pg_worker *worker = session->worker;
     if (sub->internal)
         return;
-    struct pg_question *q = new_question(client, pg_sub_filter(sub));
+    struct pg_question *q = new_question(client, pg_sub_filter(session, sub));
     if (!q)
         return; /* the check at delivery is not there to fall back on: keep what was allowed */
     q->kind = ASK_RESUME;

@@ -672,10 +672,9 @@ struct wanting {
 
 static void want(void *arg, struct pg_session *session, struct pg_sub *sub)
 {
-    (void)session;
     struct wanting *w = arg;
     struct pg_filter filter;
-    if (!w->wanted && pg_topic_filter_check(pg_sub_filter(sub), &filter) == PG_TOPIC_NONE)
+    if (!w->wanted && pg_topic_filter_check(pg_sub_filter(session, sub), &filter) == PG_TOPIC_NONE)
         w->wanted = pg_topic_matches(filter.plain, w->topic);
 }
 

@@ -26,7 +26,8 @@ enum pg_session_state {
     SESSION_LEAVING, /* asked for by another worker; has no client; still takes deliveries */
 };
 
-/* One subscription of a session, also listed with its node in the worker's router part. */
+/* One subscription of a session, also listed with its node in the worker's router part. Its size
+ * matters: most clients have one. */
 struct pg_sub {
     pg_node_ref node;
     uint32_t place; /* index in the node's list of members */
@@ -36,10 +37,11 @@ struct pg_sub {
     bool retain_as_published : 1;
     bool shared : 1;
     bool internal : 1;
-    bool counted : 1; /* shared: its session has a client, and the index knows */
-    uint16_t filter_len;
-    uint8_t filter[]; /* as asked for, with $share/group/ */
+    bool counted : 1;  /* shared: its session has a client, and the index knows */
+    uint16_t text_len; /* 0: an exact filter, whose text is with the node */
+    uint8_t text[];    /* the filter as asked for, with $share/group/ */
 };
+_Static_assert(offsetof(struct pg_sub, text) == 20, "a subscription is small");
 
 /* One delivery: queued or out. */
 struct pg_entry {

@@ -596,6 +596,15 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
     return ref;
 }
 
+struct pg_bytes pg_subindex_exact_filter(const struct pg_subindex *index, pg_node_ref ref)
+{
+    const struct node *node = pg_subindex_resolve(index, ref);
+
+    if (node == NULL || (node->flags & NODE_IN_TREE) != 0)
+        return PG_BYTES_NONE;
+    return (struct pg_bytes){.data = node->bytes, .len = node->len};
+}
+
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker)
 {
     uint64_t bit = UINT64_C(1) << worker;

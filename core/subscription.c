@@ -17,6 +17,13 @@
 
 #define FIRST_SIZE 4u
 
+struct pg_bytes pg_sub_filter(const struct pg_session *session, const struct pg_sub *sub)
+{
+    if (sub->text_len == 0)
+        return pg_subindex_exact_filter(session->worker->server->subindex, sub->node);
+    return (struct pg_bytes){.data = sub->text, .len = sub->text_len};
+}
+
 static uint32_t home_of(const struct pg_session *session, struct pg_bytes filter)
 {
     return (uint32_t)pg_hash(filter) & (session->sub_size - 1);
@@ -26,7 +33,8 @@ static uint32_t home_of(const struct pg_session *session, struct pg_bytes filter
 static uint32_t probe(const struct pg_session *session, struct pg_bytes filter)
 {
     uint32_t at = home_of(session, filter);
-    while (session->subs.many[at] && !pg_bytes_equal(pg_sub_filter(session->subs.many[at]), filter))
+    while (session->subs.many[at] &&
+           !pg_bytes_equal(pg_sub_filter(session, session->subs.many[at]), filter))
         at = (at + 1) & (session->sub_size - 1);
     return at;
 }
@@ -36,7 +44,7 @@ static struct pg_sub *find(const struct pg_session *session, struct pg_bytes fil
     if (session->sub_size > 0)
         return session->subs.many[probe(session, filter)];
     struct pg_sub *one = session->subs.one;
-    return one && pg_bytes_equal(pg_sub_filter(one), filter) ? one : NULL;
+    return one && pg_bytes_equal(pg_sub_filter(session, one), filter) ? one : NULL;
 }
 
 /* A table of `size`, with what there is so far. */
@@ -50,10 +58,10 @@ static bool make_table(struct pg_session *session, uint32_t size)
     session->subs.many = many;
     session->sub_size = size;
     if (before == 0)
-        many[probe(session, pg_sub_filter(one))] = one;
+        many[probe(session, pg_sub_filter(session, one))] = one;
     for (uint32_t i = 0; i < before; i++)
         if (old[i])
-            many[probe(session, pg_sub_filter(old[i]))] = old[i];
+            many[probe(session, pg_sub_filter(session, old[i]))] = old[i];
     if (before > 0)
         free(old);
     return true;
@@ -75,7 +83,7 @@ static void insert(struct pg_session *session, struct pg_sub *sub)
     if (session->sub_size == 0)
         session->subs.one = sub;
     else
-        session->subs.many[probe(session, pg_sub_filter(sub))] = sub;
+        session->subs.many[probe(session, pg_sub_filter(session, sub))] = sub;
     session->sub_count++;
 }
 
@@ -88,10 +96,10 @@ static void take_out(struct pg_session *session, struct pg_sub *sub)
         return;
     }
     struct pg_sub **many = session->subs.many;
-    uint32_t mask = session->sub_size - 1, hole = probe(session, pg_sub_filter(sub));
+    uint32_t mask = session->sub_size - 1, hole = probe(session, pg_sub_filter(session, sub));
     many[hole] = NULL;
     for (uint32_t at = (hole + 1) & mask; many[at]; at = (at + 1) & mask) {
-        uint32_t home = home_of(session, pg_sub_filter(many[at]));
+        uint32_t home = home_of(session, pg_sub_filter(session, many[at]));
         if (((at - home) & mask) >= ((at - hole) & mask)) {
             many[hole] = many[at];
             many[at] = NULL;
@@ -124,15 +132,13 @@ static void set_counted(struct pg_session *session, struct pg_sub *sub, bool cou
 }
 
 /* Enter the node and its list of members in this worker. */
-static bool join_node(struct pg_session *session, struct pg_sub *sub)
+static bool join_node(struct pg_session *session, struct pg_sub *sub,
+                      const struct pg_filter *filter)
 {
     struct pg_worker *worker = session->worker;
     struct pg_subindex *index = worker->server->subindex;
-    struct pg_filter filter;
-    if (pg_topic_filter_check(pg_sub_filter(sub), &filter) != PG_TOPIC_NONE)
-        return false;
-    sub->shared = filter.group.data != NULL;
-    sub->node = pg_subindex_acquire(index, &filter, worker->index);
+    sub->shared = filter->group.data != NULL;
+    sub->node = pg_subindex_acquire(index, filter, worker->index);
     if (sub->node == PG_NODE_NONE)
         return false;
     if (!pg_members_add(&worker->router, session, sub)) {
@@ -169,14 +175,18 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
         *reason = PG_QUOTA_EXCEEDED;
         return NULL;
     }
-    struct pg_sub *made =
-        make_room(session) ? calloc(1, offsetof(struct pg_sub, filter) + sub->filter.len) : NULL;
+    struct pg_filter filter;
+    if (pg_topic_filter_check(sub->filter, &filter) != PG_TOPIC_NONE || !make_room(session))
+        return NULL;
+    bool exact = !filter.wildcard && !filter.group.data;
+    size_t text_len = exact ? 0 : sub->filter.len;
+    struct pg_sub *made = calloc(1, offsetof(struct pg_sub, text) + text_len);
     if (!made)
         return NULL;
-    made->filter_len = (uint16_t)sub->filter.len;
-    memcpy(made->filter, sub->filter.data, sub->filter.len);
+    made->text_len = (uint16_t)text_len;
+    memcpy(made->text, sub->filter.data, text_len);
     set_options(made, sub);
-    if (!join_node(session, made)) {
+    if (!join_node(session, made, &filter)) {
         free(made);
         return NULL;
     }

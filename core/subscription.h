@@ -22,9 +22,7 @@ void pg_subscriptions_each(struct pg_session *session,
                            void (*fn)(void *arg, struct pg_session *session, struct pg_sub *sub),
                            void *arg);
 
-static inline struct pg_bytes pg_sub_filter(const struct pg_sub *sub)
-{
-    return (struct pg_bytes){.data = sub->filter, .len = sub->filter_len};
-}
+/* The filter as asked for, with $share/group/; lent while the subscription lives. */
+struct pg_bytes pg_sub_filter(const struct pg_session *session, const struct pg_sub *sub);
 
 #endif

@@ -215,16 +215,16 @@ static void grant_here(struct pg_session *session, struct pg_move *move)
 
 static void copy_sub(void *arg, struct pg_session *session, struct pg_sub *sub)
 {
-    (void)session;
     struct pg_move *move = arg;
-    struct moved_sub *copy = calloc(1, sizeof(*copy) + sub->filter_len);
+    struct pg_bytes filter = pg_sub_filter(session, sub);
+    struct moved_sub *copy = calloc(1, sizeof(*copy) + filter.len);
     if (!copy) {
         move->failed = true;
         return;
     }
-    memcpy(copy->filter, sub->filter, sub->filter_len);
+    memcpy(copy->filter, filter.data, filter.len);
     copy->sub = (struct pg_subscription){
-        .filter = {.data = copy->filter, .len = sub->filter_len},
+        .filter = {.data = copy->filter, .len = filter.len},
         .qos = sub->qos,
         .no_local = sub->no_local,
         .retain_as_published = sub->retain_as_published,
