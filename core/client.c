@@ -197,11 +197,17 @@ static void free_admission(struct pg_client *client)
     client->admission = NULL;
 }
 
-static void free_client(struct pg_client *client)
+static size_t client_size(size_t id_len, size_t username_len)
+{
+    return offsetof(struct pg_client, text) + id_len + username_len;
+}
+
+/* Its connection may be gone. */
+static void free_client(struct pg_client *client, struct pg_worker *worker)
 {
     free_admission(client);
     client->magic = 0;
-    free(client);
+    pg_slab_set_free(&worker->small, client, client_size(client->id_len, client->username_len));
 }
 
 static void unlink_client(struct pg_client *client)
@@ -222,7 +228,7 @@ static void bury(struct pg_client *client)
         protocol_of(client)->client_ended(client, (enum pg_reason)client->reason);
     unlink_client(client);
     if (!client->due)
-        free_client(client);
+        free_client(client, worker_of(client));
 }
 
 static void announce_refusal(struct pg_client *client)
@@ -252,12 +258,11 @@ static void announce_admission(struct pg_client *client)
 
 static void tell(struct pg_task *task, struct pg_worker *worker)
 {
-    (void)worker;
     struct pg_client *client =
         (struct pg_client *)((uint8_t *)task - offsetof(struct pg_client, task));
     client->due = false;
     if (client->unlinked)
-        free_client(client);
+        free_client(client, worker);
     else if (client->state == CLIENT_ENDED && (client->announced || pg_conn_closing(client->conn)))
         bury(client);
     else if (client->state == CLIENT_ENDED)
@@ -571,11 +576,12 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
 {
     if (login->client_id.len > UINT16_MAX || login->username.len > UINT16_MAX)
         return NULL;
-    struct pg_client *client =
-        calloc(1, sizeof(*client) + login->client_id.len + login->username.len);
+    struct pg_worker *worker = pg_conn_worker(conn);
+    size_t size = client_size(login->client_id.len, login->username.len);
+    struct pg_client *client = pg_slab_set_new(&worker->small, size);
     struct admission *admission = calloc(1, sizeof(*admission));
     if (!client || !admission) {
-        free(client);
+        pg_slab_set_free(&worker->small, client, size);
         free(admission);
         return NULL;
     }
@@ -597,7 +603,7 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     if (login->will) {
         admission->will = pg_will_new(login, pg_conn_protocol(conn)->name);
         if (!admission->will) {
-            free_client(client);
+            free_client(client, worker);
             return NULL;
         }
     }

@@ -159,6 +159,13 @@ static char *peer_of(const struct pg_conn *conn)
     return (char *)link_of(conn) + transport_of(conn)->link_size;
 }
 
+/* Bytes of the one block of a connection. */
+static size_t block_size(const struct pg_listener_conf *listener, const char *peer)
+{
+    return sizeof(struct pg_conn) + aligned(listener->protocol->conn_size) +
+           listener->transport->link_size + strlen(peer) + 1;
+}
+
 /* Bytes of output that are queued. */
 static size_t out_bytes(const struct pg_conn *conn)
 {
@@ -221,9 +228,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
     if (!within_limits(config, open_now))
         goto refused;
 
-    size_t peer_size = strlen(peer) + 1;
-    struct pg_conn *conn = calloc(1, sizeof(*conn) + aligned(listener->protocol->conn_size) +
-                                         listener->transport->link_size + peer_size);
+    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener, peer));
     why = PG_NO_MEMORY;
     if (!conn)
         goto refused;
@@ -237,7 +242,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
     conn->frame_limit = (uint32_t)s->limits.login_frame_size;
     conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
-    memcpy(peer_of(conn), peer, peer_size);
+    memcpy(peer_of(conn), peer, strlen(peer) + 1);
 
     struct pg_conn_part *part = &worker->conns;
     conn->next = part->all;
@@ -1011,7 +1016,7 @@ static void free_conn(struct pg_conn *conn)
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
-    free(conn);
+    pg_slab_set_free(&worker->small, conn, block_size(conn->listener, peer_of(conn)));
     pg_config_unref(&config);
 }
 

@@ -253,3 +253,42 @@ void pg_slab_count(const struct pg_slab *slab, struct pg_slab_stats *out)
         .bytes = slab->pages * PG_SLAB_PAGE_BYTES,
     };
 }
+
+/* ---- sets ------------------------------------------------------------------------------------ */
+
+/* The slab for objects of that size; NULL: they are too large for any. */
+static struct pg_slab *class_of(struct pg_slab_set *set, size_t bytes)
+{
+    size_t class = (bytes - 1) / PG_SLAB_SET_STEP;
+
+    return class < PG_SLAB_SET_CLASSES ? &set->classes[class] : NULL;
+}
+
+void pg_slab_set_init(struct pg_slab_set *set)
+{
+    for (size_t i = 0; i < PG_SLAB_SET_CLASSES; i++)
+        pg_slab_init(&set->classes[i], (i + 1) * PG_SLAB_SET_STEP, 1);
+}
+
+void pg_slab_set_fini(struct pg_slab_set *set)
+{
+    for (size_t i = 0; i < PG_SLAB_SET_CLASSES; i++)
+        pg_slab_fini(&set->classes[i]);
+}
+
+void *pg_slab_set_new(struct pg_slab_set *set, size_t bytes)
+{
+    struct pg_slab *slab = class_of(set, bytes);
+
+    return slab ? pg_slab_new(slab) : calloc(1, bytes);
+}
+
+void pg_slab_set_free(struct pg_slab_set *set, void *object, size_t bytes)
+{
+    struct pg_slab *slab = class_of(set, bytes);
+
+    if (slab)
+        pg_slab_free(slab, object);
+    else
+        free(object);
+}

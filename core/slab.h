@@ -49,6 +49,23 @@ void *pg_slab_new(struct pg_slab *slab) PG_CHECKED;
 /* `object` must come from this slab; NULL is allowed. */
 void pg_slab_free(struct pg_slab *slab, void *object);
 
+/* Slabs for objects of many sizes: one for each multiple of 8 bytes, and malloc() above. For things
+ * that exist in large numbers and end in a text. Its owner is one thread. */
+#define PG_SLAB_SET_STEP    8u
+#define PG_SLAB_SET_CLASSES 64u
+
+struct pg_slab_set {
+    struct pg_slab classes[PG_SLAB_SET_CLASSES];
+};
+
+void pg_slab_set_init(struct pg_slab_set *set);
+/* Give back every page. */
+void pg_slab_set_fini(struct pg_slab_set *set);
+/* A zeroed object of `bytes` > 0; NULL when memory is out. */
+void *pg_slab_set_new(struct pg_slab_set *set, size_t bytes) PG_CHECKED;
+/* `bytes` as it was asked for; `object` NULL is allowed. */
+void pg_slab_set_free(struct pg_slab_set *set, void *object, size_t bytes);
+
 void pg_slab_count(const struct pg_slab *slab, struct pg_slab_stats *out);
 
 #endif

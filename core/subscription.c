@@ -159,6 +159,16 @@ static void leave_node(struct pg_session *session, struct pg_sub *sub)
         pg_subindex_release(index, sub->node, worker->index);
 }
 
+static size_t sub_size(size_t text_len)
+{
+    return offsetof(struct pg_sub, text) + text_len;
+}
+
+static void free_sub(struct pg_session *session, struct pg_sub *sub)
+{
+    pg_slab_set_free(&session->worker->small, sub, sub_size(sub->text_len));
+}
+
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,
                                    bool *added, enum pg_reason *reason)
 {
@@ -180,14 +190,14 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
         return NULL;
     bool exact = !filter.wildcard && !filter.group.data;
     size_t text_len = exact ? 0 : sub->filter.len;
-    struct pg_sub *made = calloc(1, offsetof(struct pg_sub, text) + text_len);
+    struct pg_sub *made = pg_slab_set_new(&session->worker->small, sub_size(text_len));
     if (!made)
         return NULL;
     made->text_len = (uint16_t)text_len;
     memcpy(made->text, sub->filter.data, text_len);
     set_options(made, sub);
     if (!join_node(session, made, &filter)) {
-        free(made);
+        free_sub(session, made);
         return NULL;
     }
     insert(session, made);
@@ -198,7 +208,7 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
 static void let_go(struct pg_session *session, struct pg_sub *sub)
 {
     leave_node(session, sub);
-    free(sub);
+    free_sub(session, sub);
     pg_worker_count(session->worker, PG_COUNT_SUBSCRIPTIONS_REMOVED, 1);
 }
 

@@ -203,6 +203,7 @@ struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
         .now_wall_ms = clock_ms(CLOCK_REALTIME),
     };
     worker->later_end = &worker->later;
+    pg_slab_set_init(&worker->small);
     if (!pg_counter_set_init(&worker->counters))
         goto no_counters;
     if (!pg_conns_init(&worker->conns))
@@ -290,6 +291,7 @@ static void free_worker(struct pg_worker *worker)
     pg_router_free(&worker->router);
     pg_conns_free(&worker->conns);
     pg_counter_set_free(&worker->counters);
+    pg_slab_set_fini(&worker->small);
     free(worker);
 }
 

@@ -12,6 +12,7 @@
 #include "fence.h"
 #include "router_parts.h"
 #include "session_parts.h"
+#include "slab.h"
 #include "wheel.h"
 #include "worker.h"
 
@@ -28,6 +29,7 @@ struct pg_worker {
     struct ev_timer tick; /* runs while the wheel holds timers */
     struct pg_wheel wheel;
     struct pg_counter_set counters;
+    struct pg_slab_set small; /* connections, clients and subscriptions: what never changes hands */
 
     struct pg_task *later, **later_end; /* own work for the end of this turn */
 
