@@ -125,7 +125,7 @@ static bool expected(const struct mqtt_conn *m, enum mqtt_type type)
     case MQTT_AUTHENTICATING:
         return type == MQTT_AUTH || type == MQTT_DISCONNECT;
     default:
-        return type != MQTT_CONNECT && (type != MQTT_AUTH || m->method != NULL);
+        return type != MQTT_CONNECT && (type != MQTT_AUTH || mqtt_method_of(m) != NULL);
     }
 }
 
@@ -236,14 +236,25 @@ static void mqtt_open(struct pg_conn *conn)
     pg_conn_set_frame_limit(conn, (size_t)mqtt_conf_of(conn)->connect_packet_size);
 }
 
+struct mqtt_extras *mqtt_extras_of(struct mqtt_conn *m)
+{
+    if (m->extras == NULL) {
+        m->extras = calloc(1, sizeof(*m->extras));
+    }
+    return m->extras;
+}
+
 static void mqtt_closed(struct pg_conn *conn)
 {
     struct mqtt_conn *m = mqtt_conn_of(conn);
     free(m->dues);
     free(m->subscribing);
-    mqtt_aliases_free(&m->aliases_in);
-    mqtt_aliases_free(&m->aliases_out);
-    free(m->method);
+    if (m->extras != NULL) {
+        mqtt_aliases_free(&m->extras->aliases_in);
+        mqtt_aliases_free(&m->extras->aliases_out);
+        free(m->extras->method);
+        free(m->extras);
+    }
     m->magic = 0;
 }
 

@@ -19,23 +19,26 @@
 
 bool mqtt_method_keep(struct mqtt_conn *m, struct pg_bytes method)
 {
-    m->method = malloc(sizeof(*m->method) + method.len);
-    if (m->method == NULL) {
+    struct mqtt_extras *extras = mqtt_extras_of(m);
+    struct mqtt_method *kept = extras != NULL ? malloc(sizeof(*kept) + method.len) : NULL;
+    if (kept == NULL) {
         return false;
     }
-    m->method->len = (uint16_t)method.len;
+    kept->len = (uint16_t)method.len;
     if (method.len > 0) {
-        memcpy(m->method->text, method.data, method.len);
+        memcpy(kept->text, method.data, method.len);
     }
+    extras->method = kept;
     return true;
 }
 
 void mqtt_method_tell(const struct mqtt_conn *m, struct mqtt_props *props, struct pg_bytes data)
 {
-    if (m->method == NULL) {
+    const struct mqtt_method *method = mqtt_method_of(m);
+    if (method == NULL) {
         return;
     }
-    props->auth_method = (struct pg_bytes){.data = m->method->text, .len = m->method->len};
+    props->auth_method = (struct pg_bytes){.data = method->text, .len = method->len};
     mqtt_props_set(props, MQTT_PROP_AUTH_METHOD);
     if (data.data != NULL) {
         props->auth_data = data;
@@ -90,14 +93,14 @@ void mqtt_on_auth(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_f
     struct mqtt_disconnect packet;
     enum mqtt_error error =
         mqtt_decode_auth(frame, (enum mqtt_version)m->version, MQTT_FROM_CLIENT, &packet);
-    if (error == MQTT_E_OK && (m->method == NULL || !expected(m, packet.code))) {
+    if (error == MQTT_E_OK && (mqtt_method_of(m) == NULL || !expected(m, packet.code))) {
         error = MQTT_E_NOT_EXPECTED; /* without a method in CONNECT: [MQTT-4.12.0-7] */
     }
     if (error != MQTT_E_OK) {
         mqtt_close_error(conn, frame, error);
         return;
     }
-    const struct pg_bytes method = {.data = m->method->text, .len = m->method->len};
+    const struct pg_bytes method = {.data = mqtt_method_of(m)->text, .len = mqtt_method_of(m)->len};
     if (!pg_bytes_equal(packet.props.auth_method, method)) {
         mqtt_close_error(conn, frame, MQTT_E_AUTH_METHOD_CHANGED);
         return;

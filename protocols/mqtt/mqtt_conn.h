@@ -105,8 +105,16 @@ struct mqtt_subscribing {
     uint8_t codes[];
 };
 
+/* What few connections have. */
+struct mqtt_extras {
+    struct mqtt_aliases *aliases_in;
+    struct mqtt_aliases *aliases_out;
+    struct mqtt_method *method; /* NULL: no enhanced authentication */
+};
+
 #define MQTT_CONN_MAGIC 0x4d515454u
 
+/* Its size matters: it exists once per connection. */
 struct mqtt_conn {
     uint32_t magic;
     uint8_t state;   /* enum mqtt_state */
@@ -129,10 +137,9 @@ struct mqtt_conn {
     struct pg_client *client;  /* NULL before admission */
     struct mqtt_dues *dues;
     struct mqtt_subscribing *subscribing;
-    struct mqtt_aliases *aliases_in;
-    struct mqtt_aliases *aliases_out;
-    struct mqtt_method *method; /* NULL: no enhanced authentication */
+    struct mqtt_extras *extras; /* NULL: none of them was needed so far */
 };
+_Static_assert(sizeof(struct mqtt_conn) <= 56, "the state of a silent connection is small");
 
 extern const struct pg_protocol mqtt_protocol;
 
@@ -142,6 +149,13 @@ static inline const struct mqtt_conf *mqtt_conf_of(const struct pg_conn *conn)
 }
 
 struct mqtt_conn *mqtt_conn_of(struct pg_conn *conn); /* checks the magic */
+/* The connection's extras, made if it has none. NULL: out of memory. */
+struct mqtt_extras *mqtt_extras_of(struct mqtt_conn *m);
+/* The authentication method of CONNECT; NULL: none. */
+static inline const struct mqtt_method *mqtt_method_of(const struct mqtt_conn *m)
+{
+    return m->extras != NULL ? m->extras->method : NULL;
+}
 
 /* ---- closing: mqtt.c ------------------------------------------------------------------------- */
 

@@ -68,14 +68,15 @@ static size_t choose_alias(struct pg_conn *conn, struct mqtt_conn *m,
     if (m->alias_send == 0 || head->topic.len <= ALIAS_COST) {
         return len;
     }
-    if (m->aliases_out == NULL) {
-        m->aliases_out = mqtt_aliases_new(m->alias_send);
-        if (m->aliases_out == NULL) {
-            return len; /* without aliases everything still works */
-        }
+    struct mqtt_extras *extras = mqtt_extras_of(m);
+    if (extras != NULL && extras->aliases_out == NULL) {
+        extras->aliases_out = mqtt_aliases_new(m->alias_send);
+    }
+    if (extras == NULL || extras->aliases_out == NULL) {
+        return len; /* without aliases everything still works */
     }
     bool known;
-    head->topic_alias = mqtt_alias_of(m->aliases_out, head->topic, &known);
+    head->topic_alias = mqtt_alias_of(extras->aliases_out, head->topic, &known);
     if (known) {
         head->topic = PG_BYTES_NONE;
         pg_conn_count(conn, MQTT_COUNT_ALIASED_SENT, 1);
@@ -84,7 +85,7 @@ static size_t choose_alias(struct pg_conn *conn, struct mqtt_conn *m,
     /* With both in it the packet is longer than it was. */
     size_t longer = mqtt_measure_publish_head(head);
     if (longer > 0 && longer + head->payload_len <= m->max_packet_size &&
-        mqtt_alias_set(m->aliases_out, head->topic_alias, head->topic)) {
+        mqtt_alias_set(extras->aliases_out, head->topic_alias, head->topic)) {
         return longer;
     }
     head->topic_alias = 0;

@@ -131,7 +131,7 @@ static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struc
             return;
         }
         m->exchange = MQTT_EXCHANGE_JUDGED;
-        login.method = (struct pg_bytes){.data = m->method->text, .len = m->method->len};
+        login.method = c->props.auth_method;
         if (mqtt_props_has(&c->props, MQTT_PROP_AUTH_DATA)) {
             login.method_data = c->props.auth_data;
         }
@@ -249,9 +249,9 @@ void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, v
     struct mqtt_conn *m = cookie;
     m->exchange = MQTT_EXCHANGE_NONE;
     if (admission->reason != PG_OK) {
-        if (m->method != NULL && admission->reason == PG_UNSUPPORTED) {
+        if (mqtt_method_of(m) != NULL && admission->reason == PG_UNSUPPORTED) {
             m->code = MQTT_RC_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
-        } else if (m->method != NULL && admission->reason == PG_BAD_CREDENTIAL) {
+        } else if (mqtt_method_of(m) != NULL && admission->reason == PG_BAD_CREDENTIAL) {
             m->code = MQTT_RC_NOT_AUTHORIZED; /* 86 is about user name and password */
         }
         pg_conn_close(conn, admission->reason, "%s",

@@ -217,8 +217,9 @@ static bool resolve_alias(struct pg_conn *conn, struct mqtt_conn *m, struct mqtt
         pg_conn_close(conn, PG_TOPIC_ALIAS_INVALID, "%u; see mqtt.topic_alias_max", alias);
         return false;
     }
-    if (p->topic.len == 0) {
-        p->topic = mqtt_alias_topic(m->aliases_in, alias);
+    struct mqtt_extras *extras = mqtt_extras_of(m);
+    if (p->topic.len == 0 && extras != NULL) {
+        p->topic = mqtt_alias_topic(extras->aliases_in, alias);
         if (p->topic.data == NULL) {
             pg_conn_close(conn, PG_PROTOCOL_ERROR, "topic alias %u was never set", alias);
             return false;
@@ -226,10 +227,11 @@ static bool resolve_alias(struct pg_conn *conn, struct mqtt_conn *m, struct mqtt
         pg_conn_count(conn, MQTT_COUNT_ALIASED_RECEIVED, 1);
         return true;
     }
-    if (m->aliases_in == NULL) {
-        m->aliases_in = mqtt_aliases_new(max);
+    if (extras != NULL && extras->aliases_in == NULL) {
+        extras->aliases_in = mqtt_aliases_new(max);
     }
-    if (m->aliases_in == NULL || !mqtt_alias_set(m->aliases_in, alias, p->topic)) {
+    if (extras == NULL || extras->aliases_in == NULL ||
+        !mqtt_alias_set(extras->aliases_in, alias, p->topic)) {
         pg_conn_close(conn, PG_NO_MEMORY, "for a topic alias");
         return false;
     }
