@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What the core allocates for each client that is there and silent: a connection, a client, a
+ * session and one exact subscription, as the slope between two numbers of clients. */
+
+#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "testbed.h"
+
+#define FEW  500u
+#define MANY 4500u
+
+/* Bytes of each client without the frontend's and the transport's own state. */
+#define BYTES_MAX 548u
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define OTHER_MALLOC 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OTHER_MALLOC 1
+#endif
+
+static struct testbed bed;
+static struct probe probes[MANY];
+
+static void come(unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        char id[32], filter[32];
+        snprintf(id, sizeof(id), "bench-client-%05u", i);
+        snprintf(filter, sizeof(filter), "bench/idle/%05u", i);
+        const struct pg_login login = {
+            .client_id = pg_bytes_str(id),
+            .clean_start = true,
+            .trusted = true,
+        };
+        probe_connect(&bed, &probes[i], 0, &login);
+        if (!probes[i].client || probe_subscribe(&bed, &probes[i], filter, 0) != PG_OK) {
+            CU_FAIL_FATAL("a client could not come");
+        }
+    }
+    testbed_settle(&bed);
+}
+
+static void silent_client_is_small(void)
+{
+    testbed_start(&bed, 1, NULL);
+    come(0, FEW);
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    come(FEW, MANY);
+    size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
+    size_t each = (after - before) / (MANY - FEW);
+    printf("%zu bytes ", each);
+#ifndef OTHER_MALLOC
+    CU_ASSERT_TRUE(each > 200); /* or it was not measured */
+    CU_ASSERT_TRUE(each <= BYTES_MAX);
+#endif
+    testbed_stop(&bed);
+    for (unsigned i = 0; i < MANY; i++)
+        probe_free(&probes[i]);
+}
+
+int main(void)
+{
+    mallopt(M_ARENA_MAX, 1); /* mallinfo2() tells of the main arena alone */
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("idle", NULL, NULL);
+    CU_add_test(suite, "silent_client_is_small", silent_client_is_small);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failed != 0;
+}
