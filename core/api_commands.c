@@ -218,7 +218,7 @@ static json_t *client_row(const struct pg_session *session)
         build_text(&b, "peer", pg_conn_peer(conn));
         build_text(&b, "listener", pg_conn_listener(conn));
         build_number(&b, "since_ms", pg_client_since_wall_ms(client));
-    } else if (session->absence) {
+    } else if (session->state == SESSION_LIVE && session->absence) {
         build_number(&b, "since_ms", session->absence->since_wall_ms);
     }
     build_number(&b, "queued", pg_session_queued(session));

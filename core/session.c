@@ -33,7 +33,6 @@
 #include "why.h"
 #include "worker_parts.h"
 
-#define SESSION_MAGIC  0x70677373u
 #define CHUNK_ENTRIES  12u
 #define SPARE_CHUNKS   1024u
 #define SPARE_TRAFFIC  1024u
@@ -214,10 +213,9 @@ static void quieten(struct pg_session *session)
 
 struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id)
 {
-    struct pg_session *session = calloc(1, sizeof(*session) + client_id.len);
+    struct pg_session *session = calloc(1, offsetof(struct pg_session, id) + client_id.len);
     if (!session)
         return NULL;
-    session->magic = SESSION_MAGIC;
     session->state = SESSION_JOINING;
     session->worker = worker;
     session->id_len = (uint16_t)client_id.len;
@@ -346,7 +344,6 @@ void pg_session_free(struct pg_session **where)
     if (session->will)
         pg_will_free(&session->will);
     pg_session_unlist(session);
-    session->magic = 0;
     free(session);
 }
 
@@ -366,7 +363,6 @@ void pg_session_free_shell(struct pg_session **where)
 {
     struct pg_session *session = *where;
     *where = NULL;
-    session->magic = 0;
     free(session);
 }
 
@@ -1068,7 +1064,7 @@ bool pg_session_begin_absence(struct pg_session *session, void (*expired)(struct
     struct pg_absence *absence = calloc(1, sizeof(*absence));
     if (!absence)
         return false;
-    assert(!session->absence && !session->client);
+    assert(session->state == SESSION_LIVE && !session->absence && !session->client);
     absence->session = session;
     absence->since_wall_ms = pg_wall_ms();
     session->absence = absence;
@@ -1079,7 +1075,7 @@ bool pg_session_begin_absence(struct pg_session *session, void (*expired)(struct
 
 void pg_session_end_absence(struct pg_session *session)
 {
-    if (!session->absence)
+    if (session->state != SESSION_LIVE || !session->absence)
         return;
     pg_timer_stop(&session->absence->timer);
     free(session->absence);
@@ -1118,7 +1114,6 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
 {
     struct pg_traffic *held = to->traffic;
     to->traffic = NULL;
-    to->state = SESSION_LIVE;
     if (from) {
         to->traffic = from->traffic;
         to->next_id = from->next_id;

@@ -136,10 +136,10 @@ struct pg_absence {
 /* Its size matters: it exists once per client, also of those that are silent. What only some
  * sessions need, or only at times, hangs on a pointer. */
 struct pg_session {
-    uint32_t magic;
     uint8_t state;     /* enum pg_session_state */
     bool is_ready : 1; /* on the worker's ready list; then `traffic` is there */
     uint16_t next_id;  /* of deliveries */
+    uint32_t expiry_s;
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
     struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
@@ -152,15 +152,17 @@ struct pg_session {
     uint32_t sub_count, sub_size;
 
     struct pg_traffic *traffic; /* NULL while nothing flows */
-    struct pg_absence *absence; /* NULL while a client is attached, or on its way */
     struct pg_will *will;
-    struct pg_move *waiting; /* others that ask for it while it is joining or leaving */
+    union {
+        struct pg_absence *absence; /* LIVE: NULL while a client is attached, or on its way */
+        struct pg_move *waiting;    /* JOINING, LEAVING: others that ask for it meanwhile */
+    };
 
-    uint32_t expiry_s;
     uint16_t window;
     uint16_t id_len;
     uint8_t id[];
 };
+_Static_assert(offsetof(struct pg_session, id) <= 84, "a session is small");
 
 /* Make a joining session, known to its worker but not to the registry. NULL: out of memory. */
 struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id);
@@ -235,7 +237,7 @@ void pg_session_make_ready(struct pg_session *session);
 void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *sub,
                               struct pg_bytes plain_filter);
 /* Move queue, deliveries, receipts and walks of `from` (no longer entered anywhere) into the
- * joining session `to`, then what `to` held meanwhile, unless `seen` says that `from` had it. */
+ * session `to`, which is still joining, then what `to` held meanwhile, unless `seen` says that `from` had it. */
 void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint64_t *seen);
 
 #endif
