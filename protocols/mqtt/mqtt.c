@@ -174,6 +174,9 @@ void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum
     if (error == MQTT_E_PROPERTY_NOT_HERE && type != MQTT_SUBSCRIBE && type != MQTT_UNSUBSCRIBE) {
         m->code = MQTT_RC_PROTOCOL_ERROR; /* as clients know it; 2.2.2.2 has 81 for the same */
     }
+    if (error == MQTT_E_PACKET_ID && (type == MQTT_SUBSCRIBE || type == MQTT_UNSUBSCRIBE)) {
+        m->code = MQTT_RC_MALFORMED_PACKET; /* likewise; 2.2.1 forbids it and names no code */
+    }
     if (error == MQTT_E_CLIENT_ID) {
         m->code = mqtt_error_code(error);
     }
