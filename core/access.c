@@ -175,6 +175,16 @@ static bool any_function(const struct pg_config *config, enum question_kind kind
     return false;
 }
 
+/* What the listener says of clients that nobody judged, by its name. */
+static int listener_anonymous(const struct pg_config *config, const char *name)
+{
+    for (size_t i = 0; name && i < config->listener_count; i++) {
+        if (strcmp(config->listeners[i].name, name) == 0)
+            return config->listeners[i].allow_anonymous;
+    }
+    return PG_LISTENER_ANONYMOUS_AS_ACCESS;
+}
+
 /* Nobody in the chain had an opinion on this login. */
 static enum pg_reason judge_silent_login(const struct pg_config *config,
                                          const struct pg_identity *who)
@@ -183,6 +193,9 @@ static enum pg_reason judge_silent_login(const struct pg_config *config,
                    any_function(config, EXCHANGE);
     if (guarded && (who->username.data || who->password.data))
         return PG_BAD_CREDENTIAL;
+    int own = listener_anonymous(config, who->listener);
+    if (own != PG_LISTENER_ANONYMOUS_AS_ACCESS)
+        return own == PG_LISTENER_ANONYMOUS_YES ? PG_OK : PG_NOT_AUTHORIZED;
     switch (config->settings.access.allow_anonymous) {
     case PG_ANONYMOUS_YES:
         return PG_OK;

@@ -650,7 +650,9 @@ void pg_client_set_joining(struct pg_client *client, struct pg_session *session)
 void pg_client_join_failed(struct pg_client *client, enum pg_reason reason)
 {
     client->session = NULL;
-    refuse(client, reason, "its session could not be made ready");
+    refuse(client, reason,
+           reason == PG_QUOTA_EXCEEDED ? "see limits.sessions"
+                                       : "its session could not be made ready");
 }
 
 /* Permissions may have changed while the client was away: look at every subscription again. */

@@ -27,7 +27,10 @@ struct listener_values {
     struct pg_strings bind;
     const char *transport;
     const char *protocol;
+    int allow_anonymous;
 };
+
+static const char *const anonymous_words[] = {"as_access", "yes", "no", NULL};
 
 const struct pg_option pg_listener_rows[] = {
     {.name = "bind",
@@ -51,6 +54,15 @@ const struct pg_option pg_listener_rows[] = {
      .fallback = "",
      .reloadable = true,
      .sentence = "The frontend that serves what connects here. Required."},
+    {.name = "allow_anonymous",
+     .type = PG_OPT_CHOICE,
+     .offset = offsetof(struct listener_values, allow_anonymous),
+     .fallback = "as_access",
+     .choices = anonymous_words,
+     .reloadable = true,
+     .sentence = "Whether a client may come in through this listener that no authenticator has "
+                 "judged; as_access leaves it to access.allow_anonymous. yes or no is for a "
+                 "listener on another network than the rest."},
     {.name = NULL},
 };
 
@@ -458,6 +470,7 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
         !find_transport(load, block, values.transport, &listener) ||
         !find_protocol(load, block, values.protocol, &listener))
         return false;
+    listener.allow_anonymous = values.allow_anonymous;
     if (values.bind.count == 0)
         return pg_conf_refuse(block, NULL, load->error,
                               "bind is not given, expected at least one address, as in bind = "
@@ -503,7 +516,7 @@ static bool is_guarded(struct load *load)
             return true;
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct pg_listener_conf *l = &config->listeners[i];
-        if (is_loopback(l->bind.items[0]))
+        if (is_loopback(l->bind.items[0]) || l->allow_anonymous == PG_LISTENER_ANONYMOUS_YES)
             continue;
         pg_error_set(load->error,
                      "%s:%u: listener \"%.64s\": bind: other machines can reach %.80s, and nobody "

@@ -15,6 +15,13 @@ struct pg_config;
 
 /* One address of a `listener "name" { }` block; a block with several makes as many of these, so
  * that a reload can keep those that stay. */
+/* Whether a listener has a say of its own on clients that nobody judged. */
+enum pg_listener_anonymous {
+    PG_LISTENER_ANONYMOUS_AS_ACCESS, /* no: access.allow_anonymous has */
+    PG_LISTENER_ANONYMOUS_YES,
+    PG_LISTENER_ANONYMOUS_NO,
+};
+
 struct pg_listener_conf {
     struct pg_config *config; /* that it is part of */
     const char *name;
@@ -23,6 +30,7 @@ struct pg_listener_conf {
     const struct pg_protocol *protocol;
     size_t protocol_index; /* in pg_config.protocols */
     void *transport_conf;  /* of transport->conf_size, or NULL */
+    int allow_anonymous;   /* enum pg_listener_anonymous */
     const char *file;      /* where the block stands, for errors */
     unsigned line;
 };

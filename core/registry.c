@@ -6,6 +6,7 @@
 #include "registry.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "hash.h"
@@ -22,6 +23,7 @@ struct shard {
 };
 
 struct pg_registry {
+    _Atomic size_t count; /* of all shards */
     struct shard shards[SHARDS];
 };
 
@@ -30,6 +32,7 @@ struct pg_registry *pg_registry_new(void)
     struct pg_registry *registry = NULL;
     if (posix_memalign((void **)&registry, 64, sizeof(*registry)) != 0)
         return NULL;
+    atomic_init(&registry->count, 0);
     for (size_t i = 0; i < SHARDS; i++) {
         registry->shards[i] = (struct shard){.slots = NULL};
         pthread_mutex_init(&registry->shards[i].lock, NULL);
@@ -103,7 +106,17 @@ struct pg_registered pg_registry_find(struct pg_registry *registry, struct pg_by
     return found;
 }
 
-struct pg_registered pg_registry_enter(struct pg_registry *registry, struct pg_session *session)
+/* Count one more, unless there are `most`. */
+static bool count_up(struct pg_registry *registry, size_t most)
+{
+    if (atomic_fetch_add(&registry->count, 1) < most || most == 0)
+        return true;
+    atomic_fetch_sub(&registry->count, 1);
+    return false;
+}
+
+struct pg_registered pg_registry_enter(struct pg_registry *registry, struct pg_session *session,
+                                       size_t most)
 {
     uint64_t hash = hash_of(session);
     struct shard *shard = shard_of(registry, hash);
@@ -111,12 +124,14 @@ struct pg_registered pg_registry_enter(struct pg_registry *registry, struct pg_s
     pthread_mutex_lock(&shard->lock);
     if (grow(shard)) {
         struct pg_session **slot = &shard->slots[probe(shard, hash, pg_session_id(session))];
-        if (!*slot) {
+        if (!*slot && count_up(registry, most)) {
             *slot = session;
             shard->count++;
         }
         found.session = *slot;
-        found.owner = pg_session_owner(*slot);
+        found.full = !*slot;
+        if (*slot)
+            found.owner = pg_session_owner(*slot);
     }
     pthread_mutex_unlock(&shard->lock);
     return found;
@@ -144,6 +159,7 @@ void pg_registry_remove(struct pg_registry *registry, struct pg_session *session
         size_t mask = shard->size - 1;
         shard->slots[hole] = NULL;
         shard->count--;
+        atomic_fetch_sub(&registry->count, 1);
         /* Move up whoever would no longer be found past the hole. */
         for (size_t at = (hole + 1) & mask; shard->slots[at]; at = (at + 1) & mask) {
             size_t home = (size_t)hash_of(shard->slots[at]) & mask;
@@ -159,11 +175,5 @@ void pg_registry_remove(struct pg_registry *registry, struct pg_session *session
 
 size_t pg_registry_count(struct pg_registry *registry)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < SHARDS; i++) {
-        pthread_mutex_lock(&registry->shards[i].lock);
-        count += registry->shards[i].count;
-        pthread_mutex_unlock(&registry->shards[i].lock);
-    }
-    return count;
+    return atomic_load(&registry->count);
 }

@@ -21,14 +21,16 @@ void pg_registry_free(struct pg_registry **registry);
 /* What is known of an identifier. */
 struct pg_registered {
     unsigned owner;             /* worker's number, or PG_NO_OWNER when there is no session */
+    bool full;                  /* there is none because of the limit */
     struct pg_session *session; /* to be followed by the owner alone */
 };
 
 struct pg_registered pg_registry_find(struct pg_registry *registry, struct pg_bytes client_id);
 /* Enter `session` under its identifier, owned by its worker, unless one is there: then that one is
- * returned and nothing changes. On success the answer holds `session` itself. When memory is out,
- * owner is PG_NO_OWNER. */
-struct pg_registered pg_registry_enter(struct pg_registry *registry, struct pg_session *session);
+ * returned and nothing changes. On success the answer holds `session` itself. When `most` sessions
+ * are there already (0: any number), or memory is out, owner is PG_NO_OWNER. */
+struct pg_registered pg_registry_enter(struct pg_registry *registry, struct pg_session *session,
+                                       size_t most);
 /* Put `now` in the place of `before`, which is entered; both have the same identifier. */
 void pg_registry_replace(struct pg_registry *registry, struct pg_session *before,
                          struct pg_session *now);

@@ -149,6 +149,17 @@ static const struct pg_option limits_rows[] = {
      .reloadable = true,
      .sentence = "Most clients admitted on one connection, for links of platforms and forwarders "
                  "that carry many vehicles."},
+    {.name = "sessions",
+     .type = PG_OPT_INT,
+     .offset = AT(limits.sessions),
+     .fallback = "1000000",
+     .min = 0,
+     .max = 100000000,
+     .reloadable = true,
+     .sentence = "Most sessions of the process, of clients that are here and of those that are "
+                 "away; a client that needs a further one is refused. A client may leave a session "
+                 "under every name that it thinks of, so that their number is bounded. 0: it is "
+                 "not."},
     {.name = "topic_levels",
      .type = PG_OPT_INT,
      .offset = AT(limits.topic_levels),

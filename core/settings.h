@@ -25,6 +25,7 @@ struct pg_settings {
         int64_t output_max; /* queued bytes (answers included) at which the peer is cut off */
         int64_t linger;     /* longest time for queued bytes to leave before closing */
         int64_t clients_per_connection;
+        int64_t sessions;        /* of the process, with a client or without; 0: any number */
         int64_t topic_levels;    /* most levels in a topic or filter */
         int64_t mailbox_batches; /* batches waiting at one worker above which publishers wait */
     } limits;

@@ -62,6 +62,7 @@ struct pg_move {
     struct pg_session *from; /* granted: to be adopted and freed; NULL: nothing is handed over */
     bool clean;
     bool failed; /* a subscription could not be made at home: memory is out */
+    bool full;   /* the session that was there has ended, and the limit allows no new one */
     struct moved_sub *subs;
     uint64_t seen[]; /* one per worker */
 };
@@ -95,13 +96,21 @@ static void post(struct pg_move *move, struct pg_worker *to,
 
 /* ---- at home: asking ------------------------------------------------------------------------- */
 
-static void fail_join(struct pg_session *session)
+static struct pg_registered enter(struct pg_worker *worker, struct pg_session *session)
+{
+    const struct pg_config *config =
+        atomic_load_explicit(&worker->server->config, memory_order_acquire);
+    return pg_registry_enter(registry_of(worker), session,
+                             (size_t)config->settings.limits.sessions);
+}
+
+static void fail_join(struct pg_session *session, bool full)
 {
     struct pg_client *client = session->client;
     session->client = NULL;
     pg_session_free(&session);
     if (client)
-        pg_client_join_failed(client, PG_NO_MEMORY);
+        pg_client_join_failed(client, full ? PG_QUOTA_EXCEEDED : PG_NO_MEMORY);
 }
 
 /* The joining session is the registered one: attach its client, or keep it for later. */
@@ -133,7 +142,7 @@ void pg_session_join(struct pg_client *client, struct pg_bytes client_id, bool c
     session->client = client;
     pg_client_set_joining(client, session);
 
-    struct pg_registered found = pg_registry_enter(registry_of(worker), session);
+    struct pg_registered found = enter(worker, session);
     if (found.session == session) {
         complete(session, false);
         return;
@@ -143,7 +152,7 @@ void pg_session_join(struct pg_client *client, struct pg_bytes client_id, bool c
                                ? NULL
                                : calloc(1, sizeof(*move) + workers * sizeof(move->seen[0]));
     if (!move) {
-        fail_join(session);
+        fail_join(session, found.full);
         return;
     }
     move->home = worker;
@@ -255,13 +264,14 @@ static bool starts_clean(const struct pg_session *session, const struct pg_move 
 static void on_asked(struct pg_task *task, struct pg_worker *worker)
 {
     struct pg_move *move = (struct pg_move *)task;
-    struct pg_registered found = pg_registry_enter(registry_of(worker), move->to);
+    struct pg_registered found = enter(worker, move->to);
     if (found.session == move->to) {
         post(move, move->home, on_granted); /* the old one has ended meanwhile */
         return;
     }
     if (found.owner == PG_NO_OWNER) {
         move->failed = true;
+        move->full = found.full;
         post(move, move->home, on_granted);
         return;
     }
@@ -340,7 +350,7 @@ static void on_granted(struct pg_task *task, struct pg_worker *worker)
     struct pg_move *move = (struct pg_move *)task;
     struct pg_session *session = move->to, *from = move->from;
     if (move->failed && !from) {
-        fail_join(session);
+        fail_join(session, move->full);
         free_move(move);
         return;
     }

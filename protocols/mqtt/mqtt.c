@@ -21,6 +21,7 @@
 
 #include "mqtt_conn.h"
 #include "mqtt_reason.h"
+#include "mqtt_text.h"
 
 /* ---- options and counters -------------------------------------------------------------------- */
 
@@ -29,6 +30,8 @@
 static const char *const empty_client_id_words[] = {"assign", "refuse", NULL};
 static const char *const denied_subscribe_words[] = {"not_authorized", "unspecified", NULL};
 static const char *const denied_publish_words[] = {"acknowledge", "close", NULL};
+static const char *const denied_connect_words[] = {"bad_credential", "not_authorized", NULL};
+static const char *const long_keepalive_words[] = {"keep", "refuse", NULL};
 
 /* clang-format off */
 static const struct pg_option mqtt_options[] = {
@@ -36,10 +39,14 @@ static const struct pg_option mqtt_options[] = {
      "longest CONNECT; small, because anybody may send one (will, user name and password included)"},
     {"max_packet_size", PG_OPT_SIZE, AT(max_packet_size), "1m", 20, MQTT_PACKET_MAX, NULL, true,
      "longest packet taken from a client that is connected; told to MQTT 5 clients"},
+    {"max_payload", PG_OPT_SIZE, AT(max_payload), "0", 0, MQTT_PACKET_MAX, NULL, true,
+     "longest payload of a message; a longer one is refused, or dropped at QoS 0, and its client stays connected, while a packet above max_packet_size ends the connection; a CONNECT whose will is longer is refused; 0: no limit but the packet's"},
     {"receive_maximum", PG_OPT_INT, AT(receive_maximum), "1000", 1, 65535, NULL, true,
      "QoS 1 and 2 messages that a client may have unacknowledged; told to MQTT 5 clients, others are not read meanwhile"},
     {"keepalive_max", PG_OPT_DURATION, AT(keepalive_max), "0s", 0, 65535000, NULL, true,
-     "longest keep-alive, imposed on MQTT 5 clients that ask for more or for none; 0: as they ask; clients of 3.x cannot be told and keep their own"},
+     "longest keep-alive, imposed on MQTT 5 clients that ask for more or for none; 0: as they ask; clients of 3.x cannot be told, see long_keepalive_3x"},
+    {"long_keepalive_3x", PG_OPT_CHOICE, AT(long_keepalive_3x), "keep", 0, 0, long_keepalive_words, true,
+     "what happens to a client of 3.x that asks for a longer keep-alive than keepalive_max, or for none: it keeps its own, or it is refused with code 2, the nearest that those versions have"},
     {"topic_alias_max", PG_OPT_INT, AT(topic_alias_max), "32", 0, 65535, NULL, true,
      "topic aliases that a client may set; each keeps one topic in memory for the connection; 0: none"},
     {"topic_alias_send", PG_OPT_INT, AT(topic_alias_send), "32", 0, 65535, NULL, true,
@@ -48,6 +55,10 @@ static const struct pg_option mqtt_options[] = {
      "highest QoS that a client may publish with or is granted"},
     {"allow_3_1", PG_OPT_BOOL, AT(allow_31), "true", 0, 0, NULL, true,
      "whether MQTT 3.1 (MQIsdp) is served: old devices need it"},
+    {"allow_3_1_1", PG_OPT_BOOL, AT(allow_311), "true", 0, 0, NULL, true,
+     "whether MQTT 3.1.1 is served; most devices speak it"},
+    {"allow_5", PG_OPT_BOOL, AT(allow_5), "true", 0, 0, NULL, true,
+     "whether MQTT 5 is served; most client libraries go back to 3.1.1 when it is refused"},
     {"retain_available", PG_OPT_BOOL, AT(retain_available), "true", 0, 0, NULL, true,
      "whether clients may publish retained messages"},
     {"wildcard_available", PG_OPT_BOOL, AT(wildcard_available), "true", 0, 0, NULL, true,
@@ -62,8 +73,12 @@ static const struct pg_option mqtt_options[] = {
      "whether MQTT 5 clients are told of refusals and closes in words, besides the code; no saves bytes, and suits clients and test suites that look at whole packets"},
     {"empty_client_id", PG_OPT_CHOICE, AT(empty_client_id), "assign", 0, 0, empty_client_id_words, true,
      "what happens to a client without identifier where the standard allows one: a random one is assigned, or it is refused"},
+    {"assigned_id_prefix", PG_OPT_STRING, AT(assigned_id_prefix), "auto-", 0, 0, NULL, true,
+     "what an assigned client identifier begins with, before a random UUID; for rules and tools that tell those clients apart; at most 64 bytes"},
+    {"denied_connect", PG_OPT_CHOICE, AT(denied_connect), "bad_credential", 0, 0, denied_connect_words, true,
+     "the code that a client gets whose user name or password is wrong: 0x86 (4 before MQTT 5) says so, 0x87 (5) says no more than that it may not come in"},
     {"denied_publish_3x", PG_OPT_CHOICE, AT(denied_publish_3x), "acknowledge", 0, 0, denied_publish_words, true,
-     "what a client of 3.x sees whose message was not authorized: those versions have no refusal, so it is acknowledged and dropped, or the connection is closed"},
+     "what a client of 3.x sees whose message was not authorized, or longer than max_payload: those versions have no refusal, so it is acknowledged and dropped, or the connection is closed"},
     {"denied_subscribe", PG_OPT_CHOICE, AT(denied_subscribe), "not_authorized", 0, 0, denied_subscribe_words, true,
      "the code that an MQTT 5 client gets for a subscription that it may not make: 0x87 says so, 0x80 (unspecified error) does not tell it why"},
     {"response_information", PG_OPT_STRING, AT(response_information), "", 0, 0, NULL, true,
@@ -81,9 +96,28 @@ static const struct pg_counter mqtt_counters[] = {
     [MQTT_COUNT_ALIASED_RECEIVED] = {"aliased_received", "a message came with a topic alias alone"},
     [MQTT_COUNT_ALIASED_SENT] = {"aliased_sent", "a message left with a topic alias alone"},
     [MQTT_COUNT_PINGS] = {"pings", "a PINGREQ was answered"},
+    [MQTT_COUNT_LONG_PAYLOADS] = {"long_payloads", "a message was refused or dropped for a payload longer than max_payload"},
     {.name = NULL},
 };
 /* clang-format on */
+
+/* Main thread. */
+static bool mqtt_check(const void *values, struct pg_error *error)
+{
+    const struct mqtt_conf *conf = values;
+    struct pg_bytes prefix = pg_bytes_str(conf->assigned_id_prefix);
+    if (prefix.len > MQTT_ID_PREFIX_MAX) {
+        pg_error_set(error, "mqtt.assigned_id_prefix is %zu bytes long, expected at most %u",
+                     prefix.len, MQTT_ID_PREFIX_MAX);
+        return false;
+    }
+    if ((mqtt_text_check(prefix) & (MQTT_TEXT_INVALID | MQTT_TEXT_CONTROL)) != 0) {
+        pg_error_set(error, "mqtt.assigned_id_prefix is not UTF-8 without control characters, as "
+                            "client identifiers are");
+        return false;
+    }
+    return true;
+}
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
@@ -140,6 +174,9 @@ void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum
     if (error == MQTT_E_PROPERTY_NOT_HERE && type != MQTT_SUBSCRIBE && type != MQTT_UNSUBSCRIBE) {
         m->code = MQTT_RC_PROTOCOL_ERROR; /* as clients know it; 2.2.2.2 has 81 for the same */
     }
+    if (error == MQTT_E_PACKET_ID && (type == MQTT_SUBSCRIBE || type == MQTT_UNSUBSCRIBE)) {
+        m->code = MQTT_RC_MALFORMED_PACKET; /* likewise; 2.2.1 forbids it and names no code */
+    }
     if (error == MQTT_E_CLIENT_ID) {
         m->code = mqtt_error_code(error);
     }
@@ -172,6 +209,23 @@ static void say_disconnect(struct pg_conn *conn, const struct mqtt_conn *m, enum
     (void)mqtt_write_disconnect(conn, code, why, reference);
 }
 
+/* A code of MQTT 5 that was chosen for this refusal, in the words of 3.x; 0: there is none, and
+ * nothing is said. */
+static uint8_t connack_3x_of(uint8_t code)
+{
+    switch (code) {
+    case MQTT_RC_CLIENT_ID_NOT_VALID:
+        return 2;
+    case MQTT_RC_NOT_AUTHORIZED:
+    case MQTT_RC_PACKET_TOO_LARGE:
+    case MQTT_RC_QOS_NOT_SUPPORTED:
+    case MQTT_RC_RETAIN_NOT_SUPPORTED:
+        return 5;
+    default:
+        return 0;
+    }
+}
+
 static void refuse_connect(struct pg_conn *conn, const struct mqtt_conn *m, enum pg_reason reason,
                            const char *why)
 {
@@ -190,7 +244,8 @@ static void refuse_connect(struct pg_conn *conn, const struct mqtt_conn *m, enum
             mqtt_props_set(&packet.props, MQTT_PROP_REASON_STRING);
         }
     } else {
-        packet.code = codes->connack_3x;
+        bool chosen = m->code != 0 && m->error == MQTT_E_OK;
+        packet.code = chosen ? connack_3x_of(m->code) : codes->connack_3x;
     }
     if (packet.code != 0 && m->version != MQTT_V_UNKNOWN) {
         mqtt_write_connack(conn, &packet);
@@ -369,6 +424,7 @@ const struct pg_protocol mqtt_protocol = {
     .conf_size = sizeof(struct mqtt_conf),
     .counters = mqtt_counters,
     .conn_size = sizeof(struct mqtt_conn),
+    .check = mqtt_check,
     .sniff = mqtt_sniff,
     .open = mqtt_open,
     .bytes = mqtt_bytes,

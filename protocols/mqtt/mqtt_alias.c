@@ -2,10 +2,12 @@
 
 /* Topic aliases: a table from number to topic, used in both directions.
  *
- * For what the client assigns it is a plain array. For what we assign, the place is the topic's
- * hash: one step to look up, nothing to search or to age, and when two topics fall on one place the
- * later one takes it, which costs one full topic on the wire. A topic's memory is kept when its
- * place is given to another that fits.
+ * For what the client assigns it is a plain array. For what we assign, numbers are given in order,
+ * and found again through an index by the topic's hash, kept in the same rows: place h of the index
+ * is in row h. A topic stands at the place of its hash or in one of the next PROBES - 1; when all of
+ * these are other topics' it takes the alias of the first, which costs one full topic on the wire.
+ * So there is little to search and nothing to age, and no alias is taken from a topic while others
+ * are free near it. A topic's memory is kept when its alias is given to another that fits.
  *
  * Worker of the connection. Standard: MQTT 5.0, 3.3.2.3.4 [MQTT-3.3.2-7 .. -12]. */
 
@@ -18,10 +20,15 @@ struct alias {
     uint8_t *topic; /* NULL: never set */
     uint16_t len;
     uint16_t room;
+    uint16_t at; /* the alias that stands at this place of the index; 0: none */
 };
+
+/* Places in which a topic may stand: all of a table of the usual size. */
+#define PROBES 32u
 
 struct mqtt_aliases {
     uint16_t max;
+    uint16_t used;        /* numbers that the index has given */
     struct alias table[]; /* alias n is at n - 1 */
 };
 
@@ -85,11 +92,24 @@ static uint32_t hash(struct pg_bytes topic)
     return h ^ h >> 16;
 }
 
-uint16_t mqtt_alias_of(const struct mqtt_aliases *aliases, struct pg_bytes topic, bool *known)
+uint16_t mqtt_alias_of(struct mqtt_aliases *aliases, struct pg_bytes topic, bool *known)
 {
-    uint32_t place = hash(topic) % aliases->max;
-    const struct alias *a = &aliases->table[place];
-    *known =
-        a->topic != NULL && a->len == topic.len && memcmp(a->topic, topic.data, topic.len) == 0;
-    return (uint16_t)(place + 1);
+    uint32_t home = hash(topic) % aliases->max;
+    *known = false;
+    for (uint32_t step = 0; step < PROBES && step < aliases->max; step++) {
+        uint16_t *at = &aliases->table[(home + step) % aliases->max].at;
+        if (*at == 0) {
+            *at = ++aliases->used;
+            return *at;
+        }
+        const struct alias *a = &aliases->table[*at - 1];
+        if (a->topic == NULL) {
+            return *at; /* given, and never set */
+        }
+        if (a->len == topic.len && memcmp(a->topic, topic.data, topic.len) == 0) {
+            *known = true;
+            return *at;
+        }
+    }
+    return aliases->table[home].at;
 }

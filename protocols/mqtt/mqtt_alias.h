@@ -18,8 +18,9 @@ bool mqtt_alias_set(struct mqtt_aliases *aliases, uint16_t alias, struct pg_byte
 /* The topic that the alias stands for, lent until it is set again; data == NULL if it was never
  * set. An alias outside 1..max is never set. */
 struct pg_bytes mqtt_alias_topic(const struct mqtt_aliases *aliases, uint16_t alias);
-/* The alias that is this topic's place in the table; whether it stands for the topic already is
- * put into *known. It is to be set by the caller once the packet with both is really queued. */
-uint16_t mqtt_alias_of(const struct mqtt_aliases *aliases, struct pg_bytes topic, bool *known);
+/* The alias for this topic, a new one while there are any; whether it stands for the topic already
+ * is put into *known. If not, it is to be set by the caller once the packet with both is really
+ * queued. Not for a table whose aliases the peer chooses. */
+uint16_t mqtt_alias_of(struct mqtt_aliases *aliases, struct pg_bytes topic, bool *known);
 
 #endif

@@ -15,10 +15,13 @@ struct mqtt_conf {
     int64_t max_packet_size;
     int64_t receive_maximum;
     int64_t keepalive_max; /* milliseconds */
+    int64_t max_payload;   /* bytes; 0: the packet's limit alone */
     int64_t topic_alias_max;
     int64_t topic_alias_send;
     int64_t max_qos;
     bool allow_31;
+    bool allow_311;
+    bool allow_5;
     bool retain_available;
     bool wildcard_available;
     bool shared_available;
@@ -28,6 +31,9 @@ struct mqtt_conf {
     int empty_client_id;   /* enum mqtt_empty_id */
     int denied_publish_3x; /* enum mqtt_denied */
     int denied_subscribe;  /* enum mqtt_denied_subscribe */
+    int denied_connect;    /* enum mqtt_denied_connect */
+    int long_keepalive_3x; /* enum mqtt_long_keepalive */
+    const char *assigned_id_prefix;
     const char *response_information;
     const char *server_reference;
 };
@@ -35,6 +41,11 @@ struct mqtt_conf {
 enum mqtt_empty_id { MQTT_EMPTY_ID_ASSIGN, MQTT_EMPTY_ID_REFUSE };
 enum mqtt_denied { MQTT_DENIED_ACKNOWLEDGE, MQTT_DENIED_CLOSE };
 enum mqtt_denied_subscribe { MQTT_DENIED_EXPLAINED, MQTT_DENIED_UNSPECIFIED };
+enum mqtt_denied_connect { MQTT_DENIED_CREDENTIAL, MQTT_DENIED_AUTHORITY };
+enum mqtt_long_keepalive { MQTT_LONG_KEEPALIVE_KEEP, MQTT_LONG_KEEPALIVE_REFUSE };
+
+/* Longest mqtt.assigned_id_prefix, in bytes. */
+#define MQTT_ID_PREFIX_MAX 64u
 
 /* Rows of the counters, in the order of mqtt_counters[]. */
 enum mqtt_counter {
@@ -45,6 +56,7 @@ enum mqtt_counter {
     MQTT_COUNT_ALIASED_RECEIVED,
     MQTT_COUNT_ALIASED_SENT,
     MQTT_COUNT_PINGS,
+    MQTT_COUNT_LONG_PAYLOADS,
 };
 
 /*              CONNECT                 admitted

@@ -19,12 +19,11 @@
 #include "mqtt_text.h"
 
 /* An identifier for a client that has none: a random UUID, unique by chance alone. */
-#define ASSIGNED_PREFIX "auto-"
 struct assigned_id {
-    char text[sizeof(ASSIGNED_PREFIX) + 36];
+    char text[MQTT_ID_PREFIX_MAX + 36 + 1];
 };
 
-static bool assign_id(struct assigned_id *out)
+static bool assign_id(struct assigned_id *out, const char *prefix)
 {
     uint8_t r[16];
     if (getrandom(r, sizeof(r), GRND_NONBLOCK) != (ssize_t)sizeof(r)) {
@@ -33,8 +32,7 @@ static bool assign_id(struct assigned_id *out)
     r[6] = (uint8_t)((r[6] & 0x0F) | 0x40); /* version and variant, RFC 4122 */
     r[8] = (uint8_t)((r[8] & 0x3F) | 0x80);
     (void)snprintf(out->text, sizeof(out->text),
-                   ASSIGNED_PREFIX "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x"
-                                   "-%02x%02x%02x%02x%02x%02x",
+                   "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", prefix,
                    r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12],
                    r[13], r[14], r[15]);
     return true;
@@ -50,12 +48,39 @@ static bool may_lack_id(const struct mqtt_connect *c, const struct mqtt_conf *co
     return c->version == MQTT_V5 || c->clean_start;
 }
 
+static bool is_served(const struct mqtt_conf *conf, enum mqtt_version version)
+{
+    switch (version) {
+    case MQTT_V31:
+        return conf->allow_31;
+    case MQTT_V311:
+        return conf->allow_311;
+    default:
+        return conf->allow_5;
+    }
+}
+
+/* A client that cannot be told of a shorter keep-alive. */
+static bool keeps_silent_too_long(const struct mqtt_conf *conf, const struct mqtt_connect *c)
+{
+    int64_t most_s = conf->keepalive_max / 1000;
+    return c->version != MQTT_V5 && conf->long_keepalive_3x == MQTT_LONG_KEEPALIVE_REFUSE &&
+           most_s > 0 && (c->keepalive_s == 0 || c->keepalive_s > most_s);
+}
+
 /* What the configuration does not allow of a CONNECT. false: closed. */
 static bool allowed(struct pg_conn *conn, const struct mqtt_conf *conf,
                     const struct mqtt_connect *c)
 {
-    if (c->version == MQTT_V31 && !conf->allow_31) {
-        pg_conn_close(conn, PG_VERSION_UNSUPPORTED, "MQTT 3.1; see mqtt.allow_3_1");
+    if (!is_served(conf, c->version)) {
+        pg_conn_close(conn, PG_VERSION_UNSUPPORTED, "see mqtt.allow_3_1, allow_3_1_1 and allow_5");
+    } else if (keeps_silent_too_long(conf, c)) {
+        mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_CLIENT_ID_NOT_VALID,
+                        "a keep-alive of more than mqtt.keepalive_max");
+    } else if (c->has_will && conf->max_payload > 0 &&
+               c->will_payload.len > (size_t)conf->max_payload) {
+        mqtt_close_code(conn, PG_TOO_LARGE, MQTT_RC_PACKET_TOO_LARGE,
+                        "the will; see mqtt.max_payload");
     } else if (c->has_will && c->will_qos > conf->max_qos) {
         mqtt_close_code(conn, PG_UNSUPPORTED, MQTT_RC_QOS_NOT_SUPPORTED,
                         "will QoS; see mqtt.max_qos");
@@ -107,6 +132,7 @@ static void keep(struct mqtt_conn *m, const struct mqtt_conf *conf, const struct
 
 static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_connect *c)
 {
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
     struct assigned_id assigned;
     struct pg_login login = {
         .client_id = c->client_id,
@@ -118,7 +144,7 @@ static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struc
                                                                        : UINT16_MAX,
     };
     if (c->client_id.len == 0) {
-        if (!assign_id(&assigned)) {
+        if (!assign_id(&assigned, conf->assigned_id_prefix)) {
             pg_conn_close(conn, PG_BUSY, "no random numbers for a client identifier");
             return;
         }
@@ -253,6 +279,9 @@ void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, v
             m->code = MQTT_RC_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
         } else if (mqtt_method_of(m) != NULL && admission->reason == PG_BAD_CREDENTIAL) {
             m->code = MQTT_RC_NOT_AUTHORIZED; /* 86 is about user name and password */
+        } else if (admission->reason == PG_BAD_CREDENTIAL &&
+                   mqtt_conf_of(conn)->denied_connect == MQTT_DENIED_AUTHORITY) {
+            m->code = MQTT_RC_NOT_AUTHORIZED;
         }
         pg_conn_close(conn, admission->reason, "%s",
                       admission->server_reason != NULL ? admission->server_reason : "");

@@ -13,7 +13,7 @@
  * number of connections, so that a repeated PUBLISH is acknowledged and not published again.
  *
  * Versions before MQTT 5 have no way to refuse a message: one that was not authorized is
- * acknowledged or ends the connection (mqtt.denied_publish_3x); one that could not be taken is
+ * or too long is acknowledged or ends the connection (mqtt.denied_publish_3x); one that could not be taken is
  * never acknowledged, and ends the connection, so that the client will send it again.
  *
  * Worker of the connection. Standard: MQTT 5.0, 3.3 to 3.7, 4.3, 4.6, 4.9; MQTT 3.1.1, 3.3 to 3.7,
@@ -48,7 +48,7 @@ static void slot_free(struct mqtt_conn *m)
 /* A client that cannot be told of a refusal. */
 static bool may_acknowledge_3x(struct pg_conn *conn, enum pg_reason reason)
 {
-    return reason == PG_NOT_AUTHORIZED &&
+    return (reason == PG_NOT_AUTHORIZED || reason == PG_TOO_LARGE) &&
            mqtt_conf_of(conn)->denied_publish_3x == MQTT_DENIED_ACKNOWLEDGE;
 }
 
@@ -242,8 +242,12 @@ static bool resolve_alias(struct pg_conn *conn, struct mqtt_conn *m, struct mqtt
 static enum pg_reason publish(struct pg_conn *conn, struct mqtt_conn *m,
                               const struct mqtt_publish *p, uint64_t token)
 {
-    if (mqtt_conf_of(conn)->check_payload_format &&
-        !mqtt_payload_format_holds(&p->props, p->payload)) {
+    const struct mqtt_conf *conf = mqtt_conf_of(conn);
+    if (conf->max_payload > 0 && p->payload.len > (size_t)conf->max_payload) {
+        pg_conn_count(conn, MQTT_COUNT_LONG_PAYLOADS, 1);
+        return PG_TOO_LARGE;
+    }
+    if (conf->check_payload_format && !mqtt_payload_format_holds(&p->props, p->payload)) {
         return PG_PAYLOAD_INVALID;
     }
     struct pg_msg_spec spec;
@@ -265,7 +269,7 @@ static enum pg_reason publish(struct pg_conn *conn, struct mqtt_conn *m,
 static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_publish *p)
 {
     enum pg_reason reason = publish(conn, m, p, NO_TOKEN);
-    /* What was not authorized is dropped in silence; a topic or payload that no server of ours
+    /* What was not authorized, or is too long, is dropped in silence; a topic or payload that no server of ours
      * would take is the client's error. */
     if (reason == PG_TOPIC_INVALID || reason == PG_PAYLOAD_INVALID) {
         pg_conn_close(conn, reason, "PUBLISH of QoS 0");

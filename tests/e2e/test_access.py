@@ -61,6 +61,31 @@ def test_3_1_1_clients_get_their_own_codes(guarded):
     gw.connect("mqtt", MqttPeer).login("a", 4, username="alice", password="secret")
 
 
+def test_a_listener_decides_about_anonymous_clients_for_itself(folder, gateway):
+    passwords = folder / "passwords"
+    passwd(passwords, "alice", "secret")
+    listeners = {name: f'listener "{name}" {{ bind = "127.0.0.1:0"  protocol = mqtt  {word} }}\n'
+                 for name, word in (("mqtt", ""), ("inside", "allow_anonymous = yes"),
+                                    ("outside", "allow_anonymous = no"))}
+    gw = gateway(f'authfile {{ password_file = "{passwords}" }}', listeners=listeners)
+    gw.connect("mqtt", MqttPeer).login("a", 5, reason=NOT_AUTHORIZED)
+    gw.connect("outside", MqttPeer).login("a", 5, reason=NOT_AUTHORIZED)
+    gw.connect("inside", MqttPeer).login("a", 5)
+    gw.connect("inside", MqttPeer).login("b", 5, reason=BAD_CREDENTIALS, username="alice",
+                                         password="x")
+    gw.connect("outside", MqttPeer).login("c", 5, username="alice", password="secret")
+    gw.reload(f'authfile {{ password_file = "{passwords}" }}\naccess {{ allow_anonymous = yes }}')
+    gw.connect("mqtt", MqttPeer).login("d", 5)
+    gw.connect("outside", MqttPeer).login("e", 5, reason=NOT_AUTHORIZED)
+
+
+def test_a_wrong_password_may_be_told_as_not_authorized(guarded):
+    gw = guarded(rest="mqtt { denied_connect = not_authorized }\n")
+    gw.connect("mqtt", MqttPeer).login("a", 5, reason=NOT_AUTHORIZED, username="alice", password="x")
+    gw.connect("mqtt", MqttPeer).login("a", 4, reason=5, username="alice", password="x")
+    gw.connect("mqtt", MqttPeer).login("a", 5, username="alice", password="secret")
+
+
 def test_anonymous_clients_when_allowed_still_cannot_claim_a_name(guarded):
     gw = guarded("deny all anonymous private/#", "allow_anonymous = yes  otherwise = allow")
     gw.connect("mqtt", MqttPeer).login("a", 5, reason=BAD_CREDENTIALS, username="carol",

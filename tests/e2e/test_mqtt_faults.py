@@ -371,3 +371,25 @@ def test_m19_a_permission_lost_while_away_is_lost(gateway, folder):
     nothing_more(pub, sub)
     sub.send(subscribe(1, ("secret/x", 1), version=5))
     assert sub.next(SUBACK).codes == [0x87]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_payload_above_the_limit_is_refused_and_its_client_stays(gateway, version):
+    gw = gateway("mqtt { max_payload = 3 }\n")
+    pub, sub = gw.connect("mqtt", MqttPeer), gw.connect("mqtt", MqttPeer)
+    pub.login("pub", version)
+    sub.login("sub", version)
+    sub.subscribe("t", 1)
+    for qos, kind in ((0, None), (1, PUBACK), (2, PUBREC)):
+        pub.send(publish("t", "long", qos, 7, version=version))
+        if kind:
+            assert pub.next(kind).reason == (0x97 if version == 5 else 0)
+    pub.publish("t", "yes", qos=1)
+    sub.receive("t", "yes")
+    sub.barrier()
+
+
+def test_an_assigned_identifier_begins_as_configured(gateway):
+    gw = gateway('mqtt { assigned_id_prefix = "guest/" }\n')
+    peer = gw.connect("mqtt", MqttPeer)
+    assert peer.login("", 5).prop(0x12).startswith("guest/")

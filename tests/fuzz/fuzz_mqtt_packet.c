@@ -4,7 +4,10 @@
  * must encode, and what was encoded must decode to the same: same length of a second encoding and
  * the same bytes (the first encoding is canonical), same properties.
  *
- * The first byte of the input chooses: bits 0-1 the version, bit 2 the side. */
+ * The first byte of the input chooses: bits 0-1 the version, bit 2 the side, and bits 4-7, unless
+ * they are 0, the one type of packet that the input is taken for, so that each type can be run alone
+ * (corpus: one file for each type, version and side): then the rest is flags, a byte, and the body,
+ * and the length of the fixed header is the right one. */
 
 #include <assert.h>
 
@@ -67,6 +70,29 @@ static void check(const struct mqtt_frame *frame, enum mqtt_version version, enu
     assert(memcmp(first_bytes, second_bytes, len) == 0);
 }
 
+/* The rest of the input as the flags and the body of one packet of this type. */
+static void check_one(enum mqtt_type type, struct pg_bytes in, enum mqtt_version version,
+                      enum mqtt_side from)
+{
+    static uint8_t whole[LIMIT + MQTT_HEADER_MAX];
+    if (in.len == 0) {
+        return;
+    }
+    size_t len = 0, left = in.len - 1;
+    whole[len++] = (uint8_t)((unsigned)type << 4 | (in.data[0] & 0x0fu));
+    do {
+        whole[len++] = (uint8_t)((left & 0x7fu) | (left > 0x7f ? 0x80u : 0));
+        left >>= 7;
+    } while (left > 0);
+    memcpy(whole + len, in.data + 1, in.len - 1);
+    struct mqtt_frame frame;
+    if (mqtt_frame_next((struct pg_bytes){whole, len + in.len - 1}, version, sizeof(whole),
+                        &frame) == MQTT_WHOLE) {
+        assert(frame.total == len + in.len - 1);
+        check(&frame, version, from);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -77,6 +103,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum mqtt_version version = versions[data[0] & 3];
     enum mqtt_side from = (data[0] & 4) != 0 ? MQTT_FROM_SERVER : MQTT_FROM_CLIENT;
     struct pg_bytes in = {data + 1, size - 1};
+    if (data[0] >> 4 != 0) {
+        check_one((enum mqtt_type)(data[0] >> 4), in, version, from);
+        return 0;
+    }
     struct mqtt_frame frame;
     while (mqtt_frame_next(in, version, LIMIT, &frame) == MQTT_WHOLE) {
         assert(frame.total >= 2 && frame.total <= in.len);

@@ -2,7 +2,7 @@
 
 /* The state machine of the MQTT frontend, driven by a script of events on two connections: bytes
  * from the client (well-formed packets of each type, or anything), deliveries, answers of the core
- * now or later, time, a full output, the link's end.
+ * and of an authenticator now or later, time, a full output, the link's end.
  *
  * Whatever happens, what was written must be a stream of whole packets that a server may send in
  * the version of the connection, CONNACK first and once, nothing behind DISCONNECT.
@@ -36,6 +36,10 @@ enum step {
     STEP_FULL,
     STEP_BREAK,
     STEP_OTHER,
+    STEP_CONNECT_METHOD,
+    STEP_AUTH,
+    STEP_CHALLENGE,
+    STEP_REAUTHENTICATED,
     STEP_COUNT,
 };
 
@@ -86,12 +90,17 @@ static void check_output(struct pg_conn *conn)
     const struct mqtt_conn *m = pg_conn_state(conn);
     struct pg_bytes out = fake_written(conn);
     enum mqtt_version version = (enum mqtt_version)m->version;
-    for (size_t packets = 0; out.len > 0; packets++) {
+    bool acked = false;
+    while (out.len > 0) {
         struct mqtt_frame frame;
         struct mqtt_packet packet;
         assert(mqtt_frame_next(out, version, MQTT_PACKET_MAX, &frame) == MQTT_WHOLE);
         assert(mqtt_decode(&frame, version, MQTT_FROM_SERVER, &packet) == MQTT_E_OK);
-        assert((packet.type == MQTT_CONNACK) == (packets == 0));
+        bool connected = acked;
+        acked = acked || packet.type == MQTT_CONNACK;
+        /* CONNACK first and once, but for the rounds of an exchange before it. */
+        assert(packet.type == MQTT_AUTH ? m->method != NULL
+                                        : (packet.type == MQTT_CONNACK) != connected);
         assert(frame.total <= m->max_packet_size || packet.type == MQTT_PINGRESP);
         out.data += frame.total;
         out.len -= frame.total;
@@ -136,6 +145,71 @@ static void connect_step(struct script *s, enum mqtt_version version)
 static enum mqtt_version version_now(void)
 {
     return (enum mqtt_version)((const struct mqtt_conn *)pg_conn_state(conns[current]))->version;
+}
+
+/* CONNECT that begins an exchange; its admission is held, so that rounds can come before it. */
+static void connect_method_step(struct script *s)
+{
+    uint8_t buffer[64];
+    struct mqtt_connect c = {
+        .version = MQTT_V5, .clean_start = true, .client_id = PG_BYTES_OF("c")};
+    uint8_t flags = next(s);
+    open_current();
+    c.props.auth_method = (flags & 1) != 0 ? PG_BYTES_OF("m") : PG_BYTES_OF("");
+    mqtt_props_set(&c.props, MQTT_PROP_AUTH_METHOD);
+    if ((flags & 2) != 0) {
+        c.props.auth_data = take(s, flags >> 5);
+        mqtt_props_set(&c.props, MQTT_PROP_AUTH_DATA);
+    }
+    if ((flags & 4) != 0) {
+        c.props.maximum_packet_size = 1u + next(s);
+        mqtt_props_set(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
+    }
+    fake_hold_admissions = (flags & 8) != 0;
+    feed(buffer, mqtt_encode_connect(&c, buffer, sizeof(buffer)));
+}
+
+/* AUTH of the client: every code, the method of CONNECT or another, with or without data. */
+static void auth_step(struct script *s)
+{
+    static const uint8_t codes[] = {MQTT_RC_CONTINUE_AUTHENTICATION, MQTT_RC_REAUTHENTICATE,
+                                    MQTT_RC_SUCCESS};
+    uint8_t buffer[64];
+    uint8_t flags = next(s);
+    struct mqtt_disconnect packet = {.code = codes[(flags & 3) % 3]};
+    if ((flags & 4) != 0) {
+        packet.props.auth_method = (flags & 8) != 0 ? PG_BYTES_OF("m") : PG_BYTES_OF("");
+        mqtt_props_set(&packet.props, MQTT_PROP_AUTH_METHOD);
+    }
+    if ((flags & 16) != 0) {
+        packet.props.auth_data = take(s, flags >> 5);
+        mqtt_props_set(&packet.props, MQTT_PROP_AUTH_DATA);
+    }
+    feed(buffer, mqtt_encode_disconnect(&packet, MQTT_AUTH, version_now(), buffer, sizeof(buffer)));
+}
+
+/* The authenticator's turn, if it is: another round, with data or without. */
+static void challenge_step(struct script *s)
+{
+    struct mqtt_conn *m = pg_conn_state(conns[current]);
+    uint8_t flags = next(s);
+    struct pg_bytes data = take(s, flags >> 4);
+    if (m->exchange == MQTT_EXCHANGE_JUDGED && !fake_is_closed(conns[current], NULL)) {
+        mqtt_challenge(conns[current], (flags & 1) != 0 ? data : PG_BYTES_NONE, m);
+    }
+}
+
+static void reauthenticated_step(struct script *s)
+{
+    static const enum pg_reason results[] = {PG_OK, PG_BAD_CREDENTIAL, PG_BUSY, PG_NOT_AUTHORIZED};
+    const struct mqtt_conn *m = pg_conn_state(conns[current]);
+    struct pg_client *client = fake_client(conns[current]);
+    uint8_t flags = next(s);
+    struct pg_bytes data = take(s, flags >> 4);
+    if (client != NULL && m->exchange == MQTT_EXCHANGE_JUDGED && m->client == client &&
+        !fake_is_closed(conns[current], NULL)) {
+        mqtt_reauthenticated(client, results[flags & 3], (flags & 4) != 0 ? data : PG_BYTES_NONE);
+    }
 }
 
 static void publish_step(struct script *s)
@@ -294,6 +368,18 @@ static void run_step(struct script *s)
         break;
     case STEP_OTHER:
         current ^= 1;
+        break;
+    case STEP_CONNECT_METHOD:
+        connect_method_step(s);
+        break;
+    case STEP_AUTH:
+        auth_step(s);
+        break;
+    case STEP_CHALLENGE:
+        challenge_step(s);
+        break;
+    case STEP_REAUTHENTICATED:
+        reauthenticated_step(s);
         break;
     case STEP_COUNT:
         break;

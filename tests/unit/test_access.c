@@ -230,6 +230,27 @@ static void anonymous_clients_are_the_settings_business(void)
     }
 }
 
+static void a_listener_may_have_its_own_say_on_anonymous_clients(void)
+{
+    struct pg_listener_conf listeners[] = {
+        {.name = "other", .allow_anonymous = PG_LISTENER_ANONYMOUS_AS_ACCESS},
+        {.name = "main", .allow_anonymous = PG_LISTENER_ANONYMOUS_NO},
+    };
+    set_up(1, PG_NEXT, PG_NEXT, PG_NEXT);
+    config.listeners = listeners;
+    config.listener_count = 2;
+    config.settings.access.allow_anonymous = PG_ANONYMOUS_YES;
+    CU_ASSERT_EQUAL(login_as(PG_BYTES_NONE, PG_BYTES_NONE), PG_NOT_AUTHORIZED);
+    config.settings.access.allow_anonymous = PG_ANONYMOUS_NO;
+    listeners[1].allow_anonymous = PG_LISTENER_ANONYMOUS_YES;
+    CU_ASSERT_EQUAL(login_as(PG_BYTES_NONE, PG_BYTES_NONE), PG_OK);
+    CU_ASSERT_EQUAL(login(), PG_BAD_CREDENTIAL); /* whoever shows a name must be known by it */
+    listeners[1].allow_anonymous = PG_LISTENER_ANONYMOUS_AS_ACCESS;
+    CU_ASSERT_EQUAL(login_as(PG_BYTES_NONE, PG_BYTES_NONE), PG_NOT_AUTHORIZED);
+    config.listeners = NULL;
+    config.listener_count = 0;
+}
+
 static void a_denial_of_an_action_wins_over_an_earlier_yes(void)
 {
     set_up(3, PG_ALLOW, PG_NEXT, PG_DENY);
@@ -402,6 +423,7 @@ int main(void)
     CU_ADD_TEST(suite, whoever_cannot_tell_is_busy);
     CU_ADD_TEST(suite, names_that_nobody_vouches_for_are_refused);
     CU_ADD_TEST(suite, anonymous_clients_are_the_settings_business);
+    CU_ADD_TEST(suite, a_listener_may_have_its_own_say_on_anonymous_clients);
     CU_ADD_TEST(suite, a_denial_of_an_action_wins_over_an_earlier_yes);
     CU_ADD_TEST(suite, silence_on_an_action_is_the_settings_business);
     CU_ADD_TEST(suite, share_is_taken_off_a_subscription_only);

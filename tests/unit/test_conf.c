@@ -504,7 +504,11 @@ static void a_listener_on_the_network_is_guarded(void)
     struct pg_config *c = accepted("listener \"x\" { bind = \"*:1\" protocol = talk }\n"
                                    "access { allow_anonymous = yes }");
     pg_config_unref(&c);
+    c = accepted("listener \"x\" { bind = \"*:1\" protocol = talk allow_anonymous = yes }");
+    CU_ASSERT_EQUAL(c->listeners[0].allow_anonymous, PG_LISTENER_ANONYMOUS_YES);
+    pg_config_unref(&c);
     c = accepted("listener \"x\" { bind = \"*:1\" protocol = talk }\n gate { }");
+    CU_ASSERT_EQUAL(c->listeners[0].allow_anonymous, PG_LISTENER_ANONYMOUS_AS_ACCESS);
     pg_config_unref(&c);
 }
 

@@ -141,6 +141,17 @@ static void m8_packet_identifier_zero_closes(void)
         feed(conn, packets[i]);
         CU_ASSERT_TRUE(silent(conn, PG_PROTOCOL_ERROR));
     }
+    static const struct {
+        const char *packet;
+        uint8_t code;
+    } cases[] = {{"82 .. 0000 00 0001't' 00", 0x81},
+                 {"a2 .. 0000 00 0001't'", 0x81},
+                 {"32 .. 0001't' 0000 00", 0x82}};
+    for (size_t i = 0; i < 3; i++) {
+        struct pg_conn *conn = v5("a", "");
+        feed(conn, cases[i].packet);
+        CU_ASSERT_TRUE(disconnected(conn, cases[i].code, PG_PROTOCOL_ERROR));
+    }
 }
 
 static void m9_packets_that_a_client_may_not_send_close(void)

@@ -328,6 +328,144 @@ static void refused_publish_of_3_1_1_is_never_a_false_success(void)
     CU_ASSERT_TRUE(silent(conn, PG_NOT_AUTHORIZED));
 }
 
+static void payload_above_the_limit_is_refused_and_its_client_stays(void)
+{
+    conf()->max_payload = 2;
+    struct pg_conn *conn = v5("a", "");
+    feed(conn, "32 .. 0001't' 0001 00 'ab'");
+    CU_ASSERT_TRUE(wrote(conn, "40 02 0001"));
+    feed(conn, "32 .. 0001't' 0002 00 'abc'");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x40, 4, 0x97)); /* 95 may not stand in PUBACK */
+    feed(conn, "34 .. 0001't' 0003 00 'abc'");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x50, 4, 0x97));
+    CU_ASSERT_EQUAL(pg_receipt_count(fake_client(conn)), 0);
+    feed(conn, "30 .. 0001't' 00 'abc'"); /* QoS 0: dropped */
+    CU_ASSERT_TRUE(wrote(conn, ""));
+    CU_ASSERT_EQUAL(published_count(), 1);
+    CU_ASSERT_EQUAL(closed_for(conn), PG_OK);
+    struct pg_conn *old = v311("b");
+    feed(old, "32 .. 0001't' 0001 'abc'");
+    CU_ASSERT_TRUE(wrote(old, "40 02 0001"));
+    CU_ASSERT_EQUAL(published_count(), 1);
+    conf()->denied_publish_3x = MQTT_DENIED_CLOSE;
+    feed(old, "32 .. 0001't' 0002 'abc'");
+    CU_ASSERT_TRUE(silent(old, PG_TOO_LARGE));
+}
+
+static void will_above_the_limit_is_refused(void)
+{
+    conf()->max_payload = 2;
+    struct pg_conn *conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 05 06 003c 00 0001'a' 00 0001'w' 0003'abc'");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x20, 3, 0x95));
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 04 06 003c 0001'a' 0001'w' 0003'abc'");
+    CU_ASSERT_TRUE(wrote(conn, "20 02 00 05"));
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 04 06 003c 0001'a' 0001'w' 0002'ab'");
+    CU_ASSERT_TRUE(wrote(conn, "20 02 00 00"));
+}
+
+static void versions_are_served_one_by_one(void)
+{
+    conf()->allow_311 = false;
+    struct pg_conn *conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 04 02 003c 0001'a'");
+    CU_ASSERT_TRUE(wrote(conn, "20 02 00 01"));
+    conn = open_conn();
+    feed(conn, "10 .. 0006'MQIsdp' 03 02 003c 0001'a'");
+    CU_ASSERT_TRUE(wrote(conn, "20 02 00 00"));
+    conf()->allow_5 = false;
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 05 02 003c 00 0001'b'");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x20, 3, 0x84));
+}
+
+static void keep_alive_of_3_x_above_the_limit_is_kept_or_refused(void)
+{
+    conf()->keepalive_max = 60000;
+    struct pg_conn *conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 04 02 003d 0001'a'");
+    CU_ASSERT_TRUE(wrote(conn, "20 02 00 00"));
+    CU_ASSERT_EQUAL(fake_view(conn).idle_ms, 91500);
+    conf()->long_keepalive_3x = MQTT_LONG_KEEPALIVE_REFUSE;
+    static const struct {
+        const char *keepalive;
+        uint8_t code;
+    } cases[] = {{"003c", 0}, {"003d", 2}, {"0000", 2}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char packet[64], answer[16];
+        (void)snprintf(packet, sizeof(packet), "10 .. 0004'MQTT' 04 02 %s 0001'b'",
+                       cases[i].keepalive);
+        (void)snprintf(answer, sizeof(answer), "20 02 00 %02x", cases[i].code);
+        conn = open_conn();
+        feed(conn, packet);
+        CU_ASSERT_TRUE(wrote(conn, answer));
+    }
+}
+
+static void wrong_password_may_be_told_as_not_authorized(void)
+{
+    login_verdict = PG_BAD_CREDENTIAL;
+    fake_login = judge_login;
+    conf()->denied_connect = MQTT_DENIED_AUTHORITY;
+    struct pg_conn *conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 05 02 003c 00 0001'a'");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x20, 3, 0x87));
+    conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 04 02 003c 0001'a'");
+    CU_ASSERT_TRUE(wrote(conn, "20 02 00 05"));
+    login_verdict = PG_OK;
+}
+
+static void assigned_identifier_begins_as_configured(void)
+{
+    conf()->assigned_id_prefix = "g/";
+    struct pg_conn *conn = open_conn();
+    feed(conn, "10 .. 0004'MQTT' 05 02 003c 00 0000");
+    CU_ASSERT_EQUAL(closed_for(conn), PG_OK);
+    CU_ASSERT_EQUAL(last_login()->client_id.len, 2 + 36);
+    CU_ASSERT_EQUAL(memcmp(last_login()->client_id.data, "g/", 2), 0);
+    struct pg_error error;
+    char longest[MQTT_ID_PREFIX_MAX + 2];
+    memset(longest, 'x', sizeof(longest));
+    longest[MQTT_ID_PREFIX_MAX] = '\0';
+    conf()->assigned_id_prefix = longest;
+    CU_ASSERT_TRUE(mqtt_protocol.check(conf(), &error));
+    longest[MQTT_ID_PREFIX_MAX] = 'x';
+    longest[MQTT_ID_PREFIX_MAX + 1] = '\0';
+    CU_ASSERT_FALSE(mqtt_protocol.check(conf(), &error));
+    conf()->assigned_id_prefix = "a\tb";
+    CU_ASSERT_FALSE(mqtt_protocol.check(conf(), &error));
+    conf()->assigned_id_prefix = "a\xff";
+    CU_ASSERT_FALSE(mqtt_protocol.check(conf(), &error));
+}
+
+/* As many topics as there are aliases: each keeps its own, numbered in order. */
+static void aliases_are_given_in_order_and_none_twice_while_there_are_any(void)
+{
+    conf()->topic_alias_send = 10;
+    struct pg_conn *conn = v5("a", "22 000a");
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 1; i <= 10; i++) {
+            char topic[16], packet[64];
+            (void)snprintf(topic, sizeof(topic), "topic/%02u", i);
+            if (round == 0) {
+                (void)snprintf(packet, sizeof(packet), "30 .. 0008'%s' 03 23 00%02x 'x'", topic, i);
+            } else {
+                (void)snprintf(packet, sizeof(packet), "30 .. 0000 03 23 00%02x 'x'", i);
+            }
+            deliver(conn, topic, "x", 0);
+            CU_ASSERT_TRUE(wrote(conn, packet));
+        }
+    }
+    /* One more takes the alias of another, and is known by it. */
+    deliver(conn, "topic/11", "x", 0);
+    CU_ASSERT_TRUE(wrote_first(conn, 0x30, 2, 0));
+    deliver(conn, "topic/11", "x", 0);
+    CU_ASSERT_EQUAL(fake_written(conn).len, 2 + 2 + 4 + 1);
+}
+
 static void qos_2_is_published_once_however_often_it_is_sent(void)
 {
     struct pg_conn *conn = v311("a");
@@ -794,6 +932,13 @@ int main(void)
         TEST(ring_of_acknowledgements_grows_and_wraps),
         TEST(refused_publish_says_why_in_5),
         TEST(refused_publish_of_3_1_1_is_never_a_false_success),
+        TEST(payload_above_the_limit_is_refused_and_its_client_stays),
+        TEST(will_above_the_limit_is_refused),
+        TEST(versions_are_served_one_by_one),
+        TEST(keep_alive_of_3_x_above_the_limit_is_kept_or_refused),
+        TEST(wrong_password_may_be_told_as_not_authorized),
+        TEST(assigned_identifier_begins_as_configured),
+        TEST(aliases_are_given_in_order_and_none_twice_while_there_are_any),
         TEST(qos_2_is_published_once_however_often_it_is_sent),
         TEST(receipt_of_an_earlier_connection_takes_no_place_on_this_one),
         TEST(qos_2_that_waits_is_not_acknowledged_for_its_repetition),

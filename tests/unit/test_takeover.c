@@ -180,6 +180,39 @@ static void clean_and_durable_fighters_mixed_leave_at_most_one_session(void)
     fight_for_one_identity(true);
 }
 
+/* A reload would change the limit; here it is one for the whole test. */
+static void no_more_sessions_than_the_limit_and_those_that_are_there_go_on(void)
+{
+    testbed_settings()->limits.sessions = 2;
+    testbed_start(&bed, WORKERS, NULL);
+    struct probe probes[6] = {0};
+    struct pg_login login = {.session_expiry_s = PG_FOREVER, .window = 10};
+    static const struct {
+        const char *id;
+        enum pg_reason answer;
+    } steps[] = {{"a", PG_OK}, {"b", PG_OK}, {"c", PG_QUOTA_EXCEEDED}, {"a", PG_OK}};
+    for (unsigned i = 0; i < 4; i++) {
+        login.client_id = pg_bytes_str(steps[i].id);
+        probe_connect(&bed, &probes[i], i, &login);
+        CU_ASSERT_EQUAL(probes[i].admission, steps[i].answer);
+    }
+    CU_ASSERT_TRUE(probes[3].session_present);
+    CU_ASSERT_EQUAL(pg_registry_count(bed.server.registry), 2);
+    /* A session that ends makes room. */
+    login = (struct pg_login){
+        .client_id = pg_bytes_str("b"), .clean_start = true, .session_expiry_s = 0, .window = 10};
+    probe_connect(&bed, &probes[4], 0, &login);
+    CU_ASSERT_EQUAL(probes[4].admission, PG_OK);
+    probe_close(&bed, &probes[4], PG_CLIENT_CLOSED);
+    testbed_settle(&bed);
+    login.client_id = pg_bytes_str("c");
+    probe_connect(&bed, &probes[5], 1, &login);
+    CU_ASSERT_EQUAL(probes[5].admission, PG_OK);
+    testbed_stop(&bed);
+    for (unsigned i = 0; i < 6; i++)
+        probe_free(&probes[i]);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -190,6 +223,8 @@ int main(void)
                 many_connections_that_fight_for_one_durable_identity_leave_one_session);
     CU_add_test(suite, "clean_and_durable_fighters_mixed_leave_at_most_one_session",
                 clean_and_durable_fighters_mixed_leave_at_most_one_session);
+    CU_add_test(suite, "no_more_sessions_than_the_limit_and_those_that_are_there_go_on",
+                no_more_sessions_than_the_limit_and_those_that_are_there_go_on);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();
