@@ -13,8 +13,6 @@ struct pg_config;
 
 #define PG_LISTENER_NAME_MAX 63 /* bytes of a listener's name */
 
-/* One address of a `listener "name" { }` block; a block with several makes as many of these, so
- * that a reload can keep those that stay. */
 /* Whether a listener has a say of its own on clients that nobody judged. */
 enum pg_listener_anonymous {
     PG_LISTENER_ANONYMOUS_AS_ACCESS, /* no: access.allow_anonymous has */
@@ -22,6 +20,8 @@ enum pg_listener_anonymous {
     PG_LISTENER_ANONYMOUS_NO,
 };
 
+/* One address of a `listener "name" { }` block; a block with several makes as many of these, so
+ * that a reload can keep those that stay. */
 struct pg_listener_conf {
     struct pg_config *config; /* that it is part of */
     const char *name;
