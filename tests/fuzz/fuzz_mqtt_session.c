@@ -165,7 +165,7 @@ static void connect_method_step(struct script *s)
         c.props.maximum_packet_size = 1u + next(s);
         mqtt_props_set(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
     }
-    fake_hold_admissions = (flags & 8) != 0;
+    fake_hold_admissions = fake_hold_admissions || (flags & 8) != 0;
     feed(buffer, mqtt_encode_connect(&c, buffer, sizeof(buffer)));
 }
 
@@ -188,13 +188,32 @@ static void auth_step(struct script *s)
     feed(buffer, mqtt_encode_disconnect(&packet, MQTT_AUTH, version_now(), buffer, sizeof(buffer)));
 }
 
+/* As the core does: who is asked for another round is not admitted before the answer. */
+static bool may_challenge(const struct mqtt_conn *m)
+{
+    return m->exchange == MQTT_EXCHANGE_JUDGED && (m->client != NULL || fake_hold_admissions);
+}
+
+static void admit_step(struct script *s)
+{
+    bool hold = (next(s) & 1) != 0;
+    for (size_t i = 0; i < 2; i++) {
+        if (conns[i] != NULL &&
+            ((const struct mqtt_conn *)pg_conn_state(conns[i]))->state == MQTT_AUTHENTICATING) {
+            return;
+        }
+    }
+    fake_admit_held();
+    fake_hold_admissions = hold;
+}
+
 /* The authenticator's turn, if it is: another round, with data or without. */
 static void challenge_step(struct script *s)
 {
     struct mqtt_conn *m = pg_conn_state(conns[current]);
     uint8_t flags = next(s);
     struct pg_bytes data = take(s, flags >> 4);
-    if (m->exchange == MQTT_EXCHANGE_JUDGED && !fake_is_closed(conns[current], NULL)) {
+    if (may_challenge(m) && !fake_is_closed(conns[current], NULL)) {
         mqtt_challenge(conns[current], (flags & 1) != 0 ? data : PG_BYTES_NONE, m);
     }
 }
@@ -354,8 +373,7 @@ static void run_step(struct script *s)
         fake_subscribe_result = results[next(s) % 2];
         break;
     case STEP_ADMIT:
-        fake_admit_held();
-        fake_hold_admissions = next(s) & 1;
+        admit_step(s);
         break;
     case STEP_TIME:
         fake_advance(next(s) * 20);
