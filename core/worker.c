@@ -145,9 +145,12 @@ static void end_of_turn(struct ev_loop *loop, struct ev_prepare *watcher, int ev
         run_tasks(worker, take_later(worker));
         pg_conns_release_held(worker);
         pg_sessions_deliver(worker);
+        /* Others have what was published before the publisher reads its acknowledgement: whoever
+         * asks them then finds it. */
+        pg_router_flush(worker);
         pg_conns_flush(worker);
     } while (has_work(worker) && ++rounds < ROUNDS_PER_TURN);
-    pg_router_flush(worker);
+    pg_router_flush(worker); /* what connections that broke while writing left: their wills */
     pg_fence_passed(worker);
     pg_conns_reap(worker);
     check_drained(worker);

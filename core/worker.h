@@ -5,8 +5,8 @@
 /* A worker: one thread, one libev loop, and all connections, clients and sessions that it owns.
  *
  * A loop turn: read every ready connection (frontends parse and publish), then, before the loop
- * blocks again: take the mailbox, let sessions deliver, flush dirty connections with one gathered
- * write each, splice the batches for other workers, free what was closed. A worker passes through
+ * blocks again: take the mailbox, let sessions deliver, splice the batches for other workers, flush
+ * dirty connections with one gathered write each, free what was closed. A worker passes through
  * an RCU quiescent state only after all that (subindex.h relies on it). */
 
 #include <ev.h>
