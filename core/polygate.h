@@ -530,6 +530,10 @@ struct pg_protocol {
     const struct pg_counter *counters; /* rows up to name == NULL */
     size_t conn_size;                  /* bytes of state per connection */
 
+    /* Names that a transport with negotiated sub-protocols (RFC 6455, 1.9) may select, up to NULL;
+     * a list of NULL: it has none. */
+    const char *const *subprotocols;
+
     /* Check values of the configuration against each other (optional); false refuses the file
      * with error->text. Main thread. */
     bool (*check)(const void *conf, struct pg_error *error);

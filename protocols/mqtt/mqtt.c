@@ -417,6 +417,9 @@ static enum pg_sniff mqtt_sniff(struct pg_bytes head)
     return head.data[at + 2] == 'M' ? PG_SNIFF_YES : PG_SNIFF_NO;
 }
 
+/* MQTT 5.0 and 3.1.1, 6; `mqttv3.1` is what clients of MQTT 3.1 offer. */
+static const char *const mqtt_subprotocols[] = {"mqtt", "mqttv3.1", NULL};
+
 const struct pg_protocol mqtt_protocol = {
     .abi = PG_ABI,
     .name = "mqtt",
@@ -425,6 +428,7 @@ const struct pg_protocol mqtt_protocol = {
     .counters = mqtt_counters,
     .conn_size = sizeof(struct mqtt_conn),
     .check = mqtt_check,
+    .subprotocols = mqtt_subprotocols,
     .sniff = mqtt_sniff,
     .open = mqtt_open,
     .bytes = mqtt_bytes,
