@@ -230,11 +230,11 @@ def test_ws_a_slow_reader_gets_every_byte_in_whole_messages(ws):
     fast.expect_stream(CONNACK)
     # More than the kernel's buffers hold, so that a message is under way when it must wait.
     big = b"\x30" + remaining_length(5 + 14_000_000) + b"\0\3a/b" + bytes(range(250)) * 56000
-    fast.send(frame(big) + frame(PUBLISH) + frame(PINGREQ))
-    fast.expect_stream(PINGRESP)
+    fast.send(frame(big))
+    slow.pending = slow.read(1) + slow.pending  # it is under way
     slow.send(frame(b"a ping in the middle", PING))
     slow.send(frame(PINGREQ))
-    wanted = big + PUBLISH + PINGRESP
+    wanted = big + PINGRESP
     got, pongs = [], 0
     while sum(map(len, got)) < len(wanted):
         opcode, payload = slow.read_frame()
