@@ -309,6 +309,7 @@ static void mqtt_closed(struct pg_conn *conn)
         mqtt_aliases_free(&m->extras->aliases_out);
         free(m->extras->method);
         free(m->extras);
+        m->extras = NULL;
     }
     m->magic = 0;
 }

@@ -99,7 +99,7 @@ static void check_output(struct pg_conn *conn)
         bool connected = acked;
         acked = acked || packet.type == MQTT_CONNACK;
         /* CONNACK first and once, but for the rounds of an exchange before it. */
-        assert(packet.type == MQTT_AUTH ? mqtt_method_of(m) != NULL
+        assert(packet.type == MQTT_AUTH ? version == MQTT_V5
                                         : (packet.type == MQTT_CONNACK) != connected);
         assert(frame.total <= m->max_packet_size || packet.type == MQTT_PINGRESP);
         out.data += frame.total;
