@@ -19,13 +19,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../transports/net/net.h"
 #include "../../transports/tcp/tcp.h"
-#include "../../transports/tcp/tcp_parts.h"
 #include "counter.h"
 #include "echo_server.h"
 #include "log.h"
 
-static struct tcp_conf tcp = {.backlog = 1024, .keepalive_ms = 600000, .user_timeout_ms = 20000};
+static struct net_conf tcp = {.backlog = 1024, .keepalive_ms = 600000, .user_timeout_ms = 20000};
 static struct echo_server server;
 
 static void prepare(void)

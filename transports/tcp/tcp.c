@@ -30,9 +30,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../net/net.h"
 #include "conn.h"
-#include "tcp_parts.h"
 #include "worker.h"
+
+enum tcp_link_state {
+    TCP_LINK_NEW,   /* zeroed by the core; no socket yet; want_read and want_write are remembered */
+    TCP_LINK_OPEN,  /* bytes go both ways */
+    TCP_LINK_DRAIN, /* our side is shut; what comes is thrown away, up to a bound */
+    TCP_LINK_CLOSED, /* no watcher, no socket */
+};
+
+/* The transport's state of one connection; all zero is TCP_LINK_NEW. */
+struct tcp_link {
+    struct ev_io io;       /* the only watcher; io.data is the struct pg_conn */
+    uint8_t state;         /* enum tcp_link_state */
+    bool held : 1;         /* the core does not want bytes now */
+    bool blocked : 1;      /* the core waits for room to write */
+    bool at_eof : 1;       /* the peer's last byte has been read: nothing more to wait for */
+    uint8_t events;        /* libev's bits that are to be looked at this turn */
+    uint32_t thrown_away;  /* bytes discarded in TCP_LINK_DRAIN */
+    struct tcp_link *next; /* of those that have events */
+};
 
 /* Most that one connection may read per wake-up. */
 #define READS_PER_TURN 4
@@ -165,13 +184,28 @@ static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
     ready = link;
 }
 
-void tcp_link_begin(struct tcp_link *link, struct pg_conn *conn, int fd)
+static void take(struct pg_listening *listening, struct pg_worker *worker,
+                 const struct pg_listener_conf *conf, int fd, const char *peer)
 {
+    (void)listening;
+    struct pg_conn *conn = pg_conn_open(worker, conf, peer);
+    if (!conn) {
+        close(fd);
+        return;
+    }
+    /* The core may have said already what it wants. */
+    struct tcp_link *link = pg_conn_link(conn);
     assert(link->state == TCP_LINK_NEW);
     ev_io_init(&link->io, on_ready, fd, 0);
     link->io.data = conn;
     link->state = TCP_LINK_OPEN;
     watch(link);
+}
+
+static struct pg_listening *start_listening(const struct pg_listener_conf *conf, unsigned workers,
+                                            struct pg_error *error)
+{
+    return net_listen(conf, workers, take, error);
 }
 
 /* ---- from the core to the socket ------------------------------------------------------------- */
@@ -230,18 +264,23 @@ static void link_close(void *state)
     close(link->io.fd);
 }
 
+static const struct pg_option tcp_options[] = {
+    NET_OPTION_ROWS,
+    {.name = NULL},
+};
+
 const struct pg_transport tcp_transport = {
     .name = "tcp",
     .options = tcp_options,
-    .conf_size = sizeof(struct tcp_conf),
+    .conf_size = sizeof(struct net_conf),
     .link_size = sizeof(struct tcp_link),
 
-    .check = tcp_check,
-    .listen = tcp_listen,
-    .addresses = tcp_addresses,
-    .start = tcp_start,
-    .stop = tcp_stop,
-    .close_listening = tcp_close_listening,
+    .check = net_check,
+    .listen = start_listening,
+    .addresses = net_addresses,
+    .start = net_start,
+    .stop = net_stop,
+    .close_listening = net_close_listening,
 
     .writev = link_writev,
     .want_write = link_want_write,

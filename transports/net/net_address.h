@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PG_TCP_ADDRESS_H
-#define PG_TCP_ADDRESS_H
+#ifndef PG_NET_ADDRESS_H
+#define PG_NET_ADDRESS_H
 
 /* Socket addresses as text and back. No name is ever looked up: a resolver blocks, and what a
  * name means can change between two starts. */
@@ -10,7 +10,7 @@
 
 #include "polygate.h"
 
-struct tcp_address {
+struct net_address {
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -19,23 +19,23 @@ struct tcp_address {
     socklen_t len;
 };
 
-/* Room for the longest text of tcp_address_text(), NUL included. */
-#define TCP_ADDRESS_TEXT 72u
+/* Room for the longest text of net_address_text(), NUL included. */
+#define NET_ADDRESS_TEXT 72u
 
 /* Most addresses that one `bind` value stands for. */
-#define TCP_ADDRESS_MAX 2u
+#define NET_ADDRESS_MAX 2u
 
 /* Read a `bind` value into `out`: "127.0.0.1:1883", "[::1]:1883", "[fe80::1%eth0]:1883"; "*:1883"
  * and ":1883" stand for every address of both families (IPv4 first). Returns how many addresses
  * it is, or 0 with error->text (what was found, what was expected). Any thread. */
-size_t tcp_address_parse(const char *text, struct tcp_address out[TCP_ADDRESS_MAX],
+size_t net_address_parse(const char *text, struct net_address out[NET_ADDRESS_MAX],
                          struct pg_error *error);
 /* "127.0.0.1:40112", "[::1]:40112"; an IPv4 address mapped into IPv6 is shown as IPv4. "unknown"
  * for other families. Any thread. */
-void tcp_address_text(const struct tcp_address *address, char out[TCP_ADDRESS_TEXT]);
+void net_address_text(const struct net_address *address, char out[NET_ADDRESS_TEXT]);
 
 /* In host byte order. */
-uint16_t tcp_address_port(const struct tcp_address *address);
-void tcp_address_set_port(struct tcp_address *address, uint16_t port);
+uint16_t net_address_port(const struct net_address *address);
+void net_address_set_port(struct net_address *address, uint16_t port);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../transports/tcp/tcp_address.h"
+#include "../../transports/net/net_address.h"
 
 static void bind_values_are_read(void)
 {
@@ -28,14 +28,14 @@ static void bind_values_are_read(void)
         {"[fe80::1%lo]:9", 1, "[fe80::1%1]:9", NULL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct tcp_address out[TCP_ADDRESS_MAX];
+        struct net_address out[NET_ADDRESS_MAX];
         struct pg_error error = {.text = ""};
-        char text[TCP_ADDRESS_TEXT];
-        CU_ASSERT_EQUAL_FATAL(tcp_address_parse(cases[i].text, out, &error), cases[i].count);
-        tcp_address_text(&out[0], text);
+        char text[NET_ADDRESS_TEXT];
+        CU_ASSERT_EQUAL_FATAL(net_address_parse(cases[i].text, out, &error), cases[i].count);
+        net_address_text(&out[0], text);
         CU_ASSERT_STRING_EQUAL(text, cases[i].first);
         if (cases[i].count == 2) {
-            tcp_address_text(&out[1], text);
+            net_address_text(&out[1], text);
             CU_ASSERT_STRING_EQUAL(text, cases[i].second);
         }
     }
@@ -69,9 +69,9 @@ static void bad_bind_values_say_what_was_expected(void)
         {"[0000000000000000000000000000000000000000000000000000000000000000000::1]:1", "no IPv6"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct tcp_address out[TCP_ADDRESS_MAX];
+        struct net_address out[NET_ADDRESS_MAX];
         struct pg_error error = {.text = ""};
-        CU_ASSERT_EQUAL(tcp_address_parse(cases[i].text, out, &error), 0);
+        CU_ASSERT_EQUAL(net_address_parse(cases[i].text, out, &error), 0);
         CU_ASSERT_PTR_NOT_NULL(strstr(error.text, cases[i].says));
         CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "expected ADDRESS:PORT"));
     }
@@ -79,28 +79,28 @@ static void bad_bind_values_say_what_was_expected(void)
 
 static void peers_are_shown(void)
 {
-    char text[TCP_ADDRESS_TEXT];
-    struct tcp_address mapped = {.len = sizeof(mapped.sa.v6)};
+    char text[NET_ADDRESS_TEXT];
+    struct net_address mapped = {.len = sizeof(mapped.sa.v6)};
     mapped.sa.v6.sin6_family = AF_INET6;
     CU_ASSERT_EQUAL(inet_pton(AF_INET6, "::ffff:192.0.2.7", &mapped.sa.v6.sin6_addr), 1);
-    tcp_address_set_port(&mapped, 40112);
-    tcp_address_text(&mapped, text);
+    net_address_set_port(&mapped, 40112);
+    net_address_text(&mapped, text);
     CU_ASSERT_STRING_EQUAL(text, "192.0.2.7:40112");
-    CU_ASSERT_EQUAL(tcp_address_port(&mapped), 40112);
+    CU_ASSERT_EQUAL(net_address_port(&mapped), 40112);
 
-    struct tcp_address longest = {.len = sizeof(longest.sa.v6)};
+    struct net_address longest = {.len = sizeof(longest.sa.v6)};
     longest.sa.v6.sin6_family = AF_INET6;
     longest.sa.v6.sin6_scope_id = UINT32_MAX;
     memset(&longest.sa.v6.sin6_addr, 0xfe, sizeof(longest.sa.v6.sin6_addr));
-    tcp_address_set_port(&longest, UINT16_MAX);
-    tcp_address_text(&longest, text);
+    net_address_set_port(&longest, UINT16_MAX);
+    net_address_text(&longest, text);
     CU_ASSERT_STRING_EQUAL(text, "[fefe:fefe:fefe:fefe:fefe:fefe:fefe:fefe%4294967295]:65535");
 
-    struct tcp_address other = {.len = sizeof(sa_family_t)};
+    struct net_address other = {.len = sizeof(sa_family_t)};
     other.sa.any.sa_family = AF_UNIX;
-    tcp_address_set_port(&other, 1);
-    CU_ASSERT_EQUAL(tcp_address_port(&other), 0);
-    tcp_address_text(&other, text);
+    net_address_set_port(&other, 1);
+    CU_ASSERT_EQUAL(net_address_port(&other), 0);
+    net_address_text(&other, text);
     CU_ASSERT_STRING_EQUAL(text, "unknown");
 }
 
@@ -108,7 +108,7 @@ int main(void)
 {
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 2;
-    CU_pSuite suite = CU_add_suite("tcp_address", NULL, NULL);
+    CU_pSuite suite = CU_add_suite("net_address", NULL, NULL);
     CU_ADD_TEST(suite, bind_values_are_read);
     CU_ADD_TEST(suite, bad_bind_values_say_what_was_expected);
     CU_ADD_TEST(suite, peers_are_shown);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tcp_address.h"
+#include "net_address.h"
 
 #define EXPECTED                                                                                   \
     "expected ADDRESS:PORT, such as 127.0.0.1:1883, [::1]:1883, or *:1883 for every address"
@@ -28,17 +28,17 @@ static bool parse_port(const char *text, uint16_t *port)
     return true;
 }
 
-static struct tcp_address make_v4(struct in_addr host, uint16_t port)
+static struct net_address make_v4(struct in_addr host, uint16_t port)
 {
-    struct tcp_address address = {.len = sizeof(address.sa.v4)};
+    struct net_address address = {.len = sizeof(address.sa.v4)};
     address.sa.v4 =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = host, .sin_port = htons(port)};
     return address;
 }
 
-static struct tcp_address make_v6(struct in6_addr host, uint32_t zone, uint16_t port)
+static struct net_address make_v6(struct in6_addr host, uint32_t zone, uint16_t port)
 {
-    struct tcp_address address = {.len = sizeof(address.sa.v6)};
+    struct net_address address = {.len = sizeof(address.sa.v6)};
     address.sa.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
                                           .sin6_addr = host,
                                           .sin6_scope_id = zone,
@@ -47,7 +47,7 @@ static struct tcp_address make_v6(struct in6_addr host, uint32_t zone, uint16_t 
 }
 
 /* What stands between the brackets: an address, and perhaps '%' and the name of an interface. */
-static bool parse_v6(const char *host, size_t len, uint16_t port, struct tcp_address *out)
+static bool parse_v6(const char *host, size_t len, uint16_t port, struct net_address *out)
 {
     char copy[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
     if (len >= sizeof(copy))
@@ -70,7 +70,7 @@ static bool parse_v6(const char *host, size_t len, uint16_t port, struct tcp_add
     return true;
 }
 
-size_t tcp_address_parse(const char *text, struct tcp_address out[TCP_ADDRESS_MAX],
+size_t net_address_parse(const char *text, struct net_address out[NET_ADDRESS_MAX],
                          struct pg_error *error)
 {
     const char *colon = strrchr(text, ':');
@@ -111,31 +111,31 @@ size_t tcp_address_parse(const char *text, struct tcp_address out[TCP_ADDRESS_MA
     return 0;
 }
 
-void tcp_address_text(const struct tcp_address *address, char out[TCP_ADDRESS_TEXT])
+void net_address_text(const struct net_address *address, char out[NET_ADDRESS_TEXT])
 {
     char host[INET6_ADDRSTRLEN];
-    unsigned port = tcp_address_port(address);
+    unsigned port = net_address_port(address);
     if (address->sa.any.sa_family == AF_INET) {
         inet_ntop(AF_INET, &address->sa.v4.sin_addr, host, sizeof(host));
-        snprintf(out, TCP_ADDRESS_TEXT, "%s:%u", host, port);
+        snprintf(out, NET_ADDRESS_TEXT, "%s:%u", host, port);
     } else if (address->sa.any.sa_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = &address->sa.v6;
         if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
             inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, sizeof(host));
-            snprintf(out, TCP_ADDRESS_TEXT, "%s:%u", host, port);
+            snprintf(out, NET_ADDRESS_TEXT, "%s:%u", host, port);
             return;
         }
         inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
         if (v6->sin6_scope_id != 0)
-            snprintf(out, TCP_ADDRESS_TEXT, "[%s%%%u]:%u", host, v6->sin6_scope_id, port);
+            snprintf(out, NET_ADDRESS_TEXT, "[%s%%%u]:%u", host, v6->sin6_scope_id, port);
         else
-            snprintf(out, TCP_ADDRESS_TEXT, "[%s]:%u", host, port);
+            snprintf(out, NET_ADDRESS_TEXT, "[%s]:%u", host, port);
     } else {
-        snprintf(out, TCP_ADDRESS_TEXT, "unknown");
+        snprintf(out, NET_ADDRESS_TEXT, "unknown");
     }
 }
 
-uint16_t tcp_address_port(const struct tcp_address *address)
+uint16_t net_address_port(const struct net_address *address)
 {
     switch (address->sa.any.sa_family) {
     case AF_INET:
@@ -147,7 +147,7 @@ uint16_t tcp_address_port(const struct tcp_address *address)
     }
 }
 
-void tcp_address_set_port(struct tcp_address *address, uint16_t port)
+void net_address_set_port(struct net_address *address, uint16_t port)
 {
     if (address->sa.any.sa_family == AF_INET)
         address->sa.v4.sin_port = htons(port);

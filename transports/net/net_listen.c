@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Listening sockets: one per address and worker, all of one address sharing its port by
- * SO_REUSEPORT, so that the kernel spreads connections and no worker waits for another.
+/* Listening sockets, for every transport over TCP: one per address and worker, all of one address
+ * sharing its port by SO_REUSEPORT, so that the kernel spreads connections and no worker waits for
+ * another.
  *
  * Sharing has a trap: any program of the same user may join in, and a gateway that was started
  * twice would silently serve every second connection. Therefore a port that this process does not
@@ -17,8 +18,8 @@
  * One line is logged when that begins and one when it has been over for a while, whatever the
  * number of peers.
  *
- * Threads: tcp_listen() and tcp_close_listening() are the main thread's; a worker's entry in
- * `workers` is that worker's from tcp_start() to tcp_stop(); the rest never changes. */
+ * Threads: net_listen() and net_close_listening() are the main thread's; a worker's entry in
+ * `workers` is that worker's from net_start() to net_stop(); the rest never changes. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +30,8 @@
 
 #include "conn.h"
 #include "counter.h"
-#include "tcp_address.h"
-#include "tcp_parts.h"
+#include "net.h"
+#include "net_address.h"
 #include "worker.h"
 
 /* Most connections taken per wake-up and socket: a burst of connects must not starve those who are
@@ -45,50 +46,21 @@
 /* How often a port that is free in one family is looked for in the other. */
 #define PORT_TRIES 16
 
-const struct pg_option tcp_options[] = {
-    {.name = "backlog",
-     .type = PG_OPT_INT,
-     .offset = offsetof(struct tcp_conf, backlog),
-     .fallback = "4096",
-     .min = 1,
-     .max = 65535,
-     .sentence = "connections that may wait to be accepted, per worker; the kernel cuts it to "
-                 "net.core.somaxconn. High, because a fleet comes back all at once."},
-    {.name = "tcp_keepalive",
-     .type = PG_OPT_DURATION,
-     .offset = offsetof(struct tcp_conf, keepalive_ms),
-     .fallback = "10m",
-     .min = 0,
-     .max = 32767000,
-     .sentence = "silence after which the kernel asks whether the peer is still there; 0 never "
-                 "asks. Long, because it is for clients without a keep-alive of their own, and "
-                 "each question is traffic that somebody pays for."},
-    {.name = "tcp_user_timeout",
-     .type = PG_OPT_DURATION,
-     .offset = offsetof(struct tcp_conf, user_timeout_ms),
-     .fallback = "0s",
-     .min = 0,
-     .max = 3600000,
-     .sentence = "how long sent bytes may stay unacknowledged before the kernel gives the "
-                 "connection up; 0 leaves it to net.ipv4.tcp_retries2 (about 15 minutes), which "
-                 "mobile links with long gaps need."},
-    {.name = NULL},
-};
+struct net_acceptors;
 
-struct tcp_acceptors;
-
-struct tcp_acceptor {
+struct net_acceptor {
     struct ev_io io; /* io.fd is -1 once closed */
-    struct tcp_acceptors *owner;
+    struct net_acceptors *owner;
 };
 
 /* What one worker has of a listener. */
-struct tcp_acceptors {
-    struct pg_worker *worker; /* NULL: not started, or stopped */
-    struct pg_config *config; /* shared */
+struct net_acceptors {
+    struct pg_listening *listening; /* that it is part of */
+    struct pg_worker *worker;       /* NULL: not started, or stopped */
+    struct pg_config *config;       /* shared */
     const struct pg_listener_conf *conf;
     size_t count;
-    struct tcp_acceptor *sockets; /* one per address */
+    struct net_acceptor *sockets; /* one per address */
     struct ev_timer rest;         /* runs while accepting rests */
     int spare_fd;                 /* given up when descriptors run out; -1 then */
     bool exhausted;               /* said already; until accepting went well for SAY_AGAIN_S */
@@ -97,40 +69,41 @@ struct tcp_acceptors {
 };
 
 /* An address that this process listens on. */
-struct tcp_bound {
-    struct tcp_address address; /* with the real port */
-    struct tcp_bound *next;     /* in `held`; main thread */
+struct net_bound {
+    struct net_address address; /* with the real port */
+    struct net_bound *next;     /* in `held`; main thread */
 };
-static struct tcp_bound *held;
+static struct net_bound *held;
 
 struct pg_listening {
+    net_take take;
     size_t address_count;
     unsigned worker_count;
-    struct tcp_bound *addresses;
-    struct tcp_acceptors *workers;
-    struct tcp_acceptor *sockets; /* worker_count times the most addresses there can be */
+    struct net_bound *addresses;
+    struct net_acceptors *workers;
+    struct net_acceptor *sockets; /* worker_count times the most addresses there can be */
 };
 
 /* ---- binding (main thread) ------------------------------------------------------------------- */
 
-static bool is_held(const struct tcp_address *address)
+static bool is_held(const struct net_address *address)
 {
-    for (const struct tcp_bound *b = held; b; b = b->next)
+    for (const struct net_bound *b = held; b; b = b->next)
         if (b->address.sa.any.sa_family == address->sa.any.sa_family &&
-            tcp_address_port(&b->address) == tcp_address_port(address))
+            net_address_port(&b->address) == net_address_port(address))
             return true;
     return false;
 }
 
-static void hold(struct tcp_bound *bound)
+static void hold(struct net_bound *bound)
 {
     bound->next = held;
     held = bound;
 }
 
-static void let_go(struct tcp_bound *bound)
+static void let_go(struct net_bound *bound)
 {
-    struct tcp_bound **p = &held;
+    struct net_bound **p = &held;
     while (*p && *p != bound)
         p = &(*p)->next;
     if (*p)
@@ -144,7 +117,7 @@ static bool set_option(int fd, int level, int name, int64_t value)
 }
 
 /* A socket bound to `address`, sharing its port or not; -1 with errno. */
-static int bound_socket(const struct tcp_address *address, bool sharing)
+static int bound_socket(const struct net_address *address, bool sharing)
 {
     int family = address->sa.any.sa_family;
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -163,7 +136,7 @@ static int bound_socket(const struct tcp_address *address, bool sharing)
 }
 
 /* Whether nobody else has the port, found out by having it for a moment; errno otherwise. */
-static bool is_free(const struct tcp_address *address)
+static bool is_free(const struct net_address *address)
 {
     int fd = bound_socket(address, false);
     if (fd < 0)
@@ -172,7 +145,7 @@ static bool is_free(const struct tcp_address *address)
     return true;
 }
 
-static int listening_socket(const struct tcp_address *address, const struct tcp_conf *tcp)
+static int listening_socket(const struct net_address *address, const struct net_conf *tcp)
 {
     int fd = bound_socket(address, true);
     if (fd < 0)
@@ -199,7 +172,7 @@ static void drop_address(struct pg_listening *listening)
     size_t index = --listening->address_count;
     let_go(&listening->addresses[index]);
     for (unsigned w = 0; w < listening->worker_count; w++) {
-        struct tcp_acceptors *acceptors = &listening->workers[w];
+        struct net_acceptors *acceptors = &listening->workers[w];
         if (acceptors->count > index && acceptors->sockets[index].io.fd >= 0)
             close(acceptors->sockets[index].io.fd);
         if (acceptors->count > index)
@@ -209,19 +182,19 @@ static void drop_address(struct pg_listening *listening)
 
 /* Open one more address on every worker. With port 0 `address` gets the port that was found. On
  * failure nothing is left and errno tells. */
-static bool add_address(struct pg_listening *listening, const struct tcp_conf *tcp,
-                        struct tcp_address *address)
+static bool add_address(struct pg_listening *listening, const struct net_conf *tcp,
+                        struct net_address *address)
 {
-    if (tcp_address_port(address) != 0 && !is_held(address) && !is_free(address))
+    if (net_address_port(address) != 0 && !is_held(address) && !is_free(address))
         return false;
 
     size_t index = listening->address_count++;
     hold(&listening->addresses[index]);
     for (unsigned w = 0; w < listening->worker_count; w++) {
-        struct tcp_acceptors *acceptors = &listening->workers[w];
+        struct net_acceptors *acceptors = &listening->workers[w];
         int fd = listening_socket(address, tcp);
         if (fd >= 0) {
-            acceptors->sockets[index] = (struct tcp_acceptor){.io.fd = fd, .owner = acceptors};
+            acceptors->sockets[index] = (struct net_acceptor){.io.fd = fd, .owner = acceptors};
             acceptors->count = index + 1;
         }
         if (fd < 0 || (w == 0 && getsockname(fd, &address->sa.any, &address->len) != 0)) {
@@ -257,10 +230,10 @@ static const char *remedy(int error_number)
 }
 
 static void explain(struct pg_error *error, const struct pg_listener_conf *conf,
-                    const struct tcp_address *address, int error_number)
+                    const struct net_address *address, int error_number)
 {
-    char text[TCP_ADDRESS_TEXT], reason[128];
-    tcp_address_text(address, text);
+    char text[NET_ADDRESS_TEXT], reason[128];
+    net_address_text(address, text);
     pg_error_set(error, "%s:%u: listener \"%s\" cannot listen on %s: %s; %s",
                  conf->file ? conf->file : "built-in", conf->line, conf->name, text,
                  strerror_r(error_number, reason, sizeof(reason)), remedy(error_number));
@@ -270,24 +243,24 @@ static void explain(struct pg_error *error, const struct pg_listener_conf *conf,
 static bool add_bind(struct pg_listening *listening, const struct pg_listener_conf *conf,
                      const char *bind_value, struct pg_error *error)
 {
-    struct tcp_address wanted[TCP_ADDRESS_MAX];
+    struct net_address wanted[NET_ADDRESS_MAX];
     struct pg_error why;
-    size_t count = tcp_address_parse(bind_value, wanted, &why);
+    size_t count = net_address_parse(bind_value, wanted, &why);
     if (count == 0) {
         pg_error_set(error, "%s:%u: listener \"%s\", bind: %s",
                      conf->file ? conf->file : "built-in", conf->line, conf->name, why.text);
         return false;
     }
     for (int tries = 1;; tries++) {
-        struct tcp_address first = wanted[0];
+        struct net_address first = wanted[0];
         if (!add_address(listening, conf->transport_conf, &first)) {
             explain(error, conf, &first, errno);
             return false;
         }
         if (count == 1)
             return true;
-        struct tcp_address second = wanted[1];
-        tcp_address_set_port(&second, tcp_address_port(&first));
+        struct net_address second = wanted[1];
+        net_address_set_port(&second, net_address_port(&first));
         if (add_address(listening, conf->transport_conf, &second))
             return true;
         if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL) {
@@ -296,7 +269,7 @@ static bool add_bind(struct pg_listening *listening, const struct pg_listener_co
                    PG_F_TEXT("detail", "this machine has no IPv6: listening on IPv4 only"));
             return true;
         }
-        bool port_was_ours_to_choose = tcp_address_port(&wanted[0]) == 0;
+        bool port_was_ours_to_choose = net_address_port(&wanted[0]) == 0;
         if (!(errno == EADDRINUSE && port_was_ours_to_choose && tries < PORT_TRIES)) {
             explain(error, conf, &second, errno);
             return false;
@@ -305,22 +278,23 @@ static bool add_bind(struct pg_listening *listening, const struct pg_listener_co
     }
 }
 
-bool tcp_check(const struct pg_listener_conf *conf, struct pg_error *error)
+bool net_check(const struct pg_listener_conf *conf, struct pg_error *error)
 {
-    struct tcp_address addresses[TCP_ADDRESS_MAX];
+    struct net_address addresses[NET_ADDRESS_MAX];
     for (size_t i = 0; i < conf->bind.count; i++)
-        if (tcp_address_parse(conf->bind.items[i], addresses, error) == 0)
+        if (net_address_parse(conf->bind.items[i], addresses, error) == 0)
             return false;
     return true;
 }
 
-struct pg_listening *tcp_listen(const struct pg_listener_conf *conf, unsigned workers,
-                                struct pg_error *error)
+struct pg_listening *net_listen(const struct pg_listener_conf *conf, unsigned workers,
+                                net_take take, struct pg_error *error)
 {
-    size_t most = conf->bind.count * TCP_ADDRESS_MAX;
+    size_t most = conf->bind.count * NET_ADDRESS_MAX;
     struct pg_listening *listening = calloc(1, sizeof(*listening));
     if (!listening)
         goto no_memory;
+    listening->take = take;
     listening->worker_count = workers;
     listening->addresses = calloc(most, sizeof(*listening->addresses));
     listening->workers = calloc(workers, sizeof(*listening->workers));
@@ -330,10 +304,11 @@ struct pg_listening *tcp_listen(const struct pg_listener_conf *conf, unsigned wo
     for (unsigned w = 0; w < workers; w++) {
         listening->workers[w].sockets = &listening->sockets[w * most];
         listening->workers[w].spare_fd = -1;
+        listening->workers[w].listening = listening;
     }
     for (size_t i = 0; i < conf->bind.count; i++) {
         if (!add_bind(listening, conf, conf->bind.items[i], error)) {
-            tcp_close_listening(&listening);
+            net_close_listening(&listening);
             return NULL;
         }
     }
@@ -341,21 +316,21 @@ struct pg_listening *tcp_listen(const struct pg_listener_conf *conf, unsigned wo
 
 no_memory:
     pg_error_set(error, "listener \"%s\": out of memory", conf->name);
-    tcp_close_listening(&listening);
+    net_close_listening(&listening);
     return NULL;
 }
 
-size_t tcp_addresses(const struct pg_listening *listening, struct pg_listening_info *out,
+size_t net_addresses(const struct pg_listening *listening, struct pg_listening_info *out,
                      size_t room)
 {
     size_t count = listening->address_count < room ? listening->address_count : room;
-    _Static_assert(sizeof(out->address) >= TCP_ADDRESS_TEXT, "every address fits");
+    _Static_assert(sizeof(out->address) >= NET_ADDRESS_TEXT, "every address fits");
     for (size_t i = 0; i < count; i++)
-        tcp_address_text(&listening->addresses[i].address, out[i].address);
+        net_address_text(&listening->addresses[i].address, out[i].address);
     return listening->address_count;
 }
 
-void tcp_close_listening(struct pg_listening **pointer)
+void net_close_listening(struct pg_listening **pointer)
 {
     struct pg_listening *listening = *pointer;
     *pointer = NULL;
@@ -371,7 +346,7 @@ void tcp_close_listening(struct pg_listening **pointer)
 
 /* ---- accepting (on the worker) --------------------------------------------------------------- */
 
-static void accept_from(struct tcp_acceptors *acceptors, bool on)
+static void accept_from(struct net_acceptors *acceptors, bool on)
 {
     struct ev_loop *loop = pg_worker_loop(acceptors->worker);
     for (size_t i = 0; i < acceptors->count; i++) {
@@ -382,14 +357,14 @@ static void accept_from(struct tcp_acceptors *acceptors, bool on)
     }
 }
 
-static void take_spare(struct tcp_acceptors *acceptors)
+static void take_spare(struct net_acceptors *acceptors)
 {
     if (acceptors->spare_fd < 0)
         acceptors->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 /* Turn away one pending connection with the spare descriptor. */
-static void turn_away(struct tcp_acceptors *acceptors, int listen_fd, enum pg_reason reason)
+static void turn_away(struct net_acceptors *acceptors, int listen_fd, enum pg_reason reason)
 {
     if (acceptors->spare_fd < 0)
         return;
@@ -407,7 +382,7 @@ static void turn_away(struct tcp_acceptors *acceptors, int listen_fd, enum pg_re
 }
 
 /* accept4() failed for a reason that the next call would meet again. */
-static void rest(struct tcp_acceptors *acceptors, int listen_fd, int error_number)
+static void rest(struct net_acceptors *acceptors, int listen_fd, int error_number)
 {
     bool descriptors = error_number == EMFILE || error_number == ENFILE;
     struct ev_loop *loop = pg_worker_loop(acceptors->worker);
@@ -433,12 +408,12 @@ static void on_rested(struct ev_loop *loop, struct ev_timer *watcher, int events
 {
     (void)loop;
     (void)events;
-    struct tcp_acceptors *acceptors = watcher->data;
+    struct net_acceptors *acceptors = watcher->data;
     take_spare(acceptors);
     accept_from(acceptors, true);
 }
 
-static void say_recovered(struct tcp_acceptors *acceptors)
+static void say_recovered(struct net_acceptors *acceptors)
 {
     ev_tstamp now = ev_now(pg_worker_loop(acceptors->worker));
     if (now - acceptors->exhausted_at < SAY_AGAIN_S)
@@ -449,28 +424,19 @@ static void say_recovered(struct tcp_acceptors *acceptors)
     acceptors->refused = 0;
 }
 
-static void welcome(struct tcp_acceptors *acceptors, int fd, const struct tcp_address *peer)
-{
-    char text[TCP_ADDRESS_TEXT];
-    tcp_address_text(peer, text);
-    struct pg_conn *conn = pg_conn_open(acceptors->worker, acceptors->conf, text);
-    if (!conn) {
-        close(fd);
-        return;
-    }
-    tcp_link_begin(pg_conn_link(conn), conn, fd);
-}
-
 static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
 {
     (void)loop;
     (void)events;
-    struct tcp_acceptors *acceptors = ((struct tcp_acceptor *)watcher)->owner;
+    struct net_acceptors *acceptors = ((struct net_acceptor *)watcher)->owner;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct tcp_address peer = {.len = sizeof(peer.sa)};
+        struct net_address peer = {.len = sizeof(peer.sa)};
         int fd = accept4(watcher->fd, &peer.sa.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            welcome(acceptors, fd, &peer);
+            char text[NET_ADDRESS_TEXT];
+            net_address_text(&peer, text);
+            acceptors->listening->take(acceptors->listening, acceptors->worker, acceptors->conf, fd,
+                                       text);
             if (acceptors->exhausted)
                 say_recovered(acceptors);
             continue;
@@ -499,10 +465,10 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
     }
 }
 
-void tcp_start(struct pg_listening *listening, struct pg_worker *worker, struct pg_config *config,
+void net_start(struct pg_listening *listening, struct pg_worker *worker, struct pg_config *config,
                const struct pg_listener_conf *conf)
 {
-    struct tcp_acceptors *acceptors = &listening->workers[pg_worker_index(worker)];
+    struct net_acceptors *acceptors = &listening->workers[pg_worker_index(worker)];
     bool was_started = acceptors->worker != NULL;
     struct pg_config *before = acceptors->config;
     acceptors->config = pg_config_ref(config);
@@ -522,9 +488,9 @@ void tcp_start(struct pg_listening *listening, struct pg_worker *worker, struct 
     accept_from(acceptors, true);
 }
 
-void tcp_stop(struct pg_listening *listening, struct pg_worker *worker)
+void net_stop(struct pg_listening *listening, struct pg_worker *worker)
 {
-    struct tcp_acceptors *acceptors = &listening->workers[pg_worker_index(worker)];
+    struct net_acceptors *acceptors = &listening->workers[pg_worker_index(worker)];
     if (!acceptors->worker)
         return;
     accept_from(acceptors, false);
