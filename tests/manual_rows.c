@@ -22,6 +22,7 @@
 #include "transport.h"
 
 extern const struct pg_transport tcp_transport;
+extern const struct pg_transport tls_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
@@ -79,6 +80,7 @@ int main(void)
         print_options(b->name, b->rows);
     print_options("listener", pg_listener_rows);
     print_options("tcp", tcp_transport.options);
+    print_options("tls", tls_transport.options);
     print_options("plugin", pg_plugin_rows);
     print_options(mqtt_protocol.name, mqtt_protocol.options);
     print_options(jt808_protocol.name, jt808_protocol.options);
