@@ -617,8 +617,15 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     return client;
 }
 
-void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *cookie)
+void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *cookie)
 {
+    struct pg_login proven = *asked;
+    const struct pg_login *login = &proven;
+    struct pg_bytes identity = pg_conn_identity(conn);
+    if (identity.data) {
+        proven.username = identity;
+        proven.trusted = true;
+    }
     struct pg_client *client = new_client(conn, login, cookie);
     if (!client) {
         pg_conn_close(conn, PG_NO_MEMORY, "while admitting a client");

@@ -597,6 +597,26 @@ bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *er
     return true;
 }
 
+bool pg_config_prepare_transports(const struct pg_config *config, unsigned workers,
+                                  struct pg_error *error)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct pg_listener_conf *l = &config->listeners[i];
+        if (l->transport->prepare && !l->transport->prepare(l, workers, error))
+            return false;
+    }
+    return true;
+}
+
+static void release_transports(struct pg_config *config)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        struct pg_listener_conf *l = &config->listeners[i];
+        if (l->transport->release)
+            l->transport->release(l->transport_conf);
+    }
+}
+
 static void stop_plugins(struct pg_config *config)
 {
     for (size_t i = config->plugin_count; i-- > 0;) {
@@ -664,6 +684,7 @@ void pg_config_unref(struct pg_config **config)
 void pg_config_free(struct pg_config *config)
 {
     stop_plugins(config);
+    release_transports(config);
     pg_conf_pool_free(&config->pool);
     free(config);
 }

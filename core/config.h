@@ -72,6 +72,10 @@ struct pg_config *pg_config_load(const struct pg_assembly *assembly, const char 
 /* Have every plugin check its own block, without touching what may be running; false with
  * error->text. Main thread. */
 bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *error) PG_CHECKED;
+/* Have every transport read what its listeners name, for `workers` workers; false with error->text.
+ * Main thread. */
+bool pg_config_prepare_transports(const struct pg_config *config, unsigned workers,
+                                  struct pg_error *error) PG_CHECKED;
 /* Start every plugin, in the order of the file. On failure those that were started are stopped, and
  * error->text is set. Main thread. */
 bool pg_config_start_plugins(struct pg_config *config, struct pg_error *error) PG_CHECKED;

@@ -74,6 +74,7 @@ enum conn_state {
 };
 
 enum conn_deadline {
+    DEADLINE_HANDSHAKE,  /* the transport's handshake is under way */
     DEADLINE_FIRST_BYTE, /* nothing has come yet */
     DEADLINE_LOGIN,      /* no client admitted yet */
     DEADLINE_IDLE,       /* the frontend's own, see pg_conn_set_idle */
@@ -118,6 +119,7 @@ struct pg_conn {
     uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
     uint32_t idle_ms;
     uint64_t id;
+    char *identity; /* proven by the transport; NULL: none */
 };
 #define STATE_ALIGN 8u
 _Static_assert(sizeof(struct pg_conn) % STATE_ALIGN == 0, "the frontend's state is aligned");
@@ -218,6 +220,16 @@ static bool within_limits(const struct pg_config *config, int64_t open_now)
     return limit == 0 || open_now <= limit;
 }
 
+static void arm_first_byte_deadline(struct pg_conn *conn)
+{
+    const struct pg_settings *s = settings_of(conn);
+    conn->deadline = DEADLINE_FIRST_BYTE;
+    int64_t first = s->limits.first_byte_timeout;
+    if (first > s->limits.login_timeout)
+        first = s->limits.login_timeout;
+    pg_timer_start(&conn->timer, first, on_deadline);
+}
+
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer)
 {
@@ -233,13 +245,12 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
     if (!conn)
         goto refused;
 
-    const struct pg_settings *s = &config->settings;
     conn->magic = CONN_MAGIC;
     conn->state = CONN_OPEN;
     conn->worker = worker;
     conn->listener = listener;
     (void)pg_config_ref(config);
-    conn->frame_limit = (uint32_t)s->limits.login_frame_size;
+    conn->frame_limit = (uint32_t)config->settings.limits.login_frame_size;
     conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
     memcpy(peer_of(conn), peer, strlen(peer) + 1);
@@ -253,11 +264,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
     part->count++;
     count(conn, PG_COUNT_CONNECTIONS_OPENED, 1);
 
-    conn->deadline = DEADLINE_FIRST_BYTE;
-    int64_t first = s->limits.first_byte_timeout;
-    if (first > s->limits.login_timeout)
-        first = s->limits.login_timeout;
-    pg_timer_start(&conn->timer, first, on_deadline);
+    arm_first_byte_deadline(conn);
     PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", peer_of(conn)),
            PG_F_TEXT("listener", listener->name), PG_F_INT("conn", conn->id));
     listener->protocol->open(conn);
@@ -271,6 +278,32 @@ refused:
            PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
            PG_F_TEXT("detail", why == PG_CONNECTION_LIMIT ? "see limits.connections" : ""));
     return NULL;
+}
+
+void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
+{
+    if (conn->state != CONN_OPEN)
+        return;
+    conn->deadline = DEADLINE_HANDSHAKE;
+    pg_timer_start(&conn->timer, ms, on_deadline);
+}
+
+bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
+{
+    if (identity.data) {
+        conn->identity = strndup((const char *)identity.data, identity.len);
+        if (!conn->identity)
+            return false;
+    }
+    conn->alive_ms = (uint32_t)conn->worker->now_ms;
+    if (conn->state == CONN_OPEN && conn->deadline == DEADLINE_HANDSHAKE)
+        arm_first_byte_deadline(conn);
+    return true;
+}
+
+struct pg_bytes pg_conn_identity(const struct pg_conn *conn)
+{
+    return conn->identity ? pg_bytes_str(conn->identity) : PG_BYTES_NONE;
 }
 
 /* ---- small accessors ------------------------------------------------------------------------- */
@@ -857,6 +890,9 @@ static void on_deadline(struct pg_timer *timer)
 {
     struct pg_conn *conn = (struct pg_conn *)((uint8_t *)timer - offsetof(struct pg_conn, timer));
     switch ((enum conn_deadline)conn->deadline) {
+    case DEADLINE_HANDSHAKE:
+        pg_conn_close(conn, PG_HANDSHAKE_TIMEOUT, "see handshake_timeout of the listener");
+        break;
     case DEADLINE_FIRST_BYTE:
         pg_conn_close(conn, PG_FIRST_BYTE_TIMEOUT, "see limits.first_byte_timeout");
         break;
@@ -1016,6 +1052,7 @@ static void free_conn(struct pg_conn *conn)
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
+    free(conn->identity);
     pg_slab_set_free(&worker->small, conn, block_size(conn->listener, peer_of(conn)));
     pg_config_unref(&config);
 }

@@ -19,6 +19,15 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
 void *pg_conn_link(struct pg_conn *conn);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 
+/* The transport begins a handshake that must end within `ms`: until pg_conn_handshaken() neither
+ * first_byte_timeout nor login_timeout runs. Right after pg_conn_open(). */
+void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms);
+/* It is done. `identity` (copied; data == NULL: none) has been proven by it, and is the user name of
+ * whoever is admitted. false: out of memory. Once. */
+bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
+/* data == NULL: none. Lent, as long as the connection. */
+struct pg_bytes pg_conn_identity(const struct pg_conn *conn);
+
 /* Where the next bytes should be read to; at least 4 KiB. Lent until the next call for any
  * connection of this worker. */
 uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room);

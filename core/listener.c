@@ -112,6 +112,8 @@ static struct listener *find_kept(struct pg_listeners *listeners,
 struct pg_change *pg_change_prepare(struct pg_server *server, struct pg_listeners *listeners,
                                     struct pg_config *config, struct pg_error *error)
 {
+    if (config && !pg_config_prepare_transports(config, server->worker_count, error))
+        return NULL;
     struct pg_change *change =
         calloc(1, sizeof(*change) + server->worker_count * sizeof(change->tasks[0]));
     if (!change) {

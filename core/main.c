@@ -15,6 +15,7 @@
 
 extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
+extern const struct pg_transport tls_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
@@ -22,7 +23,8 @@ extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
 
 static const struct pg_assembly assembly = {
-    .transports = (const struct pg_transport *const[]){&tcp_transport, &ws_transport, NULL},
+    .transports =
+        (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport, NULL},
     .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
@@ -72,7 +74,8 @@ static int check(const char *path)
 {
     struct pg_error error;
     struct pg_config *config = pg_config_load(&assembly, path, &error);
-    bool ok = config && pg_config_check_plugins(config, &error);
+    bool ok = config && pg_config_check_plugins(config, &error) &&
+              pg_config_prepare_transports(config, 1, &error);
     pg_config_unref(&config);
     if (!ok) {
         fprintf(stderr, "polygate: %s\n", error.text);

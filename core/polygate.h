@@ -105,6 +105,8 @@ PG_API int64_t pg_wall_ms(void);
     X(KICKED, false, "closed by an administrator")                                                 \
     X(UNREGISTERED, false, "the device unregistered")                                              \
     X(FIRST_BYTE_TIMEOUT, true, "no byte within the time allowed")                                 \
+    X(HANDSHAKE_TIMEOUT, true, "the transport's handshake took longer than the time allowed")      \
+    X(HANDSHAKE_FAILED, true, "the transport's handshake failed")                                  \
     X(LOGIN_TIMEOUT, true, "no identity within the time allowed")                                  \
     X(KEEPALIVE_TIMEOUT, true, "silent for longer than its keep-alive allows")                     \
     X(SLOW_CONSUMER, true, "queue limit reached while the peer did not read")                      \
@@ -390,7 +392,9 @@ PG_API void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n);
  * where it must be kept. */
 struct pg_login {
     struct pg_bytes client_id; /* not empty: the frontend makes one up where its standard allows */
-    struct pg_bytes username;  /* data == NULL: none given */
+    /* data == NULL: none given. An identity that the transport has proven (a certificate's name)
+     * takes its place, and no authenticator is asked about it. */
+    struct pg_bytes username;
     struct pg_bytes password;  /* data == NULL: none given */
     bool trusted;     /* already proven by the frontend (a code it issued): skip authenticators */
     bool clean_start; /* discard a session that exists */

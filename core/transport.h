@@ -32,6 +32,13 @@ struct pg_transport {
     /* Whether the values of one listener make sense, by looking at them alone (for `polygate -t`).
      * false with error->text, in which file and line are not named. Main thread. (optional) */
     bool (*check)(const struct pg_listener_conf *conf, struct pg_error *error);
+    /* Read what the block of one listener names (certificates) and keep it in conf->transport_conf,
+     * for `workers` workers. Called at every load, for each address; files may have changed while
+     * the configuration has not. false with error->text, which names file and line of the block.
+     * Main thread. (optional, with `release`) */
+    bool (*prepare)(const struct pg_listener_conf *conf, unsigned workers, struct pg_error *error);
+    /* Free what was kept there, if anything. No connection uses it any more. */
+    void (*release)(void *transport_conf);
     /* Make ready everything that can fail for one listener on `workers` workers: sockets bound
      * and listening, nothing accepted. NULL with error->text on failure. Main thread. */
     struct pg_listening *(*listen)(const struct pg_listener_conf *conf, unsigned workers,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Listening sockets, for every transport over TCP: one per address and worker, all of one address sharing its port by
- * SO_REUSEPORT, so that the kernel spreads connections and no worker waits for another.
+/* Listening sockets, for every transport over TCP: one per address and worker, all of one address
+ * sharing its port by SO_REUSEPORT, so that the kernel spreads connections and no worker waits for
+ * another.
  *
  * Sharing has a trap: any program of the same user may join in, and a gateway that was started
  * twice would silently serve every second connection. Therefore a port that this process does not

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TLS transport with real clients: who is let in, what a reload changes, what a bad peer costs."""
+import socket
+import ssl
+import struct
+import subprocess
+
+import pytest
+
+from polygate import TIMEOUT, Tool
+
+CONNECT = bytes.fromhex("10 11 00 04 4d 51 54 54 04 02 00 3c 00 05") + b"probe"
+CONNACK = bytes.fromhex("20020000")
+PING, PONG = bytes.fromhex("c000"), bytes.fromhex("d000")
+
+
+def openssl(folder, *words):
+    subprocess.run(["openssl", *words], cwd=folder, check=True, stdin=subprocess.DEVNULL,
+                   capture_output=True, timeout=TIMEOUT)
+
+
+class Authority:
+    """A certificate authority in a folder."""
+
+    def __init__(self, folder, name="ca"):
+        self.folder, self.name = folder, name
+        openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "30",
+                "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        (folder / f"{name}.index").write_text("")
+        (folder / f"{name}.cnf").write_text(
+            f"[ca]\ndefault_ca=d\n[d]\ndatabase={name}.index\ndefault_md=sha256\n"
+            "default_crl_days=30\npolicy=p\nnew_certs_dir=.\nrand_serial=yes\nunique_subject=no\n"
+            "copy_extensions=copy\n[p]\ncommonName=supplied\n")
+        self.crl()
+
+    def issue(self, name, cn=None, san="DNS:localhost", end=None):
+        openssl(self.folder, "req", "-new", "-newkey", "ec", "-pkeyopt",
+                "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out",
+                f"{name}.csr", "-subj", f"/CN={cn or name}", "-addext", f"subjectAltName={san}")
+        life = ["-startdate", "20200101000000Z", "-enddate", end] if end else ["-days", "30"]
+        self._ca("-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-batch", *life)
+
+    def revoke(self, name):
+        self._ca("-revoke", f"{name}.pem")
+        self.crl()
+
+    def crl(self):
+        self._ca("-gencrl", "-out", f"{self.name}.crl")
+
+    def _ca(self, *words):
+        openssl(self.folder, "ca", "-config", f"{self.name}.cnf", "-cert", f"{self.name}.pem",
+                "-keyfile", f"{self.name}.key", *words)
+
+
+@pytest.fixture
+def ca(folder):
+    authority = Authority(folder)
+    authority.issue("server")
+    return authority
+
+
+def listener(ca, more="", certificates=("server",)):
+    files = ", ".join(f'"{ca.folder}/{c}.pem"' for c in certificates)
+    keys = ", ".join(f'"{ca.folder}/{c}.key"' for c in certificates)
+    return ('listener "mqtt" { bind = {"127.0.0.1:0"} transport = tls protocol = mqtt '
+            f'certificates = {{{files}}} keys = {{{keys}}} {more} }}\n')
+
+
+def mutual(ca, more=""):
+    return listener(ca, f'verify = require ca_file = "{ca.folder}/ca.pem" {more}')
+
+
+def context(ca, certificate=None, trusted="ca"):
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.load_verify_locations(ca.folder / f"{trusted}.pem")
+    if certificate:
+        c.load_cert_chain(ca.folder / f"{certificate}.pem", ca.folder / f"{certificate}.key")
+    return c
+
+
+def connect(gw, c, name="localhost", session=None):
+    raw = socket.create_connection(("127.0.0.1", gw.port("mqtt")), TIMEOUT)
+    return c.wrap_socket(raw, server_hostname=name, session=session)
+
+
+def read(s, size):
+    data = b""
+    while len(data) < size:
+        more = s.recv(size - len(data))
+        assert more, f"the end after {data.hex()}"
+        data += more
+    return data
+
+
+def serves(s, packet=CONNECT, answer=CONNACK):
+    s.sendall(packet)
+    return read(s, len(answer)) == answer
+
+
+def client_tool(name, gw, *words):
+    return Tool("stdbuf", "-oL", name, "-h", "localhost", "-p", gw.port("mqtt"), "-V", "mqttv311", *words)
+
+
+def refuses(gw, c, reason="handshake_failed", **fields):
+    """No service for this client, and the log says why."""
+    mark = gw.mark()
+    try:
+        with connect(gw, c) as s:
+            s.sendall(CONNECT)
+            assert not s.recv(1)
+    except (ssl.SSLError, ConnectionError):
+        pass
+    return gw.wait_log("closed", start=mark, reason=reason, **fields)
+
+
+@pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
+def test_mosquitto_clients(gateway, ca, version):
+    gw = gateway(listeners={"mqtt": listener(ca)})
+    tls = ["--cafile", ca.folder / "ca.pem", "--tls-version", version]
+    sub = client_tool("mosquitto_sub", gw, *tls, "-t", "a/#", "-C", "1", "-d", "-W", "20")
+    sub.wait_line("SUBACK")
+    client_tool("mosquitto_pub", gw, *tls, "-t", "a/b", "-q", "1", "-m", "hello").wait()
+    assert "hello" in sub.wait()
+
+
+def test_wrong_authority_and_old_versions_are_refused(gateway, ca):
+    Authority(ca.folder, "other")
+    gw = gateway(listeners={"mqtt": listener(ca)})
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(gw, context(ca, trusted="other"))
+    gw.wait_log("closed", reason="handshake_failed", detail=".*unknown ca.*")
+    old = context(ca)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    refuses(gw, old, detail=".*unsupported protocol.*", peer="127.0.0.1:.*")
+
+
+def test_server_name_picks_the_certificate(gateway, ca):
+    ca.issue("second", san="DNS:second.example,DNS:*.wild.example")
+    gw = gateway(listeners={"mqtt": listener(ca, certificates=("server", "second"))})
+    c = context(ca)
+    for name, cn in [("localhost", "server"), ("second.example", "second"),
+                     ("x.wild.example", "second")]:
+        with connect(gw, c, name) as s:
+            assert dict(x[0] for x in s.getpeercert()["subject"])["commonName"] == cn
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(gw, c, "nobody.example")
+
+
+def test_mutual(gateway, ca):
+    Authority(ca.folder, "other").issue("stranger")
+    ca.issue("device")
+    ca.issue("expired", end="20210101000000Z")
+    gw = gateway(listeners={"mqtt": mutual(ca, "identity = cn")})
+    with connect(gw, context(ca, "device")) as s:
+        assert serves(s)
+    gw.wait_log("admitted", client="probe", user="device")
+    refuses(gw, context(ca), detail=".*peer did not return a certificate.*")
+    refuses(gw, context(ca, "stranger"), detail=".*certificate verify failed.*")
+    refuses(gw, context(ca, "expired"), detail=".*expired.*")
+
+
+def test_identities(gateway, ca):
+    ca.issue("device", cn="common", san="DNS:name.example")
+    text = subprocess.run(["openssl", "x509", "-in", ca.folder / "device.pem", "-noout",
+                           "-fingerprint", "-sha256"], check=True, capture_output=True,
+                          text=True, timeout=TIMEOUT).stdout
+    digest = text.strip().split("=")[1].replace(":", "").lower()
+    for kind, user in [("cn", "common"), ("san_dns", "name.example"), ("fingerprint", digest)]:
+        gw = gateway(listeners={"mqtt": mutual(ca, f"identity = {kind}")})
+        with connect(gw, context(ca, "device")) as s:
+            assert serves(s)
+        gw.wait_log("admitted", client="probe", user=user)
+    ca.issue("nameless", san="IP:127.0.0.1")
+    gw = gateway(listeners={"mqtt": mutual(ca, "identity = san_dns")})
+    refuses(gw, context(ca, "nameless"), detail=".*no usable name.*")
+
+
+def test_revoked_by_a_reload_and_no_session_saves_it(gateway, ca):
+    ca.issue("device")
+    gw = gateway(listeners={"mqtt": mutual(ca, f'crl_file = "{ca.folder}/ca.crl"')})
+    c = context(ca, "device")
+    with connect(gw, c) as s:
+        assert serves(s)
+        session = s.session
+        s.sendall(PING)
+        assert read(s, 2) == PONG
+        ca.revoke("device")
+        assert gw.reload()["event"] == "reloaded"
+        assert serves(s, PING, PONG), "live connections stay"
+    mark = gw.mark()
+    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+        with connect(gw, c, session=session) as s:
+            serves(s)
+    gw.wait_log("closed", start=mark, reason="handshake_failed", detail=".*certificate revoked.*")
+
+
+@pytest.mark.parametrize("tickets", ["yes", "no"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_resume_over_a_reload(gateway, ca, version, tickets):
+    gw = gateway(listeners={"mqtt": listener(ca, f"session_tickets = {tickets}")})
+    c = context(ca)
+    c.minimum_version = c.maximum_version = version
+    with connect(gw, c) as s:
+        assert serves(s)
+        session = s.session
+    gw.reload()
+    with connect(gw, c, session=session) as s:
+        assert serves(s) and s.session_reused == (tickets == "yes")
+
+
+KEY = "00112233445566778899aabbccddeeff"
+
+
+def psk_listener(folder):
+    (folder / "psk").write_text(f"# devices\ndevice-1:{KEY}\n")
+    return ('listener "mqtt" { bind = {"127.0.0.1:0"} transport = tls protocol = mqtt '
+            f'psk_file = "{folder}/psk" }}\n')
+
+
+def test_pre_shared_keys(gateway, folder):
+    gw = gateway(listeners={"mqtt": psk_listener(folder)})
+
+    def publish(identity, key, status):
+        client_tool("mosquitto_pub", gw, "-i", "probe", "-t", "a", "-m", "b", "-q", "1",
+                    "--psk-identity", identity, "--psk", key).wait(status)
+
+    publish("device-1", KEY, 0)
+    gw.wait_log("admitted", user="device-1")
+    for identity, key in [("device-1", KEY[::-1]), ("device-2", KEY)]:
+        mark = gw.mark()
+        publish(identity, key, None)
+        gw.wait_log("closed", start=mark, reason="handshake_failed")
+    # No way around the key by another version.
+    for version in ["-tls1_2", "-tls1_3"]:
+        done = subprocess.run(["openssl", "s_client", version, "-connect",
+                               f"127.0.0.1:{gw.port('mqtt')}"], stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=TIMEOUT)
+        assert done.returncode != 0
+
+
+def test_alpn(gateway, ca):
+    gw = gateway(listeners={"mqtt": listener(ca, 'alpn = {"mqtt", "x-amzn-mqtt-ca"}')})
+    for offered, chosen in [(["http/1.1", "x-amzn-mqtt-ca"], "x-amzn-mqtt-ca"), ([], None)]:
+        c = context(ca)
+        if offered:
+            c.set_alpn_protocols(offered)
+        with connect(gw, c) as s:
+            assert s.selected_alpn_protocol() == chosen
+    c = context(ca)
+    c.set_alpn_protocols(["h2"])
+    refuses(gw, c)
+
+
+def test_reload_under_live_connections(gateway, ca):
+    gw = gateway(listeners={"mqtt": listener(ca)})
+    c = context(ca)
+    live = [connect(gw, c) for _ in range(50)]
+    for n, s in enumerate(live):
+        name = f"p{n:04}".encode()
+        assert serves(s, CONNECT[:-5] + name)
+    first = live[0].getpeercert()["serialNumber"]
+    ca.issue("server")
+    for s in live:
+        s.sendall(PING)
+    assert gw.reload()["event"] == "reloaded"
+    for s in live:
+        assert read(s, 2) == PONG and serves(s, PING, PONG)
+    with connect(gw, c) as s:
+        second = s.getpeercert()["serialNumber"]
+    assert second != first
+    # A bad file keeps what is there and is named.
+    for bad in ["", "-----BEGIN CERTIFICATE-----\nMIIB", (ca.folder / "ca.pem").read_text()]:
+        (ca.folder / "server.pem").write_text(bad)
+        failed = gw.reload()
+        assert failed["event"] == "reload_failed" and "server." in failed["error"]
+    with connect(gw, c) as s:
+        assert s.getpeercert()["serialNumber"] == second
+    for s in live:
+        assert serves(s, PING, PONG)
+        s.close()
+
+
+def test_slow_handshakes_end_and_their_number_is_bounded(gateway, ca):
+    gw = gateway("workers = 1\n",
+                 listeners={"mqtt": listener(ca, "handshake_timeout = 1s handshakes = 3")})
+    with connect(gw, context(ca)) as good:
+        assert serves(good)
+        slow = [socket.create_connection(("127.0.0.1", gw.port("mqtt"))) for _ in range(3)]
+        slow[0].sendall(b"\x16\x03\x01")
+        over = socket.create_connection(("127.0.0.1", gw.port("mqtt")))
+        gw.wait_log("connection_refused", reason="busy")
+        assert serves(good, PING, PONG)
+        gw.wait_log("closed", reason="handshake_timeout")
+        for s in [*slow, over]:
+            s.settimeout(TIMEOUT)
+            assert s.recv(1) == b""
+            s.close()
+        with connect(gw, context(ca)) as s:
+            assert serves(s)
+
+
+def test_garbage_and_plain_text(gateway, ca):
+    gw = gateway(listeners={"mqtt": listener(ca)})
+    with gw.connect("mqtt") as peer:
+        peer.send(CONNECT)
+        line = gw.wait_log("closed", reason="handshake_failed")
+        assert line["detail"] and line["peer"].startswith("127.0.0.1:")
+
+
+def publish_packet(size, byte):
+    body = struct.pack(">H", 1) + b"t" + bytes([byte]) * size
+    length, head = len(body), b""
+    while True:
+        digit, length = length % 128, length // 128
+        head += bytes([digit | (0x80 if length else 0)])
+        if not length:
+            return b"\x30" + head + body
+
+
+def test_big_messages_and_a_slow_reader(gateway, ca):
+    gw = gateway("limits { frame_size = 1m }\n", listeners={"mqtt": listener(ca)})
+    subscribe = bytes.fromhex("8206000100017400")
+    sub, pub = connect(gw, context(ca)), connect(gw, context(ca))
+    assert serves(sub) and serves(sub, subscribe, bytes.fromhex("9003000100"))
+    assert serves(pub, CONNECT[:-1] + b"2")
+    packets = [publish_packet(size, 65 + n) for n, size in
+               enumerate([1, 16383, 16384, 16385, 300000, 900000, 7])]
+    for packet in packets:
+        pub.sendall(packet)  # nobody reads meanwhile: more than the kernel's buffers take
+    assert serves(pub, PING, PONG)
+    for packet in packets:
+        assert read(sub, len(packet)) == packet
+    sub.sendall(bytes.fromhex("e000"))
+    assert sub.recv(1) == b"", "close_notify comes"
+    pub.close()
+
+
+@pytest.mark.parametrize("text, says", [
+    ('ciphers = "ECC-SM4-SM3"', "SM2, SM3 or SM4"),
+    ('ciphersuites = "TLS_SM4_GCM_SM3"', "SM2, SM3 or SM4"),
+    ('ciphers = "NOSUCH"', "ciphers: no cipher match"),
+    ("verify = require", "ca_file or ca_dir"),
+    ("identity = cn", "set verify"),
+    ('psk_file = "x"', "make two listeners"),
+])
+def test_bad_blocks_are_refused(gateway, ca, text, says):
+    gw = gateway(listeners={"mqtt": listener(ca, text)}, launch_only=True)
+    gw.wait_exit(1)
+    assert any(says in line.replace('\\"', '"') for line in gw.lines.all())

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The identity that a handshake has proven: a name in the peer's certificate (RFC 5280), the
+ * certificate's fingerprint, or the identity of a pre-shared key (RFC 4279).
+ *
+ * Names are taken as they were signed: one with a NUL, which C would cut to somebody else's name,
+ * or one that is not UTF-8 is no name. Runs on the connection's worker; no state. */
+
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tls_parts.h"
+
+static bool put(const ASN1_STRING *name, char out[TLS_IDENTITY_MAX + 1])
+{
+    unsigned char *utf8 = NULL;
+    int len = ASN1_STRING_to_UTF8(&utf8, name);
+    bool ok = len > 0 && (unsigned)len <= TLS_IDENTITY_MAX && !memchr(utf8, '\0', (size_t)len) &&
+              pg_utf8_valid((struct pg_bytes){.data = utf8, .len = (size_t)len});
+    if (ok) {
+        memcpy(out, utf8, (size_t)len);
+        out[len] = '\0';
+    }
+    if (len >= 0)
+        OPENSSL_free(utf8);
+    return ok;
+}
+
+static bool put_cn(const X509 *certificate, char out[TLS_IDENTITY_MAX + 1])
+{
+    const X509_NAME *subject = X509_get_subject_name(certificate);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    return at >= 0 && put(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), out);
+}
+
+/* The first name of a host. */
+static bool put_san_dns(const X509 *certificate, char out[TLS_IDENTITY_MAX + 1])
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    bool found = false, ok = false;
+    for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        found = name->type == GEN_DNS;
+        if (found)
+            ok = put(name->d.dNSName, out);
+    }
+    GENERAL_NAMES_free(names);
+    return ok;
+}
+
+static bool put_fingerprint(const X509 *certificate, char out[TLS_IDENTITY_MAX + 1])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (X509_digest(certificate, EVP_sha256(), digest, &len) != 1)
+        return false;
+    for (unsigned i = 0; i < len; i++)
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    return true;
+}
+
+/* Only after the handshake: before that, the peer has claimed an identity and proven nothing. */
+static bool put_psk(const SSL *ssl, char out[TLS_IDENTITY_MAX + 1])
+{
+    const char *identity = SSL_get_psk_identity(ssl);
+    if (!identity || strlen(identity) > TLS_IDENTITY_MAX)
+        return false;
+    snprintf(out, TLS_IDENTITY_MAX + 1, "%s", identity);
+    return true;
+}
+
+bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_IDENTITY_MAX + 1])
+{
+    out[0] = '\0';
+    if (conf->psk_file[0] != '\0')
+        return put_psk(ssl, out);
+    const X509 *certificate = SSL_get0_peer_certificate(ssl);
+    if (!certificate)
+        return true;
+    switch ((enum tls_identity)conf->identity) {
+    case TLS_IDENTITY_CN:
+        return put_cn(certificate, out);
+    case TLS_IDENTITY_SAN_DNS:
+        return put_san_dns(certificate, out);
+    case TLS_IDENTITY_FINGERPRINT:
+        return put_fingerprint(certificate, out);
+    case TLS_IDENTITY_NONE:
+        break;
+    }
+    return true;
+}
