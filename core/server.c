@@ -374,10 +374,8 @@ static bool make_shared(struct life *life, struct pg_error *error)
     server->subindex = pg_subindex_new(server->worker_count);
     server->retained = pg_retained_new(&limits);
     server->registry = pg_registry_new();
-    server->store = pg_store_memory_new();
     life->listeners = pg_listeners_new();
-    if (server->subindex && server->retained && server->registry && server->store &&
-        life->listeners)
+    if (server->subindex && server->retained && server->registry && life->listeners)
         return true;
     pg_error_set(error, "out of memory");
     return false;

@@ -167,7 +167,7 @@ void pg_session_quieten(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
     if (!t || t->queue_count > 0 || t->out_count > 0 || t->receipt_count > 0 || t->walks ||
-        t->held_count > 0 || t->lent || t->resend)
+        t->held_count > 0 || t->has_fresh || t->lent || t->resend)
         return;
     pg_traffic_forget_lent(t);
     free(t->held);
@@ -226,8 +226,7 @@ static void give_up(struct pg_session *session, struct pg_entry *entry, bool pas
         pg_router_reshare(session->worker, entry->msg, entry->share);
     else if (pass_on && entry->msg && entry->qos > 0)
         pg_session_count(session, PG_COUNT_MESSAGES_DROPPED, 1);
-    pg_session_settle_stored(session, entry);
-    pg_entry_clear(entry);
+    pg_entry_clear(entry); /* from the store it goes with the session */
 }
 
 static void free_walks(struct pg_traffic *t)
@@ -274,8 +273,11 @@ static void free_traffic(struct pg_session *session, bool pass_on)
         return;
     free_walks(t);
     free_deliveries(session, pass_on);
-    for (uint32_t i = 0; i < t->held_count; i++)
+    for (uint32_t i = 0; i < t->held_count; i++) {
         pg_entry_clear(&t->held[i].entry);
+        if (t->held[i].ticket)
+            pg_ticket_done(t->held[i].ticket, PG_NO_SUBSCRIBERS);
+    }
     free(t->held);
     pg_traffic_forget_lent(t);
     free(t->resend);
@@ -294,6 +296,7 @@ void pg_session_free(struct pg_session **where)
     pg_timer_stop(&session->expiry_timer);
     pg_subscriptions_drop_all(session);
     free_traffic(session, running);
+    (void)pg_session_let_go(session);
     if (session->will)
         pg_will_free(&session->will);
     pg_session_unlist(session);
@@ -325,8 +328,9 @@ void pg_session_destroy(struct pg_session *session, enum pg_reason reason)
     struct pg_server *server = session->worker->server;
     PG_LOG(PG_DEBUG, "session_ended", PG_F_REASON(reason),
            PG_F_BYTES("client", pg_session_id(session)));
-    if (pg_session_durable(session))
-        server->store->ops->session_drop(server->store, pg_session_id(session), NULL);
+    struct pg_store_session *handle = pg_session_let_go(session);
+    if (handle)
+        server->store->ops->session_drop(server->store, handle, NULL);
     pg_session_count(session, PG_COUNT_SESSIONS_DESTROYED, 1);
     pg_registry_remove(server->registry, session);
     pg_session_free(&session);
@@ -345,6 +349,7 @@ void pg_session_attach(struct pg_session *session, struct pg_client *client, uin
     session->detached_wall_s = 0;
     pg_timer_stop(&session->expiry_timer);
     pg_subscriptions_set_active(session, true);
+    pg_session_read_ahead(session);
     pg_session_plan_resend(session);
     if (session->traffic)
         pg_session_make_ready(session);
@@ -356,11 +361,14 @@ void pg_session_forget_client(struct pg_session *session)
     session->client = NULL;
     session->detached_wall_s = (uint32_t)(pg_wall_ms() / 1000);
     pg_subscriptions_set_active(session, false);
-    if (!t)
+    if (!t) {
+        pg_session_unload(session);
         return;
+    }
     pg_traffic_forget_lent(t);
     free(t->resend);
     t->resend = NULL;
+    pg_session_unload(session);
     pg_session_quieten(session);
 }
 
@@ -372,6 +380,8 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
     if (from) {
         to->traffic = from->traffic;
         to->next_id = from->next_id;
+        to->kept = from->kept;
+        from->kept = NULL;
         from->traffic = NULL;
     }
     for (uint32_t i = 0; held && i < held->held_count; i++) {
@@ -379,8 +389,12 @@ void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint
         bool twice = h->from != PG_HELD_ALWAYS && h->seq <= seen[h->from];
         if (twice)
             pg_entry_clear(&h->entry);
+        else if (to->kept && h->entry.qos > 0)
+            pg_session_enqueue(to, &h->entry, h->ticket);
         else
             (void)pg_session_push(to, &h->entry);
+        if (h->ticket)
+            pg_ticket_done(h->ticket, twice ? PG_NO_SUBSCRIBERS : PG_OK);
     }
     if (held) {
         free(held->held);

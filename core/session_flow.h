@@ -7,6 +7,7 @@
 
 #include "server.h"
 #include "session.h"
+#include "ticket.h"
 #include "worker_parts.h"
 
 /* Sizes up to which tables stay with a traffic object that is kept for reuse. */
@@ -38,6 +39,19 @@ struct pg_entry *pg_session_front(const struct pg_session *session);
 void pg_session_refill(struct pg_session *session);
 /* At the very end: free the chunks kept for reuse. */
 void pg_queue_free_spare(struct pg_session_part *part);
+
+/* An entry of a fan-out for a session that is kept; the entry is taken. */
+void pg_session_stage(struct pg_session *session, const struct pg_entry *entry,
+                      struct pg_ticket *ticket);
+/* Put into the store, and into the queue if that is short and all in memory. The entry is taken. */
+void pg_session_enqueue(struct pg_session *session, struct pg_entry *entry,
+                        struct pg_ticket *ticket);
+/* Ask for a page if there is something that is in the store alone, a client for it, and room. */
+void pg_session_read_ahead(struct pg_session *session);
+/* The client has gone: what the store has leaves the queue in memory. */
+void pg_session_unload(struct pg_session *session);
+/* Whether a subscription that is left would have let the entry in. */
+bool pg_session_wants(struct pg_session *session, const struct pg_entry *entry);
 
 /* The store need not keep this entry any longer, if it does. */
 void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry);

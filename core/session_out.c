@@ -26,8 +26,8 @@
 void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry)
 {
     struct pg_store *store = session->worker->server->store;
-    if (entry->stored && entry->msg)
-        store->ops->settle(store, pg_session_id(session), entry->msg->id);
+    if (entry->number != 0 && session->kept)
+        store->ops->settle(store, session->kept->handle, entry->number);
 }
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
@@ -133,6 +133,7 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
     for (;;) {
         if (t->queue_count == 0)
             pg_session_refill(session);
+        pg_session_read_ahead(session);
         struct pg_entry *entry = pg_session_front(session);
         if (!entry)
             return false;
@@ -182,7 +183,10 @@ bool pg_delivery_received(struct pg_client *client, uint16_t id)
     struct pg_out *out = session ? find_out(session, id) : NULL;
     if (!out || out->entry.qos != 2)
         return false;
-    pg_session_settle_stored(session, &out->entry);
+    if (out->entry.number != 0 && session->kept) {
+        struct pg_store *store = session->worker->server->store;
+        store->ops->received(store, session->kept->handle, out->entry.number, NULL);
+    }
     pg_entry_clear(&out->entry);
     out->state = OUT_RECEIVED;
     return true;

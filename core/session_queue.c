@@ -216,46 +216,14 @@ static bool hold(struct pg_traffic *t, struct pg_entry *entry, const struct pg_o
         .entry = *entry,
         .seq = offer->seq,
         .from = once ? PG_HELD_ALWAYS : offer->from,
+        .ticket = offer->ticket,
     };
+    if (offer->ticket)
+        pg_ticket_hold(offer->ticket);
     if (!once)
         t->stamped = &t->held[t->held_count].entry;
     t->held_count++;
     return true;
-}
-
-struct stored {
-    struct pg_store_done done;
-    struct pg_ticket *ticket;
-};
-
-static void when_stored(struct pg_store_done *done, enum pg_reason result)
-{
-    struct stored *stored = (struct stored *)done;
-    pg_ticket_done(stored->ticket, result);
-    free(stored);
-}
-
-/* Have the store keep the entry; the publisher's ticket waits if it takes time. */
-static enum pg_reason store_entry(struct pg_session *session, struct pg_entry *entry,
-                                  struct pg_ticket *ticket)
-{
-    struct pg_store *store = session->worker->server->store;
-    struct stored *stored = NULL;
-    if (ticket) {
-        stored = calloc(1, sizeof(*stored));
-        if (!stored)
-            return PG_NO_MEMORY;
-        stored->done.worker = session->worker;
-        stored->done.fn = when_stored;
-        stored->ticket = ticket;
-        pg_ticket_hold(ticket);
-    }
-    enum pg_reason reason = store->ops->enqueue(store, pg_session_id(session), entry->msg,
-                                                stored ? &stored->done : NULL);
-    if (stored && reason != PG_PENDING)
-        when_stored(&stored->done, reason);
-    entry->stored = reason == PG_OK || reason == PG_PENDING;
-    return entry->stored ? PG_OK : reason;
 }
 
 /* Overlapping subscriptions of one session: one delivery with the highest QoS and all identifiers
@@ -266,12 +234,8 @@ static bool merge(struct pg_session *session, const struct pg_offer *offer, uint
     struct pg_traffic *t = session->traffic;
     if (!t->stamped || offer->sub->shared)
         return false;
-    if (t->stamped->qos < qos) {
-        bool to_store = t->stamped->qos == 0 && pg_session_durable(session);
+    if (t->stamped->qos < qos)
         t->stamped->qos = qos;
-        if (to_store)
-            (void)store_entry(session, t->stamped, offer->ticket);
-    }
     if (offer->sub->retain_as_published && offer->msg->retain)
         t->stamped->retain = true;
     return add_id(t->stamped, offer->sub->id);
@@ -311,12 +275,14 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
         .retain = sub && sub->retain_as_published && offer->msg->retain,
         .direct = !sub,
     };
-    if (qos > 0 && pg_session_durable(session)) {
-        enum pg_reason reason = store_entry(session, &entry, offer->ticket);
-        if (reason != PG_OK) {
-            pg_session_drop(session, &entry, reason);
-            return reason;
-        }
+    if (session->kept) {
+        if (entry.share == PG_NODE_NONE)
+            pg_session_stage(session, &entry, offer->ticket);
+        else if (qos > 0)
+            pg_session_enqueue(session, &entry, offer->ticket);
+        else
+            return pg_session_push(session, &entry);
+        return PG_OK;
     }
     if (session->state != SESSION_JOINING)
         return pg_session_push(session, &entry);
@@ -342,7 +308,7 @@ static void want(void *arg, struct pg_session *session, struct pg_sub *sub)
         w->wanted = pg_topic_matches(filter.plain, w->topic);
 }
 
-static bool is_wanted(struct pg_session *session, const struct pg_entry *entry)
+bool pg_session_wants(struct pg_session *session, const struct pg_entry *entry)
 {
     if (entry->direct || !entry->msg)
         return true;
@@ -354,18 +320,20 @@ static bool is_wanted(struct pg_session *session, const struct pg_entry *entry)
 void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
 {
     struct pg_traffic *t = session->traffic;
+    if (session->kept)
+        session->kept->checked_from = session->kept->next_number;
     if (!t)
         return;
     for (uint32_t left = t->queue_count; left > 0; left--) {
         struct pg_entry entry;
         pg_session_pop(session, &entry);
-        bool wanted = is_wanted(session, &entry);
+        bool wanted = pg_session_wants(session, &entry);
         if (!wanted || !pg_session_append(session, &entry))
             pg_session_drop(session, &entry, wanted ? PG_NO_MEMORY : reason);
     }
     for (uint32_t i = 0; i < t->out_size; i++) {
         struct pg_out *out = &t->outs[i];
-        if (out->state == OUT_FREE || is_wanted(session, &out->entry))
+        if (out->state == OUT_FREE || pg_session_wants(session, &out->entry))
             continue;
         pg_session_drop(session, &out->entry, reason);
         out->state = OUT_FREE;

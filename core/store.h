@@ -75,7 +75,8 @@ struct pg_store_page {
     uint32_t count;
     struct pg_store_entry *entries; /* the page's, with everything lent in them */
 };
-/* Free a page with the references that it has. */
+/* Free a page, which is one allocation, with the references that its entries have. Nulls the
+ * pointer; NULL is fine. */
 void pg_store_page_free(struct pg_store_page **page);
 
 /* Runs on the store's thread with a page that is given, or NULL and the reason. */
@@ -113,8 +114,8 @@ struct pg_store_restorer {
                  struct pg_bytes value, uint32_t expires_wall_s);
     /* Received with QoS 2, not known to be with everybody: route it to all but those. */
     bool (*unrouted)(struct pg_store_restorer *restorer, struct pg_msg *msg,
-                     const struct pg_bytes *client_ids, size_t count,
-                     const struct pg_bytes *shares, size_t share_count);
+                     const struct pg_bytes *client_ids, size_t count, const struct pg_bytes *shares,
+                     size_t share_count);
 };
 
 /* A will that waits for its client to end, or, once it has, for its delay. All lent. */
@@ -190,6 +191,9 @@ struct pg_store_ops {
 
     /* Any thread. */
     void (*stats)(struct pg_store *store, struct pg_store_stats *out);
+    /* Wait until everything that was asked so far is completed. Main thread, when no worker's thread
+     * runs any more. */
+    void (*drain)(struct pg_store *store);
     /* Finish what was asked, then free. Main thread, when no worker runs any more. */
     void (*free)(struct pg_store *store);
 };
@@ -197,5 +201,8 @@ struct pg_store_ops {
 struct pg_store {
     const struct pg_store_ops *ops;
 };
+
+/* Free by ops->free and null the pointer; NULL is fine. */
+void pg_store_free(struct pg_store **store);
 
 #endif

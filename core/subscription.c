@@ -31,7 +31,7 @@ static uint32_t probe(const struct pg_session *session, struct pg_bytes filter)
     return at;
 }
 
-static struct pg_sub *find(const struct pg_session *session, struct pg_bytes filter)
+struct pg_sub *pg_subscription_find(const struct pg_session *session, struct pg_bytes filter)
 {
     if (session->sub_size > 0)
         return session->subs.many[probe(session, filter)];
@@ -156,7 +156,7 @@ static void leave_node(struct pg_session *session, struct pg_sub *sub)
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,
                                    bool *added, enum pg_reason *reason)
 {
-    struct pg_sub *known = find(session, sub->filter);
+    struct pg_sub *known = pg_subscription_find(session, sub->filter);
     *added = !known;
     *reason = PG_NO_MEMORY;
     if (known) {
@@ -194,7 +194,7 @@ static void let_go(struct pg_session *session, struct pg_sub *sub)
 
 bool pg_subscription_drop(struct pg_session *session, struct pg_bytes filter)
 {
-    struct pg_sub *sub = find(session, filter);
+    struct pg_sub *sub = pg_subscription_find(session, filter);
     if (!sub)
         return false;
     take_out(session, sub);

@@ -296,8 +296,8 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
     };
     s->retained = pg_retained_new(&limits);
     s->registry = pg_registry_new();
-    s->store = store ? store : pg_store_memory_new();
-    must(s->subindex && s->retained && s->registry && s->store, "out of memory");
+    s->store = store;
+    must(s->subindex && s->retained && s->registry, "out of memory");
     for (unsigned i = 0; i < workers; i++) {
         s->workers[i] = pg_worker_new(s, i);
         must(s->workers[i] != NULL, "no worker");
