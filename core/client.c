@@ -386,6 +386,21 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
         pg_timer_start(&session->expiry_timer, (int64_t)session->expiry_s * 1000, detach_expired);
 }
 
+void pg_session_restored(struct pg_session *session, uint32_t detached_wall_s)
+{
+    uint32_t now_s = (uint32_t)(pg_wall_ms() / 1000);
+    session->detached_wall_s = detached_wall_s != 0 ? detached_wall_s : now_s;
+    if (detached_wall_s == 0)
+        pg_session_put(session, NULL);
+    if (session->expiry_s == PG_FOREVER)
+        return;
+    int64_t left_s = (int64_t)session->detached_wall_s + session->expiry_s - now_s;
+    if (left_s <= 0)
+        pg_session_destroy(session, PG_SESSION_EXPIRED);
+    else
+        pg_timer_start(&session->expiry_timer, left_s * 1000, detach_expired);
+}
+
 /* ---- admission ------------------------------------------------------------------------------- */
 
 static struct pg_identity identity_of(const struct pg_client *client)

@@ -39,6 +39,7 @@
 #include "listener.h"
 #include "log.h"
 #include "registry.h"
+#include "restore.h"
 #include "retained.h"
 #include "server.h"
 #include "store.h"
@@ -409,7 +410,7 @@ static bool start_workers(struct pg_server *server, struct pg_error *error)
         server->worker_count = i;
         return false;
     }
-    return true;
+    return !server->store || pg_restore(server, error);
 }
 
 static void end_workers(struct pg_server *server, int64_t timeout_ms)

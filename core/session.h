@@ -206,6 +206,9 @@ static inline uint32_t pg_session_outstanding(const struct pg_session *session)
 bool pg_session_wants_store(const struct pg_session *session);
 /* Have it kept from now on, if it wants the store. false: it does not, or memory is out. */
 bool pg_session_keep(struct pg_session *session);
+/* It has been kept: from the store, with its queue's numbers. false: memory is out. */
+bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
+                              uint64_t first_number, uint64_t next_number);
 /* Tell the store how the session stands; the ticket (or NULL) waits. It must be kept. */
 void pg_session_put(struct pg_session *session, struct pg_ticket *ticket);
 /* It is no longer kept; the handle, for session_drop(). NULL: it was not. */

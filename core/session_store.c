@@ -67,6 +67,21 @@ bool pg_session_keep(struct pg_session *session)
     return true;
 }
 
+bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
+                              uint64_t first_number, uint64_t next_number)
+{
+    struct pg_kept *kept = calloc(1, sizeof(*kept));
+    if (!kept)
+        return false;
+    *kept = (struct pg_kept){
+        .handle = handle,
+        .next_number = next_number,
+        .read_number = first_number,
+    };
+    session->kept = kept;
+    return true;
+}
+
 void pg_session_put(struct pg_session *session, struct pg_ticket *ticket)
 {
     struct pg_store *store = store_of(session);

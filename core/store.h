@@ -93,7 +93,8 @@ struct pg_store_out {
 
 /* What a store gives back at start. Everything is lent for the call. A callback that returns false
  * (memory is out) ends the restoring with a failure. Sessions come with subscriptions and state in
- * one call; unrouted messages last. Main thread, before any worker runs. */
+ * one call; unrouted messages last. On the caller of restore(). A callback may be NULL: such things are
+ * not wanted. */
 struct pg_restored_session {
     struct pg_session_record record;
     struct pg_store_session *handle; /* given */
@@ -141,7 +142,8 @@ struct pg_store_stats {
 struct pg_store_ops {
     const char *name;
 
-    /* Read what there is. false with error->text. Main thread, once, before anything else. */
+    /* Read what there is. false with error->text. Main thread, once, before anything else, and
+     * before any listener is open. */
     bool (*restore)(struct pg_store *store, struct pg_store_restorer *restorer,
                     struct pg_error *error);
 

@@ -6,6 +6,7 @@
 #include "fake_store.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,7 @@ struct fake_store {
     struct pg_store store; /* first */
     pthread_mutex_t lock;
     bool holds;
+    struct pg_restored_session had;
     struct pg_store_session *sessions;
     struct waiting *waiting, **waiting_end;
     size_t waiting_count, queued, largest_page, requests[FAKE_REQUESTS];
@@ -103,13 +105,6 @@ size_t fake_store_complete(struct pg_store *store, enum pg_reason result)
         finish(w, result);
     }
     return count;
-}
-
-static bool fake_restore(struct pg_store *store, struct pg_store_restorer *restorer,
-                         struct pg_error *error)
-{
-    (void)store, (void)restorer, (void)error;
-    return true;
 }
 
 static struct pg_store_session *session_open(struct pg_store *store, struct pg_bytes client_id)
@@ -270,6 +265,41 @@ static void retain(struct pg_store *store, struct pg_msg *msg, struct pg_store_d
 {
     (void)msg;
     answer(lock(store), FAKE_RETAIN, done, NULL, NULL);
+}
+
+void fake_store_had(struct pg_store *store, const char *client_id, uint32_t expiry_s,
+                    uint32_t detached_wall_s, unsigned count)
+{
+    struct fake_store *fake = (struct fake_store *)store;
+    struct pg_session_record record = {
+        .client_id = pg_bytes_str(client_id),
+        .expiry_s = expiry_s,
+        .detached_wall_s = detached_wall_s,
+    };
+    fake->had = (struct pg_restored_session){.record = record, .first_number = 1};
+    fake->had.handle = session_open(store, record.client_id);
+    fake->had.next_number = count + 1;
+    for (unsigned i = 0; i < count; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%u", i);
+        struct pg_msg_spec spec = {
+            .topic = pg_bytes_str("t"), .payload = pg_bytes_str(text), .qos = 1};
+        struct pg_msg *msg = must_have(pg_msg_new(&spec));
+        struct pg_store_entry entry = {.number = i + 1, .msg = msg, .qos = 1};
+        enqueue(store, fake->had.handle, &entry, NULL);
+        pg_msg_unref(&msg);
+    }
+}
+
+static bool fake_restore(struct pg_store *store, struct pg_store_restorer *restorer,
+                         struct pg_error *error)
+{
+    (void)error;
+    struct fake_store *fake = (struct fake_store *)store;
+    struct pg_subscription sub = {.filter = pg_bytes_str("t"), .qos = 1};
+    fake->had.subs = &sub;
+    fake->had.sub_count = 1;
+    return !fake->had.handle || restorer->session(restorer, &fake->had);
 }
 
 static void drain(struct pg_store *store)

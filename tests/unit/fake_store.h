@@ -27,6 +27,10 @@ size_t fake_store_complete(struct pg_store *store, enum pg_reason result);
 /* How many requests of a kind there have been; how many completions wait. */
 size_t fake_store_requests(struct pg_store *store, enum fake_request kind);
 size_t fake_store_waiting(struct pg_store *store);
+/* At the next start, a session with a subscription to "t" (QoS 1) and `count` messages "0", "1", ...
+ * is given back, without a client since `detached_wall_s`. */
+void fake_store_had(struct pg_store *store, const char *client_id, uint32_t expiry_s,
+                    uint32_t detached_wall_s, unsigned count);
 /* Entries in all queues. */
 size_t fake_store_queued(struct pg_store *store);
 /* The largest page that was given. */

@@ -256,6 +256,44 @@ static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
     probe_free(&p);
 }
 
+/* ---- restoring ------------------------------------------------------------------------------- */
+
+static void session_comes_back_with_its_subscriptions_and_its_queue(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 300);
+    testbed_start(&bed, 2, store);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_PUT), 1); /* its expiry begins */
+    struct probe a = {0}, p = {0};
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    publish_many(&p, 300, 310);
+    probe_connect(&bed, &a, 1, &la);
+    CU_ASSERT_TRUE(a.session_present);
+    CU_ASSERT_TRUE(probe_got(&a, 310));
+    testbed_settle(&bed);
+    check_order(&a, 0, 310);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+static void session_whose_time_has_passed_does_not_come_back(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 10, 1000, 3);
+    testbed_start(&bed, 1, store);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_DROP), 1);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_FALSE(a.session_present);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
 int main(void)
 {
     static const struct {
@@ -271,6 +309,8 @@ int main(void)
         TEST(overlapping_subscriptions_are_one_entry),
         TEST(queue_comes_back_in_pages_and_in_order),
         TEST(page_that_is_out_does_not_follow_a_session_to_another_worker),
+        TEST(session_comes_back_with_its_subscriptions_and_its_queue),
+        TEST(session_whose_time_has_passed_does_not_come_back),
 #undef TEST
     };
     CU_initialize_registry();

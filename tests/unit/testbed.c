@@ -4,6 +4,8 @@
 
 #include "testbed.h"
 
+#include "restore.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -304,6 +306,8 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
     }
     for (unsigned i = 0; i < workers; i++)
         must(pg_worker_start(s->workers[i]), "no thread");
+    struct pg_error error;
+    must(!store || pg_restore(s, &error), "cannot restore");
 }
 
 void testbed_stop(struct testbed *bed)
