@@ -178,6 +178,7 @@ struct pg_disk {
     bool replaying, no_memory;
     struct pg_disk_got *got;
     size_t got_count, got_cap;
+    size_t unrouted; /* while recovering: RECEIVEs without ROUTED */
     struct pg_disk_buffer got_text;
     int64_t swept_s;
     struct pg_store_stats stats;
