@@ -246,7 +246,7 @@ uint32_t pg_disk_lower_bound(struct pg_store_session *session, uint64_t number)
 }
 
 /* The live entry with this number; tail when there is none. */
-static uint32_t find_live(struct pg_disk *disk, struct pg_store_session *session, uint64_t number)
+uint32_t pg_disk_find(struct pg_disk *disk, struct pg_store_session *session, uint64_t number)
 {
     sort_if_due(disk, session);
     for (uint32_t i = pg_disk_lower_bound(session, number);
@@ -322,7 +322,7 @@ void pg_disk_kill(struct pg_disk *disk, struct pg_store_session *session, uint32
 static bool move_entry(struct pg_disk *disk, struct pg_store_session *session,
                        const struct pg_disk_step *step)
 {
-    uint32_t index = find_live(disk, session, step->number);
+    uint32_t index = pg_disk_find(disk, session, step->number);
     if (index == session->tail)
         return false;
     struct pg_disk_entry *entry = &session->entries[index];
@@ -391,7 +391,7 @@ static void apply_send(struct pg_disk *disk, struct pg_store_session *session,
 {
     if (step->order >= disk->next_order)
         disk->next_order = step->order + 1;
-    if (find_live(disk, session, step->number) == session->tail)
+    if (pg_disk_find(disk, session, step->number) == session->tail)
         return;
     struct pg_disk_out *out = pg_disk_out_find(session, step->number);
     if (!out) {
@@ -475,7 +475,6 @@ static void apply_routed(struct pg_disk *disk, struct pg_store_session *session,
     if (segment)
         segment->pins--;
     receipt->routed = true;
-    receipt->msg_id = 0;
 }
 
 static void apply_release(struct pg_disk *disk, struct pg_store_session *session,
@@ -522,10 +521,14 @@ static void apply_step(struct pg_disk *disk, uint32_t segment, const struct pg_d
             note_got(disk, step);
         apply_entry(disk, session, step);
         break;
-    case PG_DISK_SETTLE: {
-        uint32_t index = find_live(disk, session, step->number);
-        if (index < session->tail)
-            pg_disk_kill(disk, session, index);
+    case PG_DISK_SETTLE:
+    case PG_DISK_DROP: {
+        uint32_t index = pg_disk_find(disk, session, step->number);
+        if (index == session->tail)
+            break;
+        if (step->type == PG_DISK_DROP && !disk->replaying)
+            pg_disk_drop_noted(disk, session, PG_QUEUE_FULL, step->number);
+        pg_disk_kill(disk, session, index);
         break;
     }
     case PG_DISK_SEND:
@@ -586,7 +589,7 @@ void pg_disk_settle_down(struct pg_disk *disk)
                     uncount(disk, s, entry);
             }
             for (uint32_t k = 0; k < s->out_count;) {
-                if (find_live(disk, s, s->outs[k].number) == s->tail)
+                if (pg_disk_find(disk, s, s->outs[k].number) == s->tail)
                     s->outs[k] = s->outs[--s->out_count];
                 else
                     k++;

@@ -136,10 +136,8 @@ static int drop_prefix(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kin
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && has_prefix(&key, &prefix)) {
         rc = mdb_cursor_del(cursor, 0);
-        if (rc == 0)
-            rc = mdb_cursor_get(cursor, &key, &value, MDB_GET_CURRENT);
-        if (rc == EINVAL) /* what was deleted was the last of all */
-            rc = MDB_NOTFOUND;
+        if (rc == 0) /* which goes to the one behind what was deleted */
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : as_errno(rc);

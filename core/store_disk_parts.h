@@ -66,6 +66,7 @@ enum pg_disk_record {
     PG_DISK_ROUTED,
     PG_DISK_RELEASE,
     PG_DISK_NOTE,
+    PG_DISK_DROP,
 };
 enum { PG_DISK_QOS = 3, PG_DISK_RETAIN = 4, PG_DISK_DIRECT = 8, PG_DISK_VIA = 16, PG_DISK_DEAD = 128 };
 
@@ -115,7 +116,6 @@ struct pg_disk_receipt {
     bool routed;
     uint32_t segment;           /* where its record is */
     struct pg_disk_place place; /* of the message, until it is routed */
-    uint64_t msg_id;            /* in this process, of the message that is not routed; 0: none */
 };
 
 struct pg_store_session {
@@ -155,6 +155,15 @@ struct pg_disk_recent {
     uint32_t expires;
 };
 
+#define PG_DISK_UNROUTED 1024u /* buckets */
+struct pg_disk_unrouted {
+    struct pg_disk_unrouted *next;
+    uint64_t msg_id;
+    uint32_t session, deadline;
+    uint16_t packet_id;
+    struct pg_disk_place place;
+};
+
 struct pg_disk_got { /* who had got an unrouted message; while recovering */
     struct pg_disk_place place;
     uint32_t session;
@@ -174,6 +183,11 @@ struct pg_disk {
     struct pg_disk_segment *segments; /* of number first_segment and up */
     uint32_t first_segment, segment_count;
     struct pg_disk_recent *recent;
+    uint32_t *recent_new; /* whose place is in the batch that is being made */
+    uint32_t recent_new_count;
+    struct pg_disk_unrouted *unrouted_msgs[PG_DISK_UNROUTED];
+    uint32_t *owed_drops; /* sessions that are gone, but not yet from the maps */
+    uint32_t owed_drop_count, owed_drop_cap;
     struct pg_disk_buffer batch, owed, scratch;
     bool replaying, no_memory;
     struct pg_disk_got *got;
@@ -182,7 +196,8 @@ struct pg_disk {
     struct pg_disk_buffer got_text;
     int64_t swept_s;
     struct pg_store_stats stats;
-    uint64_t group_entries, group_bytes;
+    uint64_t group_entries, group_bytes; /* of all sessions, in the batch that is being made */
+    bool log_broken; /* a sync failed: to be opened again */
 };
 
 struct pg_store_session *pg_disk_session_new(struct pg_bytes client_id);
@@ -195,6 +210,7 @@ uint64_t pg_disk_full_number(const struct pg_store_session *session, uint32_t lo
 /* The first entry with this number or a later one; session->tail when there is none. */
 uint32_t pg_disk_lower_bound(struct pg_store_session *session, uint64_t number);
 void pg_disk_kill(struct pg_disk *disk, struct pg_store_session *session, uint32_t index);
+uint32_t pg_disk_find(struct pg_disk *disk, struct pg_store_session *session, uint64_t number);
 struct pg_disk_out *pg_disk_out_find(struct pg_store_session *session, uint64_t number);
 struct pg_disk_receipt *pg_disk_receipt_find(struct pg_store_session *session, uint16_t packet_id);
 /* Carry out the records of a batch that is in the log. false: not a batch of this version. Sets
