@@ -80,6 +80,15 @@ static uint32_t mix(uint64_t id, uint32_t size)
     return (uint32_t)((id * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (size - 1);
 }
 
+static uint32_t deadline_of(const struct pg_disk *disk, const struct pg_msg *msg)
+{
+    uint32_t deadline = pg_disk_msg_deadline(msg), now = pg_disk_now_s();
+    uint32_t kept = disk->options.retention_s < PG_DISK_NEVER - now
+                        ? now + disk->options.retention_s
+                        : PG_DISK_NEVER;
+    return deadline < kept ? deadline : kept;
+}
+
 static struct pg_disk_unrouted **unrouted_find(struct pg_disk *disk, uint64_t msg_id)
 {
     struct pg_disk_unrouted **at = &disk->unrouted_msgs[mix(msg_id, PG_DISK_UNROUTED)];
@@ -88,31 +97,22 @@ static struct pg_disk_unrouted **unrouted_find(struct pg_disk *disk, uint64_t ms
     return at;
 }
 
-static bool unrouted_add(struct pg_disk *disk, uint64_t msg_id, uint32_t session,
-                         const struct pg_disk_receipt *receipt, uint32_t deadline)
+bool pg_disk_unrouted_add(struct pg_disk *disk, const struct pg_msg *msg, uint32_t session,
+                          const struct pg_disk_receipt *receipt)
 {
-    struct pg_disk_unrouted *node = malloc(sizeof(*node)), **at = unrouted_find(disk, msg_id);
+    struct pg_disk_unrouted *node = malloc(sizeof(*node)), **at = unrouted_find(disk, msg->id);
     if (!node)
         return false;
     *node = (struct pg_disk_unrouted){
         .next = *at,
-        .msg_id = msg_id,
+        .msg_id = msg->id,
         .session = session,
-        .deadline = deadline,
+        .deadline = deadline_of(disk, msg),
         .packet_id = receipt->packet_id,
         .place = receipt->place,
     };
     *at = node;
     return true;
-}
-
-static uint32_t deadline_of(const struct pg_disk *disk, const struct pg_msg *msg)
-{
-    uint32_t deadline = pg_disk_msg_deadline(msg), now = pg_disk_now_s();
-    uint32_t kept = disk->options.retention_s < PG_DISK_NEVER - now
-                        ? now + disk->options.retention_s
-                        : PG_DISK_NEVER;
-    return deadline < kept ? deadline : kept;
 }
 
 /* The place of the message, written into the batch unless it is known. */
@@ -256,8 +256,7 @@ static void flush(struct pg_disk *disk, struct pg_disk_request *from, struct pg_
             r->ask == PG_ASK_RECEIVE && r->result == PG_OK
                 ? pg_disk_receipt_find(r->session, r->packet_id)
                 : NULL;
-        if (receipt && !unrouted_add(disk, r->msg->id, r->session->id, receipt,
-                                     deadline_of(disk, r->msg)))
+        if (receipt && !pg_disk_unrouted_add(disk, r->msg, r->session->id, receipt))
             r->result = PG_NO_MEMORY;
     }
     pg_disk_begin_batch(disk);
@@ -548,30 +547,29 @@ static void commit_maps(struct pg_disk *disk, struct pg_disk_request *list)
 
 /* ---- fetch --------------------------------------------------------------------------------------- */
 
-static bool read_msg(struct pg_disk *disk, struct pg_disk_place place, struct pg_msg **msg)
+struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place)
 {
-    *msg = NULL;
     disk->scratch.len = 0;
     if (disk->scratch.cap < place.size) {
         uint8_t *data = realloc(disk->scratch.data, place.size);
         if (!data)
-            return false;
+            return NULL;
         disk->scratch.data = data;
         disk->scratch.cap = place.size;
     }
     struct pg_log_position position = {.segment = place.segment, .offset = place.offset};
     if (disk->log_broken && !disk->log)
-        return false;
+        return NULL;
     int rc = pg_seglog_read(disk->log, position, disk->scratch.data, place.size);
     if (rc != 0) {
         pg_disk_health(disk, rc, "reading the log");
-        return false;
+        return NULL;
     }
     struct pg_disk_reader reader =
         pg_disk_reader((struct pg_bytes){.data = disk->scratch.data, .len = place.size});
     if (pg_disk_get_u8(&reader) == PG_DISK_MESSAGE && pg_disk_get_u32(&reader) == place.size)
-        *msg = pg_disk_get_msg(&reader);
-    return *msg != NULL;
+        return pg_disk_get_msg(&reader);
+    return NULL;
 }
 
 struct pg_disk_chosen {
@@ -656,7 +654,8 @@ static void fetch(struct pg_disk *disk, struct pg_disk_request *r)
         struct pg_store_entry *out = &page->entries[page->count];
         text = fill_entry(out, session, entry, text);
         struct pg_disk_place place = {entry->segment, entry->offset, entry->size};
-        if (!read_msg(disk, place, &out->msg)) {
+        out->msg = pg_disk_read_msg(disk, place);
+        if (!out->msg) {
             pg_store_page_free(&page);
             r->fetch->fn(r->fetch, NULL, PG_STORE_FAILED);
             return;

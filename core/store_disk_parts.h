@@ -9,6 +9,7 @@
  *   store_disk_engine.c  a group of requests: maps, one batch, index, answers
  *   store_disk_index.c   the queues' index in memory; applying the records of a batch
  *   store_disk_record.c  bytes of messages and records
+ *   store_disk_recover.c what is given back at start
  *   store_disk_map.c     LMDB: sessions, subscriptions, retained messages, wills, facts
  *   store_disk_reclaim.c expiry, and giving back the log's oldest segments */
 
@@ -277,6 +278,12 @@ void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list);
 /* What is due with time: expiry, segments, and whether a disk that failed works again. */
 void pg_disk_tick(struct pg_disk *disk);
 void pg_disk_close(struct pg_disk **disk);
+
+/* A message out of the log, with one reference; NULL: disk->stats says why, or no memory. */
+struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place);
+/* Remember that `msg` is the one of this receipt. false: no memory. */
+bool pg_disk_unrouted_add(struct pg_disk *disk, const struct pg_msg *msg, uint32_t session,
+                          const struct pg_disk_receipt *receipt);
 
 /* Append disk->batch and apply it. 0, or a negative errno and nothing was kept. */
 int pg_disk_append(struct pg_disk *disk);
