@@ -160,7 +160,6 @@ static bool give_session(struct pg_disk *disk, struct pg_store_session *session,
 struct giving {
     struct pg_disk *disk;
     struct pg_store_restorer *restorer;
-    struct pg_disk_request *stale; /* what has expired: to be removed */
 };
 
 static int give_retained(void *arg, uint32_t session, struct pg_bytes name, struct pg_bytes value)
