@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "crc32c.h"
@@ -330,6 +331,7 @@ static void test_a_missing_segment_or_a_shortened_one_is_noticed_and_repaired(vo
     CU_ASSERT_TRUE(at[99].segment >= 4);
     CU_ASSERT_EQUAL(unlink(path_of(2)), 0);
     CU_ASSERT_FALSE(reopens(&seen));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "in front of this one is missing"));
     CU_ASSERT_TRUE(damages(true) > 0);
     CU_ASSERT_TRUE(reopens(&seen));
     /* at the boundary of a batch, where no check sum can tell */
@@ -466,6 +468,34 @@ static void test_a_big_batch_has_a_segment_of_its_own(void)
     gone();
 }
 
+/* ---- a disk that fails: these two stand in front of the C library's -------------------------- */
+
+static bool sync_fails, truncate_fails;
+
+int fdatasync(int fd)
+{
+    if (sync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return fsync(fd);
+}
+
+int ftruncate(int fd, off_t length)
+{
+    if (truncate_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_ftruncate, fd, length);
+}
+
+static off_t size_of(uint32_t number)
+{
+    struct stat st;
+    return stat(path_of(number), &st) == 0 ? st.st_size : -1;
+}
+
 /* ---- failures -------------------------------------------------------------------------------- */
 
 static void limit_files(rlim_t bytes)
@@ -492,6 +522,7 @@ static void test_a_write_that_stops_at_any_byte_leaves_no_trace(void)
         CU_ASSERT_EQUAL(append(log, 2, 130, &at), -EFBIG);
         CU_ASSERT_EQUAL(append(log, 2, 130, &at), -EFBIG);
         CU_ASSERT_EQUAL(pg_seglog_end(log).offset, 192);
+        CU_ASSERT_EQUAL(size_of(1), 192); /* at once: a crash may come before the next append */
         limit_files(RLIM_INFINITY);
         if (stop % 2 == 0) /* space returns */
             CU_ASSERT_EQUAL(append(log, 3, 50, &at), 0);
@@ -501,6 +532,61 @@ static void test_a_write_that_stops_at_any_byte_leaves_no_trace(void)
         CU_ASSERT_EQUAL(seen.count, stop % 2 == 0 ? 2 : 1);
         CU_ASSERT_EQUAL(seen.ids[seen.count - 1], stop % 2 == 0 ? 3 : 1);
     }
+    gone();
+}
+
+static void test_a_write_whose_rest_cannot_be_cut_off_is_not_recovered(void)
+{
+    struct seen seen;
+    struct pg_seglog *log;
+    struct pg_log_position at;
+
+    fresh();
+    CU_ASSERT_EQUAL_FATAL(open_log(&log, &seen), 0);
+    CU_ASSERT_EQUAL_FATAL(append(log, 1, 100, &at), 0);
+    limit_files(300);
+    truncate_fails = true;
+    CU_ASSERT_EQUAL(append(log, 2, 130, &at), -EFBIG);
+    limit_files(RLIM_INFINITY);
+    CU_ASSERT_EQUAL(append(log, 3, 20, &at), -EIO); /* nothing is written over the rest */
+    CU_ASSERT_EQUAL(pg_seglog_close(&log), -EIO);
+    truncate_fails = false;
+    CU_ASSERT_TRUE(reopens(&seen));
+    CU_ASSERT_EQUAL(seen.count, 1);
+    CU_ASSERT_TRUE(seen.cut > 0);
+    gone();
+}
+
+static void test_after_a_failed_sync_nothing_is_taken_until_reopened(void)
+{
+    struct pg_seglog_options options = {.segment_bytes = SEGMENT, .fsync = PG_SEGLOG_ALWAYS};
+    struct seen seen;
+    struct pg_seglog *log;
+    struct pg_log_position at, none;
+    uint8_t byte;
+
+    fresh();
+    CU_ASSERT_EQUAL_FATAL(pg_seglog_open(dir, &options, &log, &error), 0);
+    CU_ASSERT_EQUAL(append(log, 1, 100, &at), 0);
+    CU_ASSERT_EQUAL(pg_seglog_sync(log), 0);
+    CU_ASSERT_EQUAL(append(log, 2, 100, &none), 0);
+    sync_fails = true;
+    CU_ASSERT_EQUAL(pg_seglog_sync(log), -EIO);
+    sync_fails = false; /* the second one would succeed and prove nothing */
+    CU_ASSERT_EQUAL(pg_seglog_sync(log), -ENOTRECOVERABLE);
+    CU_ASSERT_EQUAL(append(log, 3, 100, &none), -ENOTRECOVERABLE);
+    CU_ASSERT_EQUAL(pg_seglog_read(log, at, &byte, 1), 0);
+    CU_ASSERT_EQUAL(pg_seglog_close(&log), -ENOTRECOVERABLE);
+    sync_fails = true;
+    CU_ASSERT_EQUAL(pg_seglog_open(dir, &options, &log, &error), -EIO);
+    sync_fails = false;
+    CU_ASSERT_EQUAL_FATAL(pg_seglog_open(dir, &options, &log, &error), 0);
+    CU_ASSERT_EQUAL(append(log, 4, 100, &none), 0);
+    CU_ASSERT_EQUAL(pg_seglog_sync(log), 0);
+    CU_ASSERT_EQUAL(pg_seglog_close(&log), 0);
+    CU_ASSERT_TRUE(reopens(&seen));
+    CU_ASSERT_EQUAL(seen.ids[0], 1);
+    CU_ASSERT_EQUAL(seen.ids[seen.count - 1], 4);
     gone();
 }
 
@@ -588,6 +674,8 @@ int main(void)
         TEST(test_segments_that_were_never_begun_do_no_harm),
         TEST(test_a_big_batch_has_a_segment_of_its_own),
         TEST(test_a_write_that_stops_at_any_byte_leaves_no_trace),
+        TEST(test_a_write_whose_rest_cannot_be_cut_off_is_not_recovered),
+        TEST(test_after_a_failed_sync_nothing_is_taken_until_reopened),
         TEST(test_a_segment_that_cannot_be_made_leaves_the_log_as_it_was),
         TEST(test_a_full_disk_is_an_error_until_a_segment_is_dropped),
         TEST(test_a_directory_that_cannot_be_written_is_refused),
