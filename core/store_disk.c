@@ -204,8 +204,9 @@ static void disk_enqueue(struct pg_store *base, struct pg_store_session *session
         request->msg = pg_msg_ref(entry->msg);
         request->number = entry->number;
         request->id_count = entry->id_count;
-        request->flags = (uint8_t)((entry->qos & PG_DISK_QOS) | (entry->retain ? PG_DISK_RETAIN : 0) |
-                                   (entry->direct ? PG_DISK_DIRECT : 0) | (via ? PG_DISK_VIA : 0));
+        request->flags =
+            (uint8_t)((entry->qos & PG_DISK_QOS) | (entry->retain ? PG_DISK_RETAIN : 0) |
+                      (entry->direct ? PG_DISK_DIRECT : 0) | (via ? PG_DISK_VIA : 0));
         uint8_t *ids = request->data + request->name.len;
         for (uint16_t i = 0; i < entry->id_count; i++) {
             for (int k = 0; k < 4; k++)
@@ -236,8 +237,7 @@ static void disk_settle(struct pg_store *base, struct pg_store_session *session,
 static void disk_fetch(struct pg_store *base, struct pg_store_session *session, uint64_t number,
                        uint32_t count, size_t bytes, struct pg_store_fetch *fetch)
 {
-    struct pg_disk_request *request =
-        about(PG_ASK_FETCH, session, PG_BYTES_NONE, PG_BYTES_NONE);
+    struct pg_disk_request *request = about(PG_ASK_FETCH, session, PG_BYTES_NONE, PG_BYTES_NONE);
     if (!request) {
         fetch->fn(fetch, NULL, PG_NO_MEMORY);
         return;
@@ -289,8 +289,8 @@ static void post_value(struct pg_store *base, enum pg_disk_ask ask, struct pg_by
 {
     struct pg_disk_request *request = NULL;
     if (!value->failed)
-        request = pg_disk_request_new(
-            ask, name, (struct pg_bytes){.data = value->data, .len = value->len});
+        request = pg_disk_request_new(ask, name,
+                                      (struct pg_bytes){.data = value->data, .len = value->len});
     free(value->data);
     post(of(base), request, done);
 }
@@ -346,7 +346,8 @@ static void disk_free(struct pg_store *base)
     while (store->running && !stop) {
         stop = pg_disk_request_new(PG_ASK_STOP, PG_BYTES_NONE, PG_BYTES_NONE);
         if (!stop)
-            nanosleep(&pause, NULL); /* memory is out: the thread gives some back with each answer */
+            nanosleep(&pause,
+                      NULL); /* memory is out: the thread gives some back with each answer */
     }
     if (stop) {
         post(store, stop, NULL);

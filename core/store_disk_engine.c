@@ -226,8 +226,8 @@ static void keep_owed(struct pg_disk *disk)
         return; /* no memory: these records are lost, and what they settle comes once more */
     disk->owed.len = 0;
     pg_disk_put_u8(&disk->owed, PG_DISK_BATCH_VERSION);
-    struct pg_disk_reader reader = pg_disk_reader(
-        (struct pg_bytes){.data = disk->batch.data + 1, .len = disk->batch.len - 1});
+    struct pg_disk_reader reader =
+        pg_disk_reader((struct pg_bytes){.data = disk->batch.data + 1, .len = disk->batch.len - 1});
     struct pg_disk_step step;
     while (pg_disk_get_step(&reader, disk->batch.data, &step)) {
         if (step.type == PG_DISK_SETTLE || step.type == PG_DISK_ROUTED)
@@ -252,10 +252,9 @@ static void flush(struct pg_disk *disk, struct pg_disk_request *from, struct pg_
             continue;
         if (rc != 0)
             r->result = PG_STORE_FAILED;
-        struct pg_disk_receipt *receipt =
-            r->ask == PG_ASK_RECEIVE && r->result == PG_OK
-                ? pg_disk_receipt_find(r->session, r->packet_id)
-                : NULL;
+        struct pg_disk_receipt *receipt = r->ask == PG_ASK_RECEIVE && r->result == PG_OK
+                                              ? pg_disk_receipt_find(r->session, r->packet_id)
+                                              : NULL;
         if (receipt && !pg_disk_unrouted_add(disk, r->msg, r->session->id, receipt))
             r->result = PG_NO_MEMORY;
     }
@@ -299,9 +298,9 @@ static bool drop_oldest(struct pg_disk *disk, struct pg_store_session *session)
         uint64_t number = pg_disk_full_number(session, entry->number);
         if ((entry->flags & PG_DISK_DEAD) || pg_disk_out_find(session, number))
             continue;
-        pg_disk_put_step(&disk->batch, &(struct pg_disk_step){.type = PG_DISK_DROP,
-                                                              .session = session->id,
-                                                              .number = number});
+        pg_disk_put_step(
+            &disk->batch,
+            &(struct pg_disk_step){.type = PG_DISK_DROP, .session = session->id, .number = number});
         session->group_drops++;
         session->group_bytes -= entry->size; /* the sums wrap, and come out right */
         disk->group_entries--;
@@ -454,9 +453,10 @@ static int put_session(struct pg_disk *disk, MDB_txn *txn, struct pg_disk_reques
     struct pg_disk_buffer value = {0};
     pg_disk_put_u32(&value, r->expiry_s);
     pg_disk_put_u32(&value, r->detached_wall_s);
-    int rc = value.failed ? -ENOMEM
-                          : pg_disk_map_put(disk, txn, PG_DISK_SESSIONS, id, r->name,
-                                            (struct pg_bytes){.data = value.data, .len = value.len});
+    int rc = value.failed
+                 ? -ENOMEM
+                 : pg_disk_map_put(disk, txn, PG_DISK_SESSIONS, id, r->name,
+                                   (struct pg_bytes){.data = value.data, .len = value.len});
     free(value.data);
     return rc;
 }
@@ -474,8 +474,7 @@ static int map_request(struct pg_disk *disk, MDB_txn *txn, struct pg_disk_reques
     case PG_ASK_SUB_PUT:
     case PG_ASK_SUB_DROP:
         id = id_in_group(list, r);
-        return id == 0 ? -ENOENT
-                       : pg_disk_map_put(disk, txn, PG_DISK_SUBS, id, r->name, r->value);
+        return id == 0 ? -ENOENT : pg_disk_map_put(disk, txn, PG_DISK_SUBS, id, r->name, r->value);
     case PG_ASK_RETAIN: {
         if (r->msg->payload.len == 0)
             return pg_disk_map_put(disk, txn, PG_DISK_RETAINED, 0, r->msg->topic, PG_BYTES_NONE);
@@ -578,17 +577,17 @@ struct pg_disk_chosen {
     uint32_t end;
 };
 
-static struct pg_disk_chosen choose(struct pg_store_session *session, const struct pg_disk_request *r,
-                                    uint32_t from, uint32_t now)
+static struct pg_disk_chosen choose(struct pg_store_session *session,
+                                    const struct pg_disk_request *r, uint32_t from, uint32_t now)
 {
     struct pg_disk_chosen chosen = {.end = from};
     size_t bytes = 0;
-    for (; chosen.end < session->tail && chosen.count < r->count &&
-           (bytes < r->bytes || chosen.count == 0);
-         chosen.end++) {
+    for (; chosen.end < session->tail; chosen.end++) {
         const struct pg_disk_entry *entry = &session->entries[chosen.end];
         if ((entry->flags & PG_DISK_DEAD) || entry->expires <= now)
             continue;
+        if (chosen.count == r->count || (bytes >= r->bytes && chosen.count > 0))
+            break;
         if (entry->via > 0) {
             const struct pg_disk_via *via = &session->vias[entry->via - 1];
             chosen.text += via->id_count * 4u + via->share_len + 4u;

@@ -282,8 +282,7 @@ static void push_together(struct pg_store_session *session)
 
 static void release_front(struct pg_disk *disk, struct pg_store_session *session)
 {
-    while (session->head < session->tail &&
-           (session->entries[session->head].flags & PG_DISK_DEAD))
+    while (session->head < session->tail && (session->entries[session->head].flags & PG_DISK_DEAD))
         session->head++;
     if (session->live == 0) {
         disk->stats.index_bytes -= session->cap * sizeof(*session->entries);
@@ -440,8 +439,7 @@ static void apply_receive(struct pg_disk *disk, struct pg_store_session *session
     } else {
         if (session->receipt_count == session->receipt_cap) {
             uint32_t cap = session->receipt_cap * 2 + 4;
-            struct pg_disk_receipt *receipts =
-                realloc(session->receipts, cap * sizeof(*receipts));
+            struct pg_disk_receipt *receipts = realloc(session->receipts, cap * sizeof(*receipts));
             if (!receipts) {
                 disk->no_memory = true;
                 return;

@@ -24,8 +24,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAP_VERSION 1u
-#define KEY_MAX     511u
+#define MAP_VERSION  1u
+#define KEY_MAX      511u
 #define KEY_NAME_MAX 480u
 
 struct key {
@@ -123,8 +123,7 @@ int pg_disk_map_put(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, 
     return as_errno(mdb_put(txn, disk->dbi, &k, &v, 0));
 }
 
-static int drop_prefix(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind,
-                       uint32_t session)
+static int drop_prefix(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, uint32_t session)
 {
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn, disk->dbi, &cursor);
@@ -259,7 +258,8 @@ bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error)
     if (rc == 0)
         rc = check_version(disk, &found);
     if (rc != 0) {
-        pg_error_set(error, "%s/data.mdb: %s", disk->dir, mdb_strerror(rc < -1000 || rc > 0 ? rc : -rc));
+        pg_error_set(error, "%s/data.mdb: %s", disk->dir,
+                     mdb_strerror(rc < -1000 || rc > 0 ? rc : -rc));
         return false;
     }
     if (found != MAP_VERSION) {

@@ -55,7 +55,7 @@ void pg_disk_put_msg(struct pg_disk_buffer *to, const struct pg_msg *msg, uint32
 /* A message out of its bytes, with one reference; NULL: damaged, or no memory. */
 struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from);
 
-#define PG_DISK_BATCH_VERSION 1u
+#define PG_DISK_BATCH_VERSION   1u
 #define PG_DISK_RECORD_MSG_HEAD 5u /* type and length of a MESSAGE record */
 enum pg_disk_record {
     PG_DISK_MESSAGE = 1,
@@ -69,7 +69,13 @@ enum pg_disk_record {
     PG_DISK_NOTE,
     PG_DISK_DROP,
 };
-enum { PG_DISK_QOS = 3, PG_DISK_RETAIN = 4, PG_DISK_DIRECT = 8, PG_DISK_VIA = 16, PG_DISK_DEAD = 128 };
+enum {
+    PG_DISK_QOS = 3,
+    PG_DISK_RETAIN = 4,
+    PG_DISK_DIRECT = 8,
+    PG_DISK_VIA = 16,
+    PG_DISK_DEAD = 128
+};
 
 /* A MESSAGE record in the log. segment 0: in the batch that has the reference, from its start. */
 struct pg_disk_place {
@@ -198,7 +204,7 @@ struct pg_disk {
     int64_t swept_s;
     struct pg_store_stats stats;
     uint64_t group_entries, group_bytes; /* of all sessions, in the batch that is being made */
-    bool log_broken; /* a sync failed: to be opened again */
+    bool log_broken;                     /* a sync failed: to be opened again */
 };
 
 struct pg_store_session *pg_disk_session_new(struct pg_bytes client_id);
@@ -224,8 +230,13 @@ void pg_disk_index_free(struct pg_disk *disk);
 /* ---- maps (store_disk_map.c): 0 or a negative errno or LMDB error -------------------------------- */
 
 bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error);
-enum pg_disk_kind { PG_DISK_SESSIONS = 's', PG_DISK_SUBS = 'f', PG_DISK_RETAINED = 'r',
-                    PG_DISK_WILLS = 'w', PG_DISK_FACTS = 'k' };
+enum pg_disk_kind {
+    PG_DISK_SESSIONS = 's',
+    PG_DISK_SUBS = 'f',
+    PG_DISK_RETAINED = 'r',
+    PG_DISK_WILLS = 'w',
+    PG_DISK_FACTS = 'k'
+};
 /* An empty value removes. */
 int pg_disk_map_put(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, uint32_t session,
                     struct pg_bytes name, struct pg_bytes value);
@@ -241,10 +252,23 @@ int pg_disk_map_each(struct pg_disk *disk, enum pg_disk_kind kind, uint32_t sess
 /* ---- engine (store_disk_engine.c) ----------------------------------------------------------------- */
 
 enum pg_disk_ask {
-    PG_ASK_SESSION_PUT, PG_ASK_SESSION_DROP, PG_ASK_SUB_PUT, PG_ASK_SUB_DROP, PG_ASK_RETAIN,
-    PG_ASK_WILL_PUT, PG_ASK_WILL_DROP, PG_ASK_FACT_PUT, /* these go to the maps */
-    PG_ASK_ENQUEUE, PG_ASK_SETTLE, PG_ASK_SEND, PG_ASK_RECEIVED, PG_ASK_RECEIVE, PG_ASK_ROUTED,
-    PG_ASK_RELEASE, PG_ASK_FETCH, PG_ASK_STOP,
+    PG_ASK_SESSION_PUT,
+    PG_ASK_SESSION_DROP,
+    PG_ASK_SUB_PUT,
+    PG_ASK_SUB_DROP,
+    PG_ASK_RETAIN,
+    PG_ASK_WILL_PUT,
+    PG_ASK_WILL_DROP,
+    PG_ASK_FACT_PUT, /* these go to the maps */
+    PG_ASK_ENQUEUE,
+    PG_ASK_SETTLE,
+    PG_ASK_SEND,
+    PG_ASK_RECEIVED,
+    PG_ASK_RECEIVE,
+    PG_ASK_ROUTED,
+    PG_ASK_RELEASE,
+    PG_ASK_FETCH,
+    PG_ASK_STOP,
 };
 
 /* One request, owned by whoever has it in its list. `name` and `value` point behind it. */

@@ -169,14 +169,14 @@ static int copy_receipts(struct pg_disk *disk, uint32_t segment)
             for (uint32_t k = 0; k < s->receipt_count; k++) {
                 const struct pg_disk_receipt *receipt = &s->receipts[k];
                 if (receipt->segment == segment)
-                    pg_disk_put_step(&disk->batch,
-                                     &(struct pg_disk_step){
-                                         .type = PG_DISK_RECEIVE,
-                                         .session = s->id,
-                                         .packet_id = receipt->packet_id,
-                                         .place = receipt->routed ? (struct pg_disk_place){0}
-                                                                  : receipt->place,
-                                     });
+                    pg_disk_put_step(
+                        &disk->batch,
+                        &(struct pg_disk_step){
+                            .type = PG_DISK_RECEIVE,
+                            .session = s->id,
+                            .packet_id = receipt->packet_id,
+                            .place = receipt->routed ? (struct pg_disk_place){0} : receipt->place,
+                        });
             }
         }
     }

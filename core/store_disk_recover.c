@@ -145,10 +145,9 @@ static bool give_session(struct pg_disk *disk, struct pg_store_session *session,
         .out_count = session->out_count,
         .receipts = receipts,
         .receipt_count = session->receipt_count,
-        .first_number =
-            session->live > 0
-                ? pg_disk_full_number(session, session->entries[session->head].number)
-                : session->next_number,
+        .first_number = session->live > 0
+                            ? pg_disk_full_number(session, session->entries[session->head].number)
+                            : session->next_number,
         .next_number = session->next_number,
     };
     ok = ok && restorer->session(restorer, &out);
@@ -230,8 +229,8 @@ static bool give_unrouted(struct pg_disk *disk, struct pg_store_session *session
         if (!same_place(got->place, receipt->place) || !who)
             continue;
         if (got->share_len > 0)
-            shares[share_count++] = (struct pg_bytes){
-                .data = disk->got_text.data + got->share_at, .len = got->share_len};
+            shares[share_count++] = (struct pg_bytes){.data = disk->got_text.data + got->share_at,
+                                                      .len = got->share_len};
         else
             ids[count++] = (struct pg_bytes){.data = who->client_id, .len = who->client_id_len};
     }
@@ -278,7 +277,8 @@ bool pg_disk_restore(struct pg_disk *disk, struct pg_store_restorer *restorer,
     if (!read_log(disk, error))
         return false;
     if (!give_all(disk, restorer)) {
-        pg_error_set(error, "%s: cannot be restored: out of memory, or a damaged record", disk->dir);
+        pg_error_set(error, "%s: cannot be restored: out of memory, or a damaged record",
+                     disk->dir);
         return false;
     }
     free(disk->got);
