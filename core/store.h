@@ -113,8 +113,8 @@ struct pg_store_restorer {
                  struct pg_bytes value, uint32_t expires_wall_s);
     /* Received with QoS 2, not known to be with everybody: route it to all but those. */
     bool (*unrouted)(struct pg_store_restorer *restorer, struct pg_msg *msg,
-                     const struct pg_bytes *client_ids, size_t count,
-                     const struct pg_bytes *shares, size_t share_count);
+                     const struct pg_bytes *client_ids, size_t count, const struct pg_bytes *shares,
+                     size_t share_count);
 };
 
 /* A will that waits for its client to end, or, once it has, for its delay. All lent. */
@@ -133,8 +133,9 @@ struct pg_store_stats {
     uint64_t disk_bytes;  /* of all files */
     uint64_t index_bytes; /* memory of the queues' index */
     uint64_t commits, written_bytes, message_bytes;
-    enum pg_reason health; /* PG_OK, or why nothing is kept at present */
-    char detail[160];      /* a sentence for it; empty when all is well */
+    uint64_t dropped, expired; /* entries given up because of a quota, or of their time */
+    enum pg_reason health;     /* PG_OK, or why nothing is kept at present */
+    char detail[160];          /* a sentence for it; empty when all is well */
 };
 
 struct pg_store_ops {

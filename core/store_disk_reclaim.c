@@ -19,7 +19,10 @@
 void pg_disk_drop_noted(struct pg_disk *disk, const struct pg_store_session *session,
                         enum pg_reason reason, uint64_t number)
 {
-    (void)disk;
+    if (reason == PG_EXPIRED)
+        disk->stats.expired++;
+    else
+        disk->stats.dropped++;
     struct pg_bytes client = {.data = session->client_id, .len = session->client_id_len};
     PG_LOG(PG_WARN, "store_dropped", PG_F_BYTES("client", client), PG_F_REASON(reason),
            PG_F_INT("number", number));

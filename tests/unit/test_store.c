@@ -5,9 +5,11 @@
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -469,6 +471,41 @@ static void quotas_hold(void)
     finish();
 }
 
+/* A limit on the length of files stands for a full disk. */
+static void a_full_disk_refuses_and_then_works_again(void)
+{
+    begin();
+    struct pg_store_session *session = make_session("c1");
+    CU_ASSERT_EQUAL(enqueue(session, 1, "before"), PG_OK);
+    struct rlimit all, little;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &all);
+    little = all;
+    little.rlim_cur = 256;
+    setrlimit(RLIMIT_FSIZE, &little);
+    CU_ASSERT_EQUAL(enqueue(session, 2, "refused"), PG_STORE_FAILED);
+    struct pg_msg *msg = message("r/1", "retained");
+    struct waiting *w = waiter();
+    store->ops->retain(store, msg, &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_STORE_FAILED);
+    pg_msg_unref(&msg);
+    store->ops->settle(store, session, 1);
+    struct pg_store_page *page = fetch(session, 0, 10);
+    CU_ASSERT_EQUAL(page->count, 0);
+    pg_store_page_free(&page);
+    setrlimit(RLIMIT_FSIZE, &all);
+    CU_ASSERT_EQUAL(enqueue(session, 3, "after"), PG_OK);
+    reopen();
+    struct pg_store_stats stats;
+    store->ops->stats(store, &stats);
+    CU_ASSERT_EQUAL(stats.health, PG_OK);
+    page = fetch(restored.handle, 0, 10);
+    CU_ASSERT_EQUAL_FATAL(page->count, 1);
+    CU_ASSERT_EQUAL(page->entries[0].number, 3);
+    pg_store_page_free(&page);
+    finish();
+}
+
 /* Not a measurement for the books: that a million is fast and small enough in principle. */
 static void many_entries_are_small(void)
 {
@@ -505,6 +542,7 @@ int main(void)
          a_dead_process_loses_nothing_that_was_answered},
         {"segments are given back", segments_are_given_back},
         {"quotas hold", quotas_hold},
+        {"a full disk refuses, and then works again", a_full_disk_refuses_and_then_works_again},
         {"many entries are small", many_entries_are_small},
         CU_TEST_INFO_NULL,
     };
