@@ -135,8 +135,9 @@ struct pg_store_stats {
     uint64_t disk_bytes;  /* of all files */
     uint64_t index_bytes; /* memory of the queues' index */
     uint64_t commits, written_bytes, message_bytes;
-    enum pg_reason health; /* PG_OK, or why nothing is kept at present */
-    char detail[160];      /* a sentence for it; empty when all is well */
+    uint64_t dropped, expired; /* entries given up because of a quota, or of their time */
+    enum pg_reason health;     /* PG_OK, or why nothing is kept at present */
+    char detail[160];          /* a sentence for it; empty when all is well */
 };
 
 struct pg_store_ops {

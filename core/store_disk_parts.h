@@ -9,6 +9,7 @@
  *   store_disk_engine.c  a group of requests: maps, one batch, index, answers
  *   store_disk_index.c   the queues' index in memory; applying the records of a batch
  *   store_disk_record.c  bytes of messages and records
+ *   store_disk_recover.c what is given back at start
  *   store_disk_map.c     LMDB: sessions, subscriptions, retained messages, wills, facts
  *   store_disk_reclaim.c expiry, and giving back the log's oldest segments */
 
@@ -54,7 +55,7 @@ void pg_disk_put_msg(struct pg_disk_buffer *to, const struct pg_msg *msg, uint32
 /* A message out of its bytes, with one reference; NULL: damaged, or no memory. */
 struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from);
 
-#define PG_DISK_BATCH_VERSION 1u
+#define PG_DISK_BATCH_VERSION   1u
 #define PG_DISK_RECORD_MSG_HEAD 5u /* type and length of a MESSAGE record */
 enum pg_disk_record {
     PG_DISK_MESSAGE = 1,
@@ -66,8 +67,15 @@ enum pg_disk_record {
     PG_DISK_ROUTED,
     PG_DISK_RELEASE,
     PG_DISK_NOTE,
+    PG_DISK_DROP,
 };
-enum { PG_DISK_QOS = 3, PG_DISK_RETAIN = 4, PG_DISK_DIRECT = 8, PG_DISK_VIA = 16, PG_DISK_DEAD = 128 };
+enum {
+    PG_DISK_QOS = 3,
+    PG_DISK_RETAIN = 4,
+    PG_DISK_DIRECT = 8,
+    PG_DISK_VIA = 16,
+    PG_DISK_DEAD = 128
+};
 
 /* A MESSAGE record in the log. segment 0: in the batch that has the reference, from its start. */
 struct pg_disk_place {
@@ -115,7 +123,6 @@ struct pg_disk_receipt {
     bool routed;
     uint32_t segment;           /* where its record is */
     struct pg_disk_place place; /* of the message, until it is routed */
-    uint64_t msg_id;            /* in this process, of the message that is not routed; 0: none */
 };
 
 struct pg_store_session {
@@ -155,6 +162,15 @@ struct pg_disk_recent {
     uint32_t expires;
 };
 
+#define PG_DISK_UNROUTED 1024u /* buckets */
+struct pg_disk_unrouted {
+    struct pg_disk_unrouted *next;
+    uint64_t msg_id;
+    uint32_t session, deadline;
+    uint16_t packet_id;
+    struct pg_disk_place place;
+};
+
 struct pg_disk_got { /* who had got an unrouted message; while recovering */
     struct pg_disk_place place;
     uint32_t session;
@@ -174,14 +190,21 @@ struct pg_disk {
     struct pg_disk_segment *segments; /* of number first_segment and up */
     uint32_t first_segment, segment_count;
     struct pg_disk_recent *recent;
+    uint32_t *recent_new; /* whose place is in the batch that is being made */
+    uint32_t recent_new_count;
+    struct pg_disk_unrouted *unrouted_msgs[PG_DISK_UNROUTED];
+    uint32_t *owed_drops; /* sessions that are gone, but not yet from the maps */
+    uint32_t owed_drop_count, owed_drop_cap;
     struct pg_disk_buffer batch, owed, scratch;
     bool replaying, no_memory;
     struct pg_disk_got *got;
     size_t got_count, got_cap;
+    size_t unrouted; /* while recovering: RECEIVEs without ROUTED */
     struct pg_disk_buffer got_text;
     int64_t swept_s;
     struct pg_store_stats stats;
-    uint64_t group_entries, group_bytes;
+    uint64_t group_entries, group_bytes; /* of all sessions, in the batch that is being made */
+    bool log_broken;                     /* a sync failed: to be opened again */
 };
 
 struct pg_store_session *pg_disk_session_new(struct pg_bytes client_id);
@@ -194,6 +217,7 @@ uint64_t pg_disk_full_number(const struct pg_store_session *session, uint32_t lo
 /* The first entry with this number or a later one; session->tail when there is none. */
 uint32_t pg_disk_lower_bound(struct pg_store_session *session, uint64_t number);
 void pg_disk_kill(struct pg_disk *disk, struct pg_store_session *session, uint32_t index);
+uint32_t pg_disk_find(struct pg_disk *disk, struct pg_store_session *session, uint64_t number);
 struct pg_disk_out *pg_disk_out_find(struct pg_store_session *session, uint64_t number);
 struct pg_disk_receipt *pg_disk_receipt_find(struct pg_store_session *session, uint16_t packet_id);
 /* Carry out the records of a batch that is in the log. false: not a batch of this version. Sets
@@ -206,8 +230,13 @@ void pg_disk_index_free(struct pg_disk *disk);
 /* ---- maps (store_disk_map.c): 0 or a negative errno or LMDB error -------------------------------- */
 
 bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error);
-enum pg_disk_kind { PG_DISK_SESSIONS = 's', PG_DISK_SUBS = 'f', PG_DISK_RETAINED = 'r',
-                    PG_DISK_WILLS = 'w', PG_DISK_FACTS = 'k' };
+enum pg_disk_kind {
+    PG_DISK_SESSIONS = 's',
+    PG_DISK_SUBS = 'f',
+    PG_DISK_RETAINED = 'r',
+    PG_DISK_WILLS = 'w',
+    PG_DISK_FACTS = 'k'
+};
 /* An empty value removes. */
 int pg_disk_map_put(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, uint32_t session,
                     struct pg_bytes name, struct pg_bytes value);
@@ -223,10 +252,23 @@ int pg_disk_map_each(struct pg_disk *disk, enum pg_disk_kind kind, uint32_t sess
 /* ---- engine (store_disk_engine.c) ----------------------------------------------------------------- */
 
 enum pg_disk_ask {
-    PG_ASK_SESSION_PUT, PG_ASK_SESSION_DROP, PG_ASK_SUB_PUT, PG_ASK_SUB_DROP, PG_ASK_RETAIN,
-    PG_ASK_WILL_PUT, PG_ASK_WILL_DROP, PG_ASK_FACT_PUT, /* these go to the maps */
-    PG_ASK_ENQUEUE, PG_ASK_SETTLE, PG_ASK_SEND, PG_ASK_RECEIVED, PG_ASK_RECEIVE, PG_ASK_ROUTED,
-    PG_ASK_RELEASE, PG_ASK_FETCH, PG_ASK_STOP,
+    PG_ASK_SESSION_PUT,
+    PG_ASK_SESSION_DROP,
+    PG_ASK_SUB_PUT,
+    PG_ASK_SUB_DROP,
+    PG_ASK_RETAIN,
+    PG_ASK_WILL_PUT,
+    PG_ASK_WILL_DROP,
+    PG_ASK_FACT_PUT, /* these go to the maps */
+    PG_ASK_ENQUEUE,
+    PG_ASK_SETTLE,
+    PG_ASK_SEND,
+    PG_ASK_RECEIVED,
+    PG_ASK_RECEIVE,
+    PG_ASK_ROUTED,
+    PG_ASK_RELEASE,
+    PG_ASK_FETCH,
+    PG_ASK_STOP,
 };
 
 /* One request, owned by whoever has it in its list. `name` and `value` point behind it. */
@@ -260,6 +302,12 @@ void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list);
 /* What is due with time: expiry, segments, and whether a disk that failed works again. */
 void pg_disk_tick(struct pg_disk *disk);
 void pg_disk_close(struct pg_disk **disk);
+
+/* A message out of the log, with one reference; NULL: disk->stats says why, or no memory. */
+struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place);
+/* Remember that `msg` is the one of this receipt. false: no memory. */
+bool pg_disk_unrouted_add(struct pg_disk *disk, const struct pg_msg *msg, uint32_t session,
+                          const struct pg_disk_receipt *receipt);
 
 /* Append disk->batch and apply it. 0, or a negative errno and nothing was kept. */
 int pg_disk_append(struct pg_disk *disk);

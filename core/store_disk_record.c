@@ -16,6 +16,7 @@
  *   7 ROUTED    session u32, packet identifier u16
  *   8 RELEASE   session u32, packet identifier u16
  *   9 NOTE      nothing: tries whether the disk works
+ *  10 DROP      as SETTLE: given up because of a quota
  *
  * segment, offset and size are the place of a MESSAGE record; segment 0 means the batch itself, with
  * an offset from its start. Flags: bits 0-1 QoS, 2 retain, 3 direct, 4 VIA. `order` rises with each
@@ -316,6 +317,7 @@ bool pg_disk_get_step(struct pg_disk_reader *from, const uint8_t *start, struct 
         }
         break;
     case PG_DISK_SETTLE:
+    case PG_DISK_DROP:
     case PG_DISK_RECEIVED:
     case PG_DISK_SEND:
         step->session = pg_disk_get_u32(from);
