@@ -206,6 +206,11 @@ struct pg_store {
 };
 
 /* Free by ops->free and null the pointer; NULL is fine. */
-void pg_store_free(struct pg_store **store);
+static inline void pg_store_free(struct pg_store **store)
+{
+    if (*store)
+        (*store)->ops->free(*store);
+    *store = NULL;
+}
 
 #endif
