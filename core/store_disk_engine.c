@@ -54,16 +54,20 @@ void pg_disk_request_free(struct pg_disk_request **where)
 
 /* ---- health -------------------------------------------------------------------------------------- */
 
-void pg_disk_health(struct pg_disk *disk, int error, const char *what)
+void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, const char *what)
 {
     struct pg_store_stats *stats = &disk->stats;
     if (error == 0) {
+        disk->failing &= ~(unsigned)part;
+        if (disk->failing != 0)
+            return;
         if (stats->health != PG_OK)
             PG_LOG(PG_INFO, "store_works", PG_F_TEXT("dir", disk->dir));
         stats->health = PG_OK;
         stats->detail[0] = '\0';
         return;
     }
+    disk->failing |= (unsigned)part;
     char text[sizeof(stats->detail)];
     snprintf(text, sizeof(text), "%s: %s", what,
              error < -1000 ? mdb_strerror(error) : strerror(-error));
@@ -203,7 +207,7 @@ int pg_disk_append(struct pg_disk *disk)
     if (rc == -ENOTRECOVERABLE || (rc != 0 && position.segment != 0))
         disk->log_broken = true;
     recents_placed(disk, position, rc == 0);
-    pg_disk_health(disk, rc, "the log");
+    pg_disk_health(disk, PG_DISK_LOG, rc, "the log");
     if (rc != 0)
         return rc;
     disk->stats.commits++;
@@ -213,7 +217,7 @@ int pg_disk_append(struct pg_disk *disk)
                        (struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len}) ||
         disk->no_memory) {
         disk->no_memory = false;
-        pg_disk_health(disk, -ENOMEM, "the index");
+        pg_disk_health(disk, PG_DISK_LOG, -ENOMEM, "the index");
         return -ENOMEM;
     }
     return 0;
@@ -525,7 +529,7 @@ static void commit_maps(struct pg_disk *disk, struct pg_disk_request *list)
         disk->next_session = next;
         disk->owed_drop_count = 0;
     }
-    pg_disk_health(disk, rc, "the maps");
+    pg_disk_health(disk, PG_DISK_MAPS, rc, "the maps");
     for (struct pg_disk_request *r = list; r; r = r->next) {
         if (r->ask >= PG_ASK_ENQUEUE)
             continue;
@@ -561,7 +565,7 @@ struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place
         return NULL;
     int rc = pg_seglog_read(disk->log, position, disk->scratch.data, place.size);
     if (rc != 0) {
-        pg_disk_health(disk, rc, "reading the log");
+        pg_disk_health(disk, PG_DISK_LOG, rc, "reading the log");
         return NULL;
     }
     struct pg_disk_reader reader =
@@ -702,9 +706,9 @@ void pg_disk_tick(struct pg_disk *disk)
         pg_disk_put_step(&disk->batch, &(struct pg_disk_step){.type = PG_DISK_NOTE});
         flush(disk, NULL, NULL);
     } else {
-        pg_disk_health(disk, pg_seglog_sync(disk->log), "the log");
+        pg_disk_health(disk, PG_DISK_LOG, pg_seglog_sync(disk->log), "the log");
     }
-    if (disk->owed_drop_count > 0)
+    if (disk->owed_drop_count > 0 || (disk->failing & PG_DISK_MAPS))
         commit_maps(disk, NULL);
     pg_disk_reclaim(disk);
 }

@@ -204,6 +204,7 @@ struct pg_disk {
     int64_t swept_s;
     struct pg_store_stats stats;
     uint64_t group_entries, group_bytes; /* of all sessions, in the batch that is being made */
+    unsigned failing;                    /* parts, see pg_disk_health() */
     bool log_broken;                     /* a sync failed: to be opened again */
 };
 
@@ -312,7 +313,9 @@ bool pg_disk_unrouted_add(struct pg_disk *disk, const struct pg_msg *msg, uint32
 /* Append disk->batch and apply it. 0, or a negative errno and nothing was kept. */
 int pg_disk_append(struct pg_disk *disk);
 void pg_disk_begin_batch(struct pg_disk *disk);
-void pg_disk_health(struct pg_disk *disk, int error, const char *what);
+/* How a part of the store does: 0, or why not. Speaks when all begins to fail or works again. */
+enum pg_disk_part { PG_DISK_LOG = 1, PG_DISK_MAPS = 2 };
+void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, const char *what);
 
 /* ---- reclaim (store_disk_reclaim.c) --------------------------------------------------------------- */
 

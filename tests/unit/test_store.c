@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <lmdb.h>
+
 #include "store_disk.h"
 
 /* ---- a store in a directory of its own, and what it gives back ------------------------------------ */
@@ -506,6 +508,84 @@ static void a_full_disk_refuses_and_then_works_again(void)
     finish();
 }
 
+static void a_newer_format_is_refused(void)
+{
+    begin();
+    store->ops->free(store);
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    uint8_t version[4] = {2};
+    MDB_val key = {.mv_data = "mversion", .mv_size = 8};
+    MDB_val value = {.mv_data = version, .mv_size = 4};
+    CU_ASSERT_EQUAL_FATAL(mdb_env_create(&env), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_env_open(env, dir, 0, 0600), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_put(txn, dbi, &key, &value, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_txn_commit(txn), 0);
+    CU_ASSERT_PTR_NULL(pg_store_disk_open(&options, &error));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "format version 2"));
+    version[0] = 1;
+    CU_ASSERT_EQUAL_FATAL(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_put(txn, dbi, &key, &value, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    CU_ASSERT_FATAL(open_store());
+    finish();
+}
+
+/* A message with an expiry is not fetched after it, and the retention holds for all others. */
+static void what_expired_is_not_fetched(void)
+{
+    begin();
+    store->ops->free(store);
+    options.retention_s = 0;
+    CU_ASSERT_FATAL(open_store());
+    struct pg_store_session *session = make_session("c1");
+    CU_ASSERT_EQUAL(enqueue(session, 1, "x"), PG_OK);
+    struct pg_store_page *page = fetch(session, 0, 10);
+    CU_ASSERT_EQUAL(page->count, 0);
+    CU_ASSERT(page->at_end);
+    pg_store_page_free(&page);
+    finish();
+}
+
+/* A message for many sessions is in the log once, also when they come in later groups. */
+static void a_message_is_kept_once(void)
+{
+    begin();
+    char payload[5001];
+    memset(payload, 'p', 5000);
+    payload[5000] = '\0';
+    struct pg_msg *msg = message("a/b", payload);
+    for (unsigned i = 0; i < 20; i++) {
+        char id[8];
+        snprintf(id, sizeof(id), "c%u", i);
+        struct pg_store_session *session = make_session(id);
+        struct waiting *w = waiter();
+        enqueue_only(session, 1, msg, &w->done);
+        CU_ASSERT_EQUAL(await(w), PG_OK);
+    }
+    pg_msg_unref(&msg);
+    reopen();
+    CU_ASSERT_EQUAL(restored.sessions, 20);
+    struct pg_store_page *page = fetch(restored.handle, 0, 10);
+    CU_ASSERT_EQUAL_FATAL(page->count, 1);
+    CU_ASSERT_EQUAL(page->entries[0].msg->payload.len, 5000);
+    pg_store_page_free(&page);
+    struct pg_store_session *last = restored.handle;
+    CU_ASSERT_EQUAL(enqueue(last, 2, "y"), PG_OK);
+    store->ops->settle(store, last, 1);
+    page = fetch(last, 0, 10); /* the log's first segment has room for thirteen of them */
+    CU_ASSERT_EQUAL(page->count, 1);
+    pg_store_page_free(&page);
+    char command[128];
+    snprintf(command, sizeof(command), "test $(ls %s/log/*.seg | wc -l) -eq 1", dir);
+    CU_ASSERT_EQUAL(system(command), 0);
+    finish();
+}
+
 /* Not a measurement for the books: that a million is fast and small enough in principle. */
 static void many_entries_are_small(void)
 {
@@ -543,6 +623,9 @@ int main(void)
         {"segments are given back", segments_are_given_back},
         {"quotas hold", quotas_hold},
         {"a full disk refuses, and then works again", a_full_disk_refuses_and_then_works_again},
+        {"a newer format is refused", a_newer_format_is_refused},
+        {"what expired is not fetched", what_expired_is_not_fetched},
+        {"a message is kept once", a_message_is_kept_once},
         {"many entries are small", many_entries_are_small},
         CU_TEST_INFO_NULL,
     };
