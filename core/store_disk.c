@@ -338,6 +338,38 @@ static void disk_stats(struct pg_store *base, struct pg_store_stats *out)
     pthread_mutex_unlock(&store->lock);
 }
 
+struct draining {
+    struct pg_store_done done; /* first */
+    sem_t reached;
+};
+
+static void drained(struct pg_store_done *done, enum pg_reason result)
+{
+    (void)result;
+    sem_post(&((struct draining *)done)->reached);
+}
+
+/* A request that changes nothing is completed after all before it. */
+static void disk_drain(struct pg_store *base)
+{
+    struct disk_store *store = of(base);
+    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    struct draining draining = {.done.fn = drained};
+    struct pg_disk_request *request = NULL;
+    while (store->running && !request) {
+        request = pg_disk_request_new(PG_ASK_WILL_DROP, PG_BYTES_NONE, PG_BYTES_NONE);
+        if (!request) /* memory is out: the thread gives some back with each answer */
+            nanosleep(&pause, NULL);
+    }
+    if (!request)
+        return;
+    sem_init(&draining.reached, 0, 0);
+    post(store, request, &draining.done);
+    while (sem_wait(&draining.reached) != 0)
+        continue;
+    sem_destroy(&draining.reached);
+}
+
 static void disk_free(struct pg_store *base)
 {
     struct disk_store *store = of(base);
@@ -380,6 +412,7 @@ static const struct pg_store_ops disk_ops = {
     .will_drop = disk_will_drop,
     .fact_put = disk_fact_put,
     .stats = disk_stats,
+    .drain = disk_drain,
     .free = disk_free,
 };
 

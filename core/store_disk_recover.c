@@ -188,7 +188,7 @@ static int give_will(void *arg, uint32_t session, struct pg_bytes name, struct p
     will.msg = pg_disk_get_msg(&reader);
     if (!will.msg)
         return reader.failed ? MDB_CORRUPTED : -ENOMEM;
-    bool ok = giving->restorer->will(giving->restorer, &will);
+    bool ok = !giving->restorer->will || giving->restorer->will(giving->restorer, &will);
     pg_msg_unref(&will.msg);
     return ok ? 0 : -ENOMEM;
 }
@@ -207,7 +207,9 @@ static int give_fact(void *arg, uint32_t session, struct pg_bytes name, struct p
         return MDB_CORRUPTED;
     if (expires != 0 && expires <= pg_disk_now_s())
         return 0;
-    return giving->restorer->fact(giving->restorer, space, key, rest, expires) ? 0 : -ENOMEM;
+    bool ok = !giving->restorer->fact ||
+              giving->restorer->fact(giving->restorer, space, key, rest, expires);
+    return ok ? 0 : -ENOMEM;
 }
 
 static bool same_place(struct pg_disk_place a, struct pg_disk_place b)
@@ -234,8 +236,9 @@ static bool give_unrouted(struct pg_disk *disk, struct pg_store_session *session
         else
             ids[count++] = (struct pg_bytes){.data = who->client_id, .len = who->client_id_len};
     }
-    ok = ok && pg_disk_unrouted_add(disk, msg, session->id, receipt) &&
-         restorer->unrouted(restorer, msg, ids, count, shares, share_count);
+    ok =
+        ok && pg_disk_unrouted_add(disk, msg, session->id, receipt) &&
+        (!restorer->unrouted || restorer->unrouted(restorer, msg, ids, count, shares, share_count));
     free(ids);
     free(shares);
     pg_msg_unref(&msg);

@@ -123,7 +123,8 @@ static void subscribed(struct pg_client *client, uint64_t token, enum pg_reason 
 static void copy_text(char *to, size_t room, struct pg_bytes from)
 {
     size_t n = from.len < room - 1 ? from.len : room - 1;
-    memcpy(to, from.data, n);
+    if (from.len > 0)
+        memcpy(to, from.data, n);
     to[n] = '\0';
 }
 
