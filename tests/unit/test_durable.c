@@ -260,19 +260,22 @@ static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
 
 static void session_comes_back_with_its_subscriptions_and_its_queue(void)
 {
+    enum { COUNT = 100000 };
     store = fake_store_new(false);
-    fake_store_had(store, "a", 3600, 0, 300);
+    fake_store_had(store, "a", 3600, 0, COUNT);
     testbed_start(&bed, 2, store);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_PUT), 1); /* its expiry begins */
     struct probe a = {0}, p = {0};
     struct pg_login lp = login("p"), la = durable("a");
     probe_connect(&bed, &p, 0, &lp);
-    publish_many(&p, 300, 310);
+    la.window = 10;
+    publish_many(&p, COUNT, COUNT + 10);
     probe_connect(&bed, &a, 1, &la);
     CU_ASSERT_TRUE(a.session_present);
-    CU_ASSERT_TRUE(probe_got(&a, 310));
+    CU_ASSERT_TRUE(probe_got(&a, COUNT + 10));
     testbed_settle(&bed);
-    check_order(&a, 0, 310);
+    check_order(&a, 0, COUNT + 10);
+    CU_ASSERT_EQUAL(fake_store_largest_page(store), 64);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
     probe_free(&a);
