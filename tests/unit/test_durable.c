@@ -256,6 +256,29 @@ static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
     probe_free(&p);
 }
 
+static void what_waits_in_memory_is_read_again_after_the_client_has_gone(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    probe_takes(&bed, &a, false, false);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    publish_many(&p, 0, 100);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    CU_ASSERT_EQUAL(a.message_count, 0);
+    struct probe b = {0};
+    probe_connect(&bed, &b, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&b, 100));
+    testbed_settle(&bed);
+    check_order(&b, 0, 100);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
 /* ---- restoring ------------------------------------------------------------------------------- */
 
 static void session_comes_back_with_its_subscriptions_and_its_queue(void)
@@ -312,6 +335,7 @@ int main(void)
         TEST(overlapping_subscriptions_are_one_entry),
         TEST(queue_comes_back_in_pages_and_in_order),
         TEST(page_that_is_out_does_not_follow_a_session_to_another_worker),
+        TEST(what_waits_in_memory_is_read_again_after_the_client_has_gone),
         TEST(session_comes_back_with_its_subscriptions_and_its_queue),
         TEST(session_whose_time_has_passed_does_not_come_back),
 #undef TEST
