@@ -26,7 +26,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,15 +56,6 @@ struct tcp_link {
 #define READS_PER_TURN 4
 #define BYTES_PER_TURN (256u * 1024)
 
-/* A peer that goes on sending this much after we said goodbye is reset: the goodbye has had its
- * chance, and throwing bytes away is work. */
-#define THROW_AWAY_MAX (1024u * 1024)
-
-static struct ev_loop *loop_of(const struct tcp_link *link)
-{
-    return pg_worker_loop(pg_conn_worker(link->io.data));
-}
-
 /* The one place where the watcher is started, changed and stopped. */
 static void watch(struct tcp_link *link)
 {
@@ -82,27 +72,10 @@ static void watch(struct tcp_link *link)
     case TCP_LINK_CLOSED:
         break;
     }
-    if (events == (ev_is_active(&link->io) ? link->io.events : 0))
-        return;
-    ev_io_stop(loop_of(link), &link->io);
-    ev_io_modify(&link->io, events);
-    if (events != 0)
-        ev_io_start(loop_of(link), &link->io);
+    net_watch(pg_worker_loop(pg_conn_worker(link->io.data)), &link->io, events);
 }
 
 /* ---- from the socket to the core ------------------------------------------------------------- */
-
-/* Bytes read, 0 at the peer's end, or -1: nothing now, or broken and the core knows. */
-static ssize_t read_socket(struct tcp_link *link, uint8_t *buffer, size_t room)
-{
-    ssize_t n;
-    do
-        n = recv(link->io.fd, buffer, room, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-        pg_conn_broken(link->io.data, errno);
-    return n;
-}
 
 static void read_bytes(struct tcp_link *link)
 {
@@ -113,7 +86,7 @@ static void read_bytes(struct tcp_link *link)
             return;
         size_t room;
         uint8_t *buffer = pg_conn_read_room(conn, &room);
-        ssize_t n = read_socket(link, buffer, room);
+        ssize_t n = net_recv(conn, link->io.fd, buffer, room);
         if (n < 0)
             return;
         if (n == 0) {
@@ -135,11 +108,11 @@ static void throw_away(struct tcp_link *link)
     struct pg_conn *conn = link->io.data;
     size_t room;
     uint8_t *buffer = pg_conn_read_room(conn, &room);
-    ssize_t n = read_socket(link, buffer, room);
+    ssize_t n = net_recv(conn, link->io.fd, buffer, room);
     if (n < 0)
         return;
     link->thrown_away += (uint32_t)n;
-    if (n == 0 || link->thrown_away >= THROW_AWAY_MAX)
+    if (n == 0 || link->thrown_away >= NET_THROW_AWAY_MAX)
         pg_conn_eof(conn);
 }
 
@@ -215,17 +188,7 @@ static ssize_t link_writev(void *state, const struct iovec *iov, int count)
     struct tcp_link *link = state;
     if (link->state != TCP_LINK_OPEN)
         return 0;
-    struct msghdr message = {
-        .msg_iov = (struct iovec *)(uintptr_t)iov,
-        .msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),
-    };
-    ssize_t n;
-    do
-        n = sendmsg(link->io.fd, &message, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return 0;
-    return n;
+    return net_send(link->io.fd, iov, (size_t)count);
 }
 
 static void link_want_write(void *state, bool on)

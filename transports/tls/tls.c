@@ -44,9 +44,6 @@
 #define BYTES_PER_TURN (256u * 1024)
 #define RECORD_MAX     SSL3_RT_MAX_PLAIN_LENGTH
 
-/* As in ../tcp/tcp.c. */
-#define THROW_AWAY_MAX (1024u * 1024)
-
 enum tls_link_state {
     TLS_LINK_NEW,       /* zeroed by the core; no socket yet; want_read is remembered */
     TLS_LINK_HANDSHAKE, /* counted by its worker; waits for the peer, or in the line */
@@ -115,13 +112,7 @@ static void watch(struct tls_link *link)
     case TLS_LINK_CLOSED:
         break;
     }
-    if (events == (ev_is_active(&link->io) ? link->io.events : 0))
-        return;
-    struct ev_loop *loop = pg_worker_loop(pg_conn_worker(link->io.data));
-    ev_io_stop(loop, &link->io);
-    ev_io_modify(&link->io, events);
-    if (events != 0)
-        ev_io_start(loop, &link->io);
+    net_watch(pg_worker_loop(pg_conn_worker(link->io.data)), &link->io, events);
 }
 
 /* ---- handshakes ------------------------------------------------------------------------------ */
@@ -302,17 +293,11 @@ static void throw_away(struct tls_link *link)
     struct pg_conn *conn = link->io.data;
     size_t room;
     uint8_t *buffer = pg_conn_read_room(conn, &room);
-    ssize_t n;
-    do
-        n = recv(link->io.fd, buffer, room, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        if (errno != EAGAIN && errno != EWOULDBLOCK)
-            pg_conn_broken(conn, errno);
+    ssize_t n = net_recv(conn, link->io.fd, buffer, room);
+    if (n < 0)
         return;
-    }
     link->thrown_away += (uint32_t)n;
-    if (n == 0 || link->thrown_away >= THROW_AWAY_MAX)
+    if (n == 0 || link->thrown_away >= NET_THROW_AWAY_MAX)
         pg_conn_eof(conn);
 }
 

@@ -45,8 +45,6 @@
 /* Most that one connection may read per wake-up. */
 #define READS_PER_TURN 4
 #define BYTES_PER_TURN (256u * 1024)
-/* A peer that goes on sending this much after we said goodbye is cut off. */
-#define THROW_AWAY_MAX (1024u * 1024)
 /* Opening handshakes that may be under way per worker: each holds a descriptor and up to
  * WS_REQUEST_MAX bytes, and limits.connections does not count them yet. */
 #define OPENINGS_MAX 4096u
@@ -110,11 +108,6 @@ struct ws_link {
     struct ws_reader in;
 };
 
-static struct ev_loop *loop_of(const struct ws_link *link)
-{
-    return pg_worker_loop(pg_conn_worker(link->io.data));
-}
-
 /* Whether bytes of our own, and not the core's, wait for room. */
 static bool has_own(const struct ws_link *link)
 {
@@ -132,26 +125,10 @@ static void watch(struct ws_link *link)
                  (link->blocked || has_own(link) ? EV_WRITE : 0);
     if (link->state == WS_LINK_CLOSING)
         events = EV_READ | (has_own(link) ? EV_WRITE : 0);
-    if (events == (ev_is_active(&link->io) ? link->io.events : 0))
-        return;
-    ev_io_stop(loop_of(link), &link->io);
-    ev_io_modify(&link->io, events);
-    if (events != 0)
-        ev_io_start(loop_of(link), &link->io);
+    net_watch(pg_worker_loop(pg_conn_worker(link->io.data)), &link->io, events);
 }
 
 /* ---- output ---------------------------------------------------------------------------------- */
-
-/* -1 with errno, 0 when the kernel is full. */
-static ssize_t send_some(struct ws_link *link, struct iovec *iov, size_t count)
-{
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
-    ssize_t n;
-    do
-        n = sendmsg(link->io.fd, &message, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;
-}
 
 /* Send what is our own, as far as no message is under way; false with errno when that failed. */
 static bool send_own(struct ws_link *link)
@@ -165,7 +142,7 @@ static bool send_own(struct ws_link *link)
         }
         struct iovec iov = {.iov_base = link->out + link->out_at,
                             .iov_len = (size_t)(link->out_len - link->out_at)};
-        ssize_t n = send_some(link, &iov, 1);
+        ssize_t n = net_send(link->io.fd, &iov, 1);
         if (n <= 0)
             return n == 0;
         link->out_at = (uint8_t)(link->out_at + n);
@@ -234,7 +211,7 @@ static ssize_t link_writev(void *state, const struct iovec *iov, int count)
         parts[n++] = (struct iovec){.iov_base = iov[i].iov_base, .iov_len = len};
         left -= len;
     }
-    ssize_t sent = send_some(link, parts, n);
+    ssize_t sent = net_send(link->io.fd, parts, n);
     if (sent < 0)
         return -1;
     size_t of_head = (size_t)sent < head ? (size_t)sent : head;
@@ -401,17 +378,12 @@ static void read_bytes(struct ws_link *link)
             return;
         size_t room;
         uint8_t *buffer = pg_conn_read_room(conn, &room);
-        ssize_t n;
-        do
-            n = recv(link->io.fd, buffer, room, 0);
-        while (n < 0 && errno == EINTR);
-        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-            pg_conn_broken(conn, errno);
+        ssize_t n = net_recv(conn, link->io.fd, buffer, room);
         if (n < 0)
             return;
         if (link->state == WS_LINK_CLOSING)
             link->thrown_away += (uint32_t)n;
-        if (n == 0 || link->thrown_away >= THROW_AWAY_MAX) {
+        if (n == 0 || link->thrown_away >= NET_THROW_AWAY_MAX) {
             link->at_eof = true;
             watch(link);
             pg_conn_eof(conn);
@@ -612,7 +584,7 @@ static void on_request(struct ev_loop *loop, struct ev_io *watcher, int events)
         return;
     if (!keep && n > 0)
         opening->thrown_away += (uint32_t)n;
-    if (n <= 0 || opening->thrown_away >= THROW_AWAY_MAX) {
+    if (n <= 0 || opening->thrown_away >= NET_THROW_AWAY_MAX) {
         end_opening(opening);
         return;
     }
