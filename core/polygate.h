@@ -395,7 +395,7 @@ struct pg_login {
     /* data == NULL: none given. An identity that the transport has proven (a certificate's name)
      * takes its place, and no authenticator is asked about it. */
     struct pg_bytes username;
-    struct pg_bytes password;  /* data == NULL: none given */
+    struct pg_bytes password; /* data == NULL: none given */
     bool trusted;     /* already proven by the frontend (a code it issued): skip authenticators */
     bool clean_start; /* discard a session that exists */
     uint32_t
