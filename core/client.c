@@ -415,8 +415,8 @@ bool pg_session_restored(struct pg_session *session, uint32_t detached_wall_s)
 {
     int64_t now_ms = pg_wall_ms();
     int64_t since_ms = detached_wall_s != 0 ? (int64_t)detached_wall_s * 1000 : now_ms;
-    bool over = session->expiry_s != PG_FOREVER &&
-                since_ms + (int64_t)session->expiry_s * 1000 <= now_ms;
+    bool over =
+        session->expiry_s != PG_FOREVER && since_ms + (int64_t)session->expiry_s * 1000 <= now_ms;
     if (over) {
         pg_session_destroy(session, PG_SESSION_EXPIRED);
         return true;

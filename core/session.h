@@ -163,7 +163,7 @@ struct pg_session {
     uint8_t state;     /* enum pg_session_state */
     bool is_ready : 1; /* on the worker's ready list; then `traffic` is there */
     bool has_table : 1;
-    uint16_t next_id;  /* of deliveries */
+    uint16_t next_id; /* of deliveries */
     uint32_t expiry_s;
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
