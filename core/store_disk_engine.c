@@ -540,9 +540,16 @@ static void try_log(struct pg_disk *disk)
     flush(disk, NULL, NULL);
 }
 
+void pg_disk_measure(struct pg_disk *disk)
+{
+    uint64_t bytes = pg_disk_map_bytes(disk);
+    for (uint32_t i = 0; i < pg_seglog_segment_count(disk->log); i++)
+        bytes += pg_seglog_segment_at(disk->log, i).bytes_file;
+    disk->stats.disk_bytes = bytes;
+}
+
 void pg_disk_tick(struct pg_disk *disk)
 {
-    struct pg_store_stats *stats = &disk->stats;
     pg_disk_write_notes(disk);
     try_log(disk);
     if (disk->owed_count > 0 || ((disk->failing & PG_DISK_MAPS) && !disk->map_full))
@@ -554,10 +561,7 @@ void pg_disk_tick(struct pg_disk *disk)
         if (rc != 0)
             pg_disk_health(disk, PG_DISK_MAPS, rc, "the maps");
     }
-    uint64_t bytes = pg_disk_map_bytes(disk);
-    for (uint32_t i = 0; i < pg_seglog_segment_count(disk->log); i++)
-        bytes += pg_seglog_segment_at(disk->log, i).bytes_file;
-    stats->disk_bytes = bytes;
+    pg_disk_measure(disk);
     if (!disk->sweeping && (int64_t)pg_disk_now_s() - disk->swept_s >= SWEEP_EVERY_S) {
         disk->sweeping = true;
         disk->swept_s = pg_disk_now_s();

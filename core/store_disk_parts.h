@@ -377,6 +377,7 @@ void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list);
 void pg_disk_answer(struct pg_disk *disk, struct pg_disk_request *list);
 /* What is due with time: whether a disk that failed works again, lines of the log, sums. */
 void pg_disk_tick(struct pg_disk *disk);
+void pg_disk_measure(struct pg_disk *disk); /* the size of its files, into its numbers */
 /* A step of expiry and of giving back segments, bounded so that requests do not wait longer than
  * for one another. true: there is more to do. */
 bool pg_disk_maintain(struct pg_disk *disk);

@@ -318,5 +318,6 @@ bool pg_disk_restore(struct pg_disk *disk, struct pg_store_restorer *restorer,
     free(disk->got);
     disk->got = NULL;
     disk->got_count = disk->got_cap = 0;
+    pg_disk_measure(disk);
     return true;
 }
