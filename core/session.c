@@ -23,7 +23,9 @@
 #include <string.h>
 
 #include "client.h"
+#include "conn.h"
 #include "message.h"
+#include "mount.h"
 #include "registry.h"
 #include "router.h"
 #include "server.h"
@@ -128,6 +130,7 @@ void pg_sessions_free(struct pg_worker *worker)
 {
     struct pg_session_part *part = &worker->sessions;
     pg_wills_cancel(worker);
+    pg_msg_unref(&part->shown);
     while (part->all) {
         struct pg_session *session = part->all;
         pg_session_free(&session);
@@ -615,12 +618,16 @@ static bool own_message(const struct pg_session *session, const struct pg_msg *m
     return pg_bytes_equal(msg->publisher, pg_session_id(session));
 }
 
+/* Of a delivery to somebody who subscribed with `granted`: MQTT 5.0 3.8.4. */
+static uint8_t qos_of(const struct pg_session *session, const struct pg_msg *msg, uint8_t granted)
+{
+    return msg->qos > granted || settings_of(session)->session.upgrade_qos ? granted : msg->qos;
+}
+
 enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer)
 {
     const struct pg_sub *sub = offer->sub;
-    uint8_t qos = offer->msg->qos;
-    if (sub && sub->qos < qos)
-        qos = sub->qos;
+    uint8_t qos = sub ? qos_of(session, offer->msg, sub->qos) : offer->msg->qos;
     if (sub && sub->no_local && own_message(session, offer->msg))
         return PG_NO_SUBSCRIBERS;
     bool away = !session->client && session->state != SESSION_JOINING;
@@ -657,6 +664,13 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
         return PG_OK;
     pg_session_drop(session, &entry, PG_NO_MEMORY);
     return PG_NO_MEMORY;
+}
+
+/* The bytes of a message count from its delivery until the peer has it (PUBACK, PUBREC). */
+static void leave_window(struct pg_traffic *t, const struct pg_out *out)
+{
+    if (out->entry.msg)
+        t->out_bytes -= out->entry.msg->payload.len;
 }
 
 /* ---- what is no longer allowed --------------------------------------------------------------- */
@@ -699,6 +713,7 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
         struct pg_out *out = &t->outs[i];
         if (out->state == OUT_FREE || is_wanted(session, &out->entry))
             continue;
+        leave_window(t, out);
         pg_session_drop(session, &out->entry, reason);
         out->state = OUT_FREE;
         t->out_count--;
@@ -743,7 +758,7 @@ static void refill_from_walks(struct pg_session *session)
             struct pg_entry entry = {
                 .msg = found[i],
                 .one_id = w->id,
-                .qos = found[i]->qos < w->qos ? found[i]->qos : w->qos,
+                .qos = qos_of(session, found[i], w->qos),
                 .retain = true,
             };
             if (append(session, &entry))
@@ -855,6 +870,15 @@ static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
         out->subscription_ids = &t->lent_id;
 }
 
+static bool window_has_room(const struct pg_session *session, const struct pg_msg *msg)
+{
+    const struct pg_traffic *t = session->traffic;
+    if (t->out_count >= session->window)
+        return false;
+    int64_t most = settings_of(session)->session.inflight_bytes;
+    return most == 0 || t->out_count == 0 || t->out_bytes + msg->payload.len <= (uint64_t)most;
+}
+
 /* From the queue. false: there is nothing, or the window is full. */
 static bool next_queued(struct pg_session *session, struct pg_delivery *out)
 {
@@ -875,17 +899,35 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
             take_unsettled(session, out);
             return true;
         }
-        struct pg_out *o = t->out_count < session->window ? new_out(session) : NULL;
+        struct pg_out *o = window_has_room(session, entry->msg) ? new_out(session) : NULL;
         if (!o)
             return false;
         pg_session_pop(session, &o->entry);
         o->state = OUT_SENT;
         o->order = t->out_order++;
         t->out_count++;
+        t->out_bytes += o->entry.msg->payload.len;
         fill(out, &o->entry);
         out->id = o->id;
         return true;
     }
+}
+
+/* Behind a listener with a prefix of topics a client is lent a message without it. false: out of
+ * memory, and the connection closes. */
+static bool show(struct pg_session *session, struct pg_delivery *out)
+{
+    struct pg_conn *conn = pg_client_conn(session->client);
+    struct pg_bytes prefix = pg_conn_topic_prefix(conn);
+    if (prefix.len == 0 || !out->msg)
+        return true;
+    struct pg_session_part *part = &session->worker->sessions;
+    pg_msg_unref(&part->shown);
+    part->shown = pg_mount_leave(prefix, out->msg);
+    out->msg = part->shown;
+    if (!out->msg)
+        pg_conn_close(conn, PG_NO_MEMORY, "while taking the prefix from a topic");
+    return out->msg != NULL;
 }
 
 bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
@@ -896,13 +938,13 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
         return false;
     forget_lent(t);
     if (t->resend && next_resend(session, out))
-        return true;
+        return show(session, out);
     if (!next_queued(session, out)) {
         quieten(session);
         return false;
     }
     count(session, PG_COUNT_MESSAGES_DELIVERED, 1);
-    return true;
+    return show(session, out);
 }
 
 bool pg_delivery_received(struct pg_client *client, uint16_t id)
@@ -911,9 +953,12 @@ bool pg_delivery_received(struct pg_client *client, uint16_t id)
     struct pg_out *out = session ? find_out(session, id) : NULL;
     if (!out || out->entry.qos != 2)
         return false;
+    leave_window(session->traffic, out);
     settle_in_store(session, &out->entry);
     pg_entry_clear(&out->entry);
     out->state = OUT_RECEIVED;
+    if (session->traffic->queue_count > 0)
+        pg_session_make_ready(session); /* it may have waited for the bytes */
     return true;
 }
 
@@ -923,6 +968,7 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     struct pg_out *out = session ? find_out(session, id) : NULL;
     if (!out)
         return false;
+    leave_window(session->traffic, out);
     settle_in_store(session, &out->entry);
     pg_entry_clear(&out->entry);
     out->state = OUT_FREE;

@@ -15,6 +15,7 @@ enum tls_identity {
     TLS_IDENTITY_CN,
     TLS_IDENTITY_SAN_DNS,
     TLS_IDENTITY_FINGERPRINT,
+    TLS_IDENTITY_SUBJECT,
 };
 
 struct tls_set;
@@ -23,12 +24,13 @@ struct tls_set;
 struct tls_conf {
     struct net_conf net; /* first */
     struct pg_strings certificates, keys, alpn;
-    const char *ca_file, *ca_dir, *crl_file, *psk_file;
+    const char *ca_file, *ca_dir, *crl_file, *psk_file, *keylog_file;
     const char *ciphers, *ciphersuites, *curves;
     int verify;      /* enum tls_verify */
     int identity;    /* enum tls_identity */
     int min_version; /* 0: TLS 1.2, 1: TLS 1.3 */
-    bool tickets, ktls;
+    bool tickets, ktls, verify_dates;
+    int64_t psk_key_min; /* bytes */
     int64_t handshake_timeout_ms, handshakes;
     struct tls_set *set; /* made by tls_prepare(); NULL before */
 };
@@ -47,8 +49,9 @@ const char *tls_why(void);
 /* ---- pre-shared keys (tls_psk.c) ---- */
 
 struct tls_psks;
-/* Read lines of identity:hexkey. NULL with error->text. Main thread. */
-struct tls_psks *tls_psks_read(const char *path, struct pg_error *error);
+/* Read lines of identity:hexkey, with keys of at least `key_min` bytes. NULL with error->text. Main
+ * thread. */
+struct tls_psks *tls_psks_read(const char *path, size_t key_min, struct pg_error *error);
 void tls_psks_free(struct tls_psks **psks);
 /* The key of an identity (lent); its length, 0 if there is none. Any thread. */
 size_t tls_psks_find(const struct tls_psks *psks, const char *identity, const uint8_t **key);
