@@ -224,7 +224,7 @@ static json_t *client_row(const struct pg_session *session)
     build_number(&b, "queued", pg_session_queued(session));
     build_size(&b, "queued_bytes", session->traffic ? session->traffic->queue_bytes : 0);
     build_number(&b, "inflight", pg_session_outstanding(session));
-    build_number(&b, "subscriptions", session->sub_count);
+    build_number(&b, "subscriptions", pg_subscription_count(session));
     return b.object;
 }
 

@@ -39,6 +39,7 @@
 #include "listener.h"
 #include "log.h"
 #include "registry.h"
+#include "restore.h"
 #include "retained.h"
 #include "server.h"
 #include "store.h"
@@ -374,10 +375,8 @@ static bool make_shared(struct life *life, struct pg_error *error)
     server->subindex = pg_subindex_new(server->worker_count);
     server->retained = pg_retained_new(&limits);
     server->registry = pg_registry_new();
-    server->store = pg_store_memory_new();
     life->listeners = pg_listeners_new();
-    if (server->subindex && server->retained && server->registry && server->store &&
-        life->listeners)
+    if (server->subindex && server->retained && server->registry && life->listeners)
         return true;
     pg_error_set(error, "out of memory");
     return false;
@@ -411,7 +410,7 @@ static bool start_workers(struct pg_server *server, struct pg_error *error)
         server->worker_count = i;
         return false;
     }
-    return true;
+    return !server->store || pg_restore(server, error);
 }
 
 static void end_workers(struct pg_server *server, int64_t timeout_ms)

@@ -328,6 +328,9 @@ void pg_workers_join(struct pg_server *server)
         work = false;
         for (unsigned i = 0; i < count; i++)
             settle(workers[i]);
+        /* Nobody is there any more to whom a store could answer later. */
+        if (server->store)
+            server->store->ops->drain(server->store);
         for (unsigned i = 0; i < count; i++)
             work = work || workers[i]->later ||
                    atomic_load_explicit(&workers[i]->mailbox, memory_order_relaxed);
