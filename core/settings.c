@@ -248,8 +248,8 @@ static const struct pg_option session_rows[] = {
      .fallback = "no",
      .reloadable = true,
      .sentence = "Whether a delivery has the QoS of its subscription also where the message was "
-                 "published with a lower one, instead of the lower of the two, which MQTT asks "
-                 "for [MQTT-3.8.4-8]. For subscribers that want to acknowledge everything."},
+                 "published with a lower one, instead of the lower of the two, which is what the "
+                 "standard asks for. For subscribers that want to acknowledge everything."},
     {.name = "receipts",
      .type = PG_OPT_INT,
      .offset = AT(session.receipts),
