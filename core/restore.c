@@ -170,6 +170,7 @@ bool pg_restore(struct pg_server *server, struct pg_error *error)
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
     };
+    int64_t began_ms = pg_now_ms();
     bool read = server->store->ops->restore(server->store, &r.restorer, error);
     pthread_mutex_lock(&r.lock);
     while (r.waiting > 0)
@@ -177,5 +178,12 @@ bool pg_restore(struct pg_server *server, struct pg_error *error)
     pthread_mutex_unlock(&r.lock);
     if (read && r.failed)
         pg_error_set(error, "out of memory while restoring sessions");
-    return read && !r.failed;
+    if (!read || r.failed)
+        return false;
+    struct pg_store_stats stats;
+    server->store->ops->stats(server->store, &stats);
+    PG_LOG(PG_INFO, "restored", PG_F_INT("sessions", stats.sessions),
+           PG_F_INT("queued", stats.queued), PG_F_INT("retained", stats.retained),
+           PG_F_INT("ms", pg_now_ms() - began_ms));
+    return true;
 }

@@ -302,6 +302,11 @@ static bool fake_restore(struct pg_store *store, struct pg_store_restorer *resto
     return !fake->had.handle || restorer->session(restorer, &fake->had);
 }
 
+static void stats(struct pg_store *store, struct pg_store_stats *out)
+{
+    *out = (struct pg_store_stats){.queued = fake_store_queued(store)};
+}
+
 static void drain(struct pg_store *store)
 {
     (void)fake_store_complete(store, PG_OK);
@@ -329,6 +334,7 @@ static const struct pg_store_ops fake_ops = {
     .send = fake_send,
     .received = received,
     .retain = retain,
+    .stats = stats,
     .drain = drain,
     .free = fake_free,
 };
