@@ -93,6 +93,18 @@ static void put_item(struct dump *d, const struct wire_event *event)
     put_line(d, event, name, "", 0, NULL, event->kind == WIRE_EV_ITEM ? NULL : "as bytes");
 }
 
+static void put_rest(struct dump *d, const struct wire_event *event)
+{
+    char name[80];
+    if (event->has_id) {
+        snprintf(name, sizeof(name), "[0x%02llx] %s", (unsigned long long)event->raw,
+                 event->item != NULL ? event->item->name : "unknown");
+    } else {
+        snprintf(name, sizeof(name), "%s", event->reason);
+    }
+    put_line(d, event, name, "", 0, NULL, event->has_id ? event->reason : "not read");
+}
+
 static void visit(void *context, const struct wire_event *event)
 {
     struct dump *d = context;
@@ -131,6 +143,9 @@ static void visit(void *context, const struct wire_event *event)
         break;
     case WIRE_EV_SURPLUS:
         put_line(d, event, "surplus", "", 0, NULL, "left over");
+        break;
+    case WIRE_EV_REST:
+        put_rest(d, event);
         break;
     }
 }
