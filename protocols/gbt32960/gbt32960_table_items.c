@@ -58,8 +58,8 @@ static const struct wire_row vehicle[] = {
     ROW("gear", WIRE_STRUCT, .rows = gear),
     NUMBER("insulation_resistance_kohm", 2, 0, 60000, WHOLE("kOhm", 0)),
     NUMBER("accelerator_pedal_percent", 1, 0, 100, WHOLE("%", 0), ONLY_2016),
-    NUMBER("brake_pedal_percent", 1, 0, 101, WHOLE("%; 101: pressed, how far is not known", 0),
-           ONLY_2016),
+    NUMBER("brake_pedal_percent", 1, 0, 101, WHOLE("%", 0),
+           .clause = "101: pressed, how far is not known", ONLY_2016),
     END_OF_ROWS};
 
 /* ---- 02 drive motors ------------------------------------------------------------------------ */

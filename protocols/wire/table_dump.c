@@ -81,8 +81,17 @@ static void put_field(struct dump *d, const struct wire_event *event)
     if (value.failed) {
         value.len = 0;
     }
+    const char *clause = event->row->clause;
+    if (wire_kind_is_integer(event->row->kind)) {
+        enum wire_marker marker = wire_marker_of(event->row, event->raw);
+        bool fine = marker != WIRE_MARKER_NONE || wire_in_range(event->row, event->raw);
+        clause = marker == WIRE_MARKER_INVALID    ? "invalid"
+                 : marker == WIRE_MARKER_ABNORMAL ? "abnormal"
+                 : fine                           ? clause
+                                                  : "out of range";
+    }
     put_line(d, event, event->row->name != NULL ? event->row->name : "-", text + skip,
-             value.len > skip ? value.len - skip : 0, event->row->unit, event->row->clause);
+             value.len > skip ? value.len - skip : 0, event->row->unit, clause);
 }
 
 static void put_item(struct dump *d, const struct wire_event *event)
