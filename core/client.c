@@ -238,7 +238,7 @@ static void unlink_client(struct pg_client *client)
     *client->link = client->next;
     if (client->next)
         client->next->link = client->link;
-    --*pg_conn_client_count(client->conn);
+    pg_conn_count_client(client->conn, false);
 }
 
 /* The client is over for everybody: tell the frontend, if it knows of it, and free. */
@@ -694,7 +694,7 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
         client->next->link = &client->next;
     client->link = head;
     *head = client;
-    ++*pg_conn_client_count(conn);
+    pg_conn_count_client(conn, true);
     return client;
 }
 
@@ -714,7 +714,7 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     }
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
-    if (*pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
+    if (pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
         return;
     }

@@ -334,7 +334,9 @@ PG_API void *pg_conn_state(struct pg_conn *conn);
 PG_API struct pg_conn *pg_conn_of_state(void *state);
 /* The frontend's configuration struct (of `conf_size`) as it was when this connection opened. */
 PG_API const void *pg_conn_conf(const struct pg_conn *conn);
-/* "127.0.0.1:40112" or "[::1]:40112"; lent. */
+/* "127.0.0.1:40112" or "[::1]:40112"; lent until this was called PG_PEERS_LENT times more on this
+ * thread. */
+#define PG_PEERS_LENT 16u
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
 /* What an identifier begins with that the frontend makes up for a client of this connection, by its
