@@ -62,18 +62,18 @@ struct pg_client {
     bool due : 1;       /* on the worker's list of those to be told of */
     bool unlinked : 1;  /* no longer on its connection's list: freed when it comes to its turn */
     bool has_username : 1;
+    bool has_cookie : 1; /* in `text`; else it is the frontend's state of the connection */
     uint32_t expiry_s;
     uint32_t since_wall_s;
     struct pg_conn *conn;
     struct pg_client *next, **link; /* on the connection */
     struct pg_session *session;     /* attached, or the joining one */
-    void *cookie;
-    struct pending *pending; /* NULL: nothing */
+    struct pending *pending;        /* NULL: nothing */
     struct pg_client *next_due;
     uint16_t id_len, username_len;
-    uint8_t text[]; /* identifier, user name */
+    uint8_t text[]; /* identifier, user name, cookie */
 };
-_Static_assert(offsetof(struct pg_client, text) <= 76, "a client is small");
+_Static_assert(offsetof(struct pg_client, text) <= 68, "a client is small");
 
 /* An access decision on a publication or subscription that is out. */
 struct pg_question {
@@ -129,7 +129,11 @@ struct pg_bytes pg_client_username(const struct pg_client *client)
 
 void *pg_client_cookie(const struct pg_client *client)
 {
-    return client->cookie;
+    void *cookie;
+    if (!client->has_cookie)
+        return pg_conn_state(client->conn);
+    memcpy(&cookie, client->text + client->id_len + client->username_len, sizeof(cookie));
+    return cookie;
 }
 
 struct pg_client *pg_client_next(const struct pg_client *client)
@@ -217,9 +221,10 @@ static void settle_pending(struct pg_client *client)
         free_pending(client);
 }
 
-static size_t client_size(size_t id_len, size_t username_len)
+static size_t client_size(size_t id_len, size_t username_len, bool has_cookie)
 {
-    return offsetof(struct pg_client, text) + id_len + username_len;
+    size_t text_len = id_len + username_len + (has_cookie ? sizeof(void *) : 0);
+    return offsetof(struct pg_client, text) + text_len;
 }
 
 /* Its connection may be gone. */
@@ -227,7 +232,8 @@ static void free_client(struct pg_client *client, struct pg_worker *worker)
 {
     free_pending(client);
     client->magic = 0;
-    pg_slab_set_free(&worker->small, client, client_size(client->id_len, client->username_len));
+    pg_slab_set_free(&worker->small, client,
+                     client_size(client->id_len, client->username_len, client->has_cookie));
 }
 
 static void unlink_client(struct pg_client *client)
@@ -255,7 +261,7 @@ static void announce_refusal(struct pg_client *client)
 {
     struct pg_conn *conn = client->conn;
     struct pg_admission admission = {.reason = (enum pg_reason)client->reason};
-    void *cookie = client->cookie;
+    void *cookie = pg_client_cookie(client);
     bury(client);
     if (!pg_conn_closing(conn))
         pg_conn_protocol(conn)->admitted(conn, &admission, cookie);
@@ -271,7 +277,7 @@ static void announce_admission(struct pg_client *client)
         .method_data = {.data = p->method_data, .len = p->method_data_len},
     };
     client->announced = true;
-    protocol_of(client)->admitted(client->conn, &admission, client->cookie);
+    protocol_of(client)->admitted(client->conn, &admission, pg_client_cookie(client));
     p->login = false;
     settle_pending(client);
     pg_client_make_ready(client);
@@ -593,7 +599,7 @@ static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
     if (pg_conn_closing(client->conn))
         return;
     if (reason == PG_PENDING) {
-        protocol_of(client)->challenge(client->conn, data, client->cookie);
+        protocol_of(client)->challenge(client->conn, data, pg_client_cookie(client));
         return;
     }
     if (client->state == CLIENT_ADMITTED) {
@@ -633,7 +639,7 @@ bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
 {
     for (struct pg_client *client = *pg_conn_clients(conn); client; client = client->next) {
         const struct pending *p = client->pending;
-        if (client->cookie != cookie || !p || !pg_access_waits(p->request))
+        if (pg_client_cookie(client) != cookie || !p || !pg_access_waits(p->request))
             continue;
         if (!pg_access_continue(p->request, data))
             pg_conn_close(conn, PG_NO_MEMORY, "in an authentication exchange");
@@ -659,7 +665,8 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     if (login->client_id.len > UINT16_MAX || login->username.len > UINT16_MAX)
         return NULL;
     struct pg_worker *worker = pg_conn_worker(conn);
-    size_t size = client_size(login->client_id.len, login->username.len);
+    bool has_cookie = cookie != pg_conn_state(conn);
+    size_t size = client_size(login->client_id.len, login->username.len, has_cookie);
     struct pg_client *client = pg_slab_set_new(&worker->small, size);
     struct pending *pending = client ? pending_of(client) : NULL;
     if (!pending) {
@@ -672,7 +679,6 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     client->magic = CLIENT_MAGIC;
     client->state = CLIENT_ASKING;
     client->conn = conn;
-    client->cookie = cookie;
     client->since_wall_s = (uint32_t)(pg_wall_ms() / 1000);
     client->id_len = (uint16_t)login->client_id.len;
     memcpy(client->text, login->client_id.data, login->client_id.len);
@@ -680,6 +686,9 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     client->username_len = (uint16_t)login->username.len;
     if (login->username.len > 0)
         memcpy(client->text + client->id_len, login->username.data, login->username.len);
+    client->has_cookie = has_cookie;
+    if (has_cookie)
+        memcpy(client->text + client->id_len + client->username_len, &cookie, sizeof(cookie));
     client->expiry_s = within_expiry_max(client, login->session_expiry_s);
     if (login->will) {
         pending->will = pg_will_new(login, pg_conn_protocol(conn)->name);
@@ -1067,6 +1076,8 @@ static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscr
     enum pg_reason reason = pg_topic_filter_valid(sub->filter);
     if (reason == PG_OK && too_deep(config, sub->filter))
         reason = PG_FILTER_INVALID;
+    if (reason == PG_OK && sub->id > PG_SUBSCRIPTION_ID_MAX)
+        reason = PG_UNSUPPORTED;
     if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))

@@ -469,13 +469,15 @@ PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, 
  * Any worker. */
 PG_API void pg_announce(struct pg_msg *msg);
 
+#define PG_SUBSCRIPTION_ID_MAX 268435455u
+
 struct pg_subscription {
     struct pg_bytes filter; /* may start with $share/<group>/ */
     uint8_t qos;            /* highest QoS for deliveries */
     bool no_local;          /* not what this client published itself */
     bool retain_as_published;
     uint8_t retain_handling; /* 0 send retained, 1 only if new, 2 never */
-    uint32_t id;             /* subscription identifier, 0 none */
+    uint32_t id;             /* subscription identifier up to PG_SUBSCRIPTION_ID_MAX, 0 none */
     bool internal;           /* made by the frontend itself: not subject to access rules */
 };
 
