@@ -89,12 +89,6 @@ struct tail {
     uint8_t bytes[];
 };
 
-/* What few peers have: another address than an IPv4 one, or an identity. */
-struct known {
-    char *identity; /* proven to the transport or a trusted proxy; NULL: none */
-    char peer[];
-};
-
 /* Its size matters: it exists once per connection, in one block with
  *   - the frontend's state, of protocol->conn_size,
  *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN. */
@@ -110,8 +104,7 @@ struct pg_conn {
     bool reoffer : 1;     /* resumed: the tail is offered again at the end of the turn */
     bool eof : 1;         /* the peer has sent its last byte */
     bool logged_in : 1;
-    bool is_held : 1;  /* among the worker's that wait for other workers */
-    bool is_known : 1; /* `known`, else `ipv4` */
+    bool is_held : 1; /* among the worker's that wait for other workers */
     uint32_t client_count : 21;
     uint32_t pauses : 11;
     uint32_t frame_limit;
@@ -125,10 +118,7 @@ struct pg_conn {
     struct pg_client *clients;
     struct tail *tail;      /* NULL: none */
     struct out_chunk *last; /* of the output, which is a ring: the first comes after the last */
-    union {
-        struct pg_peer_ipv4 ipv4;
-        struct known *known;
-    };
+    struct pg_peer peer;
     struct pg_timer timer;
 };
 #define STATE_ALIGN 8u
@@ -219,34 +209,6 @@ static void mark_dirty(struct pg_conn *conn)
     part->dirty_end = &conn->next_dirty;
 }
 
-/* ---- the peer -------------------------------------------------------------------------------- */
-
-static bool make_known(struct pg_conn *conn, const char *peer)
-{
-    size_t size = strlen(peer) + 1;
-    struct known *known = malloc(sizeof(*known) + size);
-    if (!known)
-        return false;
-    known->identity = NULL;
-    memcpy(known->peer, peer, size);
-    conn->known = known;
-    conn->is_known = true;
-    return true;
-}
-
-static bool know_peer(struct pg_conn *conn, const char *peer)
-{
-    return pg_peer_ipv4_read(peer, &conn->ipv4) || make_known(conn, peer);
-}
-
-static void forget_peer(struct pg_conn *conn)
-{
-    if (!conn->is_known)
-        return;
-    free(conn->known->identity);
-    free(conn->known);
-}
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static void on_deadline(struct pg_timer *timer);
@@ -313,7 +275,7 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
 {
     struct pg_config *config = listener->config;
     struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
-    if (!conn || !know_peer(conn, peer)) {
+    if (!conn || !pg_peer_set(&conn->peer, peer)) {
         pg_slab_set_free(&worker->small, conn, block_size(listener));
         refuse(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
@@ -357,12 +319,7 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
 
 bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity)
 {
-    const char *peer = pg_conn_peer(conn);
-    if (!conn->is_known && !make_known(conn, peer))
-        return false;
-    free(conn->known->identity);
-    conn->known->identity = strndup((const char *)identity.data, identity.len);
-    return conn->known->identity != NULL;
+    return pg_peer_identify(&conn->peer, identity);
 }
 
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
@@ -377,8 +334,7 @@ bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn)
 {
-    const char *identity = conn->is_known ? conn->known->identity : NULL;
-    return identity ? pg_bytes_str(identity) : PG_BYTES_NONE;
+    return pg_peer_identity(&conn->peer);
 }
 
 struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn)
@@ -417,13 +373,7 @@ const void *pg_conn_conf(const struct pg_conn *conn)
 
 const char *pg_conn_peer(const struct pg_conn *conn)
 {
-    static _Thread_local char texts[PG_PEERS_LENT][PG_PEER_IPV4_TEXT];
-    static _Thread_local unsigned last;
-    if (conn->is_known)
-        return conn->known->peer;
-    char *text = texts[last++ % PG_PEERS_LENT];
-    pg_peer_ipv4_text(&conn->ipv4, text);
-    return text;
+    return pg_peer_text(&conn->peer);
 }
 
 const char *pg_conn_listener(const struct pg_conn *conn)
@@ -1172,7 +1122,7 @@ static void free_conn(struct pg_conn *conn)
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
-    forget_peer(conn);
+    pg_peer_clear(&conn->peer);
     pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
     pg_config_unref(&config);
 }

@@ -2,22 +2,25 @@
 #ifndef PG_PEER_H
 #define PG_PEER_H
 
-/* The text of an IPv4 address and port in six bytes: most peers have one, and a text of its own for
- * each would be a tenth of what a silent connection costs. */
+/* Who is at the other end of a connection: the text of its address, and the identity that it has
+ * proven. Most peers have an IPv4 address and no identity: they take no more than this struct. */
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "polygate.h"
 
-struct pg_peer_ipv4 {
-    uint8_t address[4];
-    uint16_t port;
+/* An address and a port with the lowest bit set, or the address of a struct that holds more. All zero
+ * is no peer. */
+struct pg_peer {
+    uint64_t bits;
 };
 
-/* Room for the text, NUL included. */
-#define PG_PEER_IPV4_TEXT 22u
-
-/* Read "192.0.2.1:40112". false if it is not exactly what pg_peer_ipv4_text() would write. */
-bool pg_peer_ipv4_read(const char *text, struct pg_peer_ipv4 *out);
-void pg_peer_ipv4_text(const struct pg_peer_ipv4 *peer, char out[PG_PEER_IPV4_TEXT]);
+/* `text` is copied. false: out of memory. */
+bool pg_peer_set(struct pg_peer *peer, const char *text) PG_CHECKED;
+void pg_peer_clear(struct pg_peer *peer);
+/* Lent as pg_conn_peer() is. */
+const char *pg_peer_text(const struct pg_peer *peer);
+/* `identity` is copied and replaces an earlier one. false: out of memory. */
+bool pg_peer_identify(struct pg_peer *peer, struct pg_bytes identity) PG_CHECKED;
+/* data == NULL: none. Lent until the next pg_peer_identify() or pg_peer_clear(). */
+struct pg_bytes pg_peer_identity(const struct pg_peer *peer);
 
 #endif
