@@ -40,6 +40,9 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms);
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
 /* data == NULL: none. Lent, as long as the connection. */
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn);
+/* Prefixes of its listener, empty without one. Lent, as long as the connection. */
+struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn);
+struct pg_bytes pg_conn_client_id_prefix(const struct pg_conn *conn);
 
 /* Where the next bytes should be read to; at least 4 KiB. Lent until the next call for any
  * connection of this worker. */
