@@ -10,6 +10,8 @@
 
 #include "net_link.h"
 
+#include <errno.h>
+
 #include "conn.h"
 
 void net_conn_ends(struct pg_conn *conn, const struct net_trouble *trouble)
@@ -38,7 +40,7 @@ void net_conn_secured(struct pg_conn *conn, struct pg_bytes identity)
 
 static void read_bytes(struct net_stream *stream)
 {
-    struct pg_conn *conn = stream->io.data;
+    struct pg_conn *conn = stream->data;
     size_t total = 0, room;
     for (ssize_t n;; total += (size_t)n) {
         if (stream->state != NET_STREAM_OPEN || stream->held || !pg_conn_wants_bytes(conn))
@@ -60,24 +62,24 @@ static void read_bytes(struct net_stream *stream)
 static void on_ready(struct net_stream *stream, int events)
 {
     if (events & EV_WRITE)
-        pg_conn_writable(stream->io.data);
+        pg_conn_writable(stream->data);
     if (events & EV_READ)
         read_bytes(stream);
 }
 
 static void on_secured(struct net_stream *stream, struct pg_bytes identity)
 {
-    net_conn_secured(stream->io.data, identity);
+    net_conn_secured(stream->data, identity);
 }
 
 static void on_failed(struct net_stream *stream, const struct net_trouble *trouble)
 {
-    net_conn_refused(stream->io.data, trouble);
+    net_conn_refused(stream->data, trouble);
 }
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->io.data);
+    pg_conn_eof(stream->data);
 }
 
 static const struct net_owner link_owner = {
@@ -90,8 +92,10 @@ static const struct net_owner link_owner = {
 struct net_stream *net_link_begin(struct pg_conn *conn, int fd)
 {
     struct net_stream *stream = pg_conn_link(conn);
-    net_stream_begin(stream, pg_conn_worker(conn), fd, &link_owner, conn);
-    return stream;
+    if (net_stream_begin(stream, pg_conn_worker(conn), fd, &link_owner, conn))
+        return stream;
+    pg_conn_broken(conn, errno);
+    return NULL;
 }
 
 ssize_t net_link_writev(void *link, const struct iovec *iov, int count)

@@ -11,7 +11,7 @@
 struct pg_conn;
 
 /* Begin on a connected, non-blocking socket (given), right after pg_conn_open(). Lent, as long as
- * the connection. */
+ * the connection. NULL: descriptors or memory are out, and the connection is closed. */
 struct net_stream *net_link_begin(struct pg_conn *conn, int fd);
 
 /* The operations of a transport's table; see transport.h. */
