@@ -39,7 +39,8 @@ const struct pg_option pg_listener_rows[] = {
      .fallback = "",
      .reloadable = true,
      .sentence = "Addresses with ports to listen on, as \"127.0.0.1:1883\", \"[::1]:1883\", or "
-                 "\"*:1883\" for every address of the machine; port 0 picks a free one. Required. "
+                 "\"*:1883\" for every address of the machine; port 0 picks a free one. "
+                 "\"unix:/PATH\" is a socket of the file system. Required. "
                  "An address that other machines can reach needs an authenticator, or "
                  "access.allow_anonymous = yes."},
     {.name = "transport",
@@ -388,7 +389,7 @@ static bool find_protocol(struct load *load, const struct pg_conf_block *block, 
 /* Whether only this machine can reach the address; one that is not understood counts as open. */
 static bool is_loopback(const char *address)
 {
-    static const char *const prefixes[] = {"[::1]:", "localhost:"};
+    static const char *const prefixes[] = {"[::1]:", "localhost:", "unix:"};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (strncmp(address, prefixes[i], strlen(prefixes[i])) == 0)
             return true;

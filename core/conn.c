@@ -119,7 +119,7 @@ struct pg_conn {
     uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
     uint32_t idle_ms;
     uint64_t id;
-    char *identity; /* proven by the transport; NULL: none */
+    char *identity; /* proven to the transport or a trusted proxy; NULL: none */
 };
 #define STATE_ALIGN 8u
 _Static_assert(sizeof(struct pg_conn) % STATE_ALIGN == 0, "the frontend's state is aligned");
@@ -288,13 +288,17 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
     pg_timer_start(&conn->timer, ms, on_deadline);
 }
 
+bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity)
+{
+    free(conn->identity);
+    conn->identity = strndup((const char *)identity.data, identity.len);
+    return conn->identity != NULL;
+}
+
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 {
-    if (identity.data) {
-        conn->identity = strndup((const char *)identity.data, identity.len);
-        if (!conn->identity)
-            return false;
-    }
+    if (identity.data && !pg_conn_identify(conn, identity))
+        return false;
     conn->alive_ms = (uint32_t)conn->worker->now_ms;
     if (conn->state == CONN_OPEN && conn->deadline == DEADLINE_HANDSHAKE)
         arm_first_byte_deadline(conn);

@@ -107,6 +107,8 @@ PG_API int64_t pg_wall_ms(void);
     X(FIRST_BYTE_TIMEOUT, true, "no byte within the time allowed")                                 \
     X(HANDSHAKE_TIMEOUT, true, "the transport's handshake took longer than the time allowed")      \
     X(HANDSHAKE_FAILED, true, "the transport's handshake failed")                                  \
+    X(UNTRUSTED_PROXY, true, "connected past the proxies that may say who is there")               \
+    X(BAD_PROXY_HEADER, true, "the header that a proxy has to send first is missing or damaged")   \
     X(LOGIN_TIMEOUT, true, "no identity within the time allowed")                                  \
     X(KEEPALIVE_TIMEOUT, true, "silent for longer than its keep-alive allows")                     \
     X(SLOW_CONSUMER, true, "queue limit reached while the peer did not read")                      \

@@ -20,7 +20,7 @@ struct pg_listening; /* defined by each transport */
 
 /* One listening socket address, for the log, tests and the API. */
 struct pg_listening_info {
-    char address[80]; /* with the real port */
+    char address[120]; /* with the real port */
 };
 
 struct pg_transport {

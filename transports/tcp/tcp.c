@@ -158,20 +158,22 @@ static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
 }
 
 static void take(struct pg_listening *listening, struct pg_worker *worker,
-                 const struct pg_listener_conf *conf, int fd, const char *peer)
+                 const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     (void)listening;
-    struct pg_conn *conn = pg_conn_open(worker, conf, peer);
+    struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);
     if (!conn) {
-        close(fd);
+        close(guest->fd);
         return;
     }
     /* The core may have said already what it wants. */
     struct tcp_link *link = pg_conn_link(conn);
     assert(link->state == TCP_LINK_NEW);
-    ev_io_init(&link->io, on_ready, fd, 0);
+    ev_io_init(&link->io, on_ready, guest->fd, 0);
     link->io.data = conn;
     link->state = TCP_LINK_OPEN;
+    if (guest->identity.data && !pg_conn_identify(conn, guest->identity))
+        pg_conn_close(conn, PG_NO_MEMORY, "before the first byte");
     watch(link);
 }
 

@@ -395,30 +395,31 @@ static void turn_away(struct pg_worker *worker, const struct pg_listener_conf *c
 }
 
 static void take(struct pg_listening *listening, struct pg_worker *worker,
-                 const struct pg_listener_conf *conf, int fd, const char *peer)
+                 const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     (void)listening;
     const struct tls_conf *c = conf->transport_conf;
     struct tls_worker *w = &workers[pg_worker_index(worker)];
     if (w->handshakes >= (size_t)c->handshakes) {
-        turn_away(worker, conf, fd, peer);
+        turn_away(worker, conf, guest->fd, guest->peer);
         return;
     }
-    struct pg_conn *conn = pg_conn_open(worker, conf, peer);
+    struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);
     if (!conn) {
-        close(fd);
+        close(guest->fd);
         return;
     }
     struct tls_link *link = pg_conn_link(conn);
     assert(link->state == TLS_LINK_NEW);
-    ev_io_init(&link->io, on_ready, fd, 0);
+    ev_io_init(&link->io, on_ready, guest->fd, 0);
     link->io.data = conn;
     link->conf = c;
     link->state = TLS_LINK_HANDSHAKE;
     w->handshakes++;
     pg_conn_expect_handshake(conn, c->handshake_timeout_ms);
     link->ssl = SSL_new(tls_context(c->set, pg_worker_index(worker)));
-    if (!link->ssl || SSL_set_fd(link->ssl, fd) != 1) {
+    if (!link->ssl || SSL_set_fd(link->ssl, guest->fd) != 1 ||
+        (guest->identity.data && !pg_conn_identify(conn, guest->identity))) {
         ERR_clear_error();
         pg_conn_close(conn, PG_NO_MEMORY, "before the handshake");
     }

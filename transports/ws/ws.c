@@ -454,7 +454,8 @@ struct opening {
     uint8_t *request;         /* NULL: nothing has come */
     size_t len, size;
     uint32_t thrown_away;
-    bool refused; /* answered; the peer's end is awaited */
+    bool refused;   /* answered; the peer's end is awaited */
+    char *identity; /* proven to a proxy; NULL: none */
     char peer[];
 };
 
@@ -475,6 +476,7 @@ static void end_opening(struct opening *opening)
     opening_count--;
     pg_config_unref(&opening->config);
     free(opening->request);
+    free(opening->identity);
     free(opening);
 }
 
@@ -528,6 +530,8 @@ static void grant(struct opening *opening, const struct ws_upgrade *answer)
     link->io.data = conn;
     link->state = WS_LINK_OPEN;
     opening->io.fd = -1;
+    if (opening->identity && !pg_conn_identify(conn, pg_bytes_str(opening->identity)))
+        pg_conn_close(conn, PG_NO_MEMORY, "before the first byte");
     watch(link);
     size_t room, more = opening->len - answer->used;
     uint8_t *buffer = pg_conn_read_room(conn, &room);
@@ -610,28 +614,33 @@ static void on_deadline(struct ev_loop *loop, struct ev_timer *watcher, int even
 }
 
 static void take(struct pg_listening *listening, struct pg_worker *worker,
-                 const struct pg_listener_conf *conf, int fd, const char *peer)
+                 const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
-    size_t peer_size = strlen(peer) + 1;
+    size_t peer_size = strlen(guest->peer) + 1;
     bool full = opening_count >= OPENINGS_MAX;
     struct opening *opening = full ? NULL : calloc(1, sizeof(*opening) + peer_size);
+    if (opening && guest->identity.data &&
+        !(opening->identity = strndup((const char *)guest->identity.data, guest->identity.len))) {
+        free(opening);
+        opening = NULL;
+    }
     if (!opening) {
         count_refusal(worker, full ? PG_CONNECTION_LIMIT : PG_NO_MEMORY);
-        close(fd);
+        close(guest->fd);
         return;
     }
     opening->listening = listening;
     opening->worker = worker;
     opening->conf = conf;
     opening->config = pg_config_ref(conf->config);
-    memcpy(opening->peer, peer, peer_size);
+    memcpy(opening->peer, guest->peer, peer_size);
     opening->next = openings;
     if (opening->next)
         opening->next->link = &opening->next;
     opening->link = &openings;
     openings = opening;
     opening_count++;
-    ev_io_init(&opening->io, on_request, fd, EV_READ);
+    ev_io_init(&opening->io, on_request, guest->fd, EV_READ);
     opening->io.data = opening;
     ev_io_start(pg_worker_loop(worker), &opening->io);
     ev_timer_init(&opening->timer, on_deadline, 0., 0.);
