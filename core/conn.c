@@ -184,6 +184,8 @@ static void count(struct pg_conn *conn, size_t counter, uint64_t n)
 bool pg_conns_init(struct pg_conn_part *part)
 {
     *part = (struct pg_conn_part){.read_buffer = malloc(TAIL_IN_PLACE_MAX + READ_SIZE)};
+    part->dirty_end = &part->dirty;
+    part->put_off_end = &part->put_off;
     return part->read_buffer != NULL;
 }
 
@@ -204,9 +206,11 @@ static void mark_dirty(struct pg_conn *conn)
 {
     if (conn->is_dirty || conn->state == CONN_DEAD)
         return;
+    struct pg_conn_part *part = &conn->worker->conns;
     conn->is_dirty = true;
-    conn->next_dirty = conn->worker->conns.dirty;
-    conn->worker->conns.dirty = conn;
+    conn->next_dirty = NULL;
+    *part->dirty_end = conn;
+    part->dirty_end = &conn->next_dirty;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -218,6 +222,11 @@ static bool within_limits(const struct pg_config *config, int64_t open_now)
 {
     int64_t limit = config->settings.limits.connections;
     return limit == 0 || open_now <= limit;
+}
+
+bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config)
+{
+    return !within_limits(config, atomic_load(&worker->server->connections) + 1);
 }
 
 static void arm_first_byte_deadline(struct pg_conn *conn)
@@ -1027,11 +1036,25 @@ static void flush(struct pg_conn *conn)
         after_write(conn);
 }
 
+void pg_conns_put_off(struct pg_worker *worker)
+{
+    struct pg_conn_part *part = &worker->conns;
+    if (!part->dirty)
+        return;
+    *part->put_off_end = part->dirty;
+    part->put_off_end = part->dirty_end;
+    part->dirty = NULL;
+    part->dirty_end = &part->dirty;
+}
+
 void pg_conns_flush(struct pg_worker *worker)
 {
     struct pg_conn_part *part = &worker->conns;
+    *part->dirty_end = part->put_off;
     struct pg_conn *conn = part->dirty;
-    part->dirty = NULL;
+    part->dirty = part->put_off = NULL;
+    part->dirty_end = &part->dirty;
+    part->put_off_end = &part->put_off;
     while (conn) {
         struct pg_conn *next = conn->next_dirty;
         bool was_dead = conn->state == CONN_DEAD;

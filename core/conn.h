@@ -16,6 +16,8 @@ struct pg_worker;
  * configuration that the listener is part of is shared. On the worker's thread. */
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer);
+/* Whether another connection would be refused now. Any thread. */
+bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 void *pg_conn_link(struct pg_conn *conn);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 

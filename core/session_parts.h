@@ -15,6 +15,7 @@ struct pg_session_part {
     struct pg_session *all; /* every session that this worker owns */
     size_t count;
     struct pg_session *ready, **ready_end; /* their clients may have something to take */
+    struct pg_session *fresh;              /* have something for the store */
     struct queue_chunk *spare;             /* for reuse */
     size_t spare_count;
     struct pg_traffic *spare_traffic;

@@ -46,6 +46,17 @@ struct pg_settings {
     } retained;
 
     struct {
+        const char *path;       /* folder of the store on the disk; "": in memory alone */
+        int fsync;              /* enum pg_seglog_fsync */
+        int64_t fsync_interval; /* for PG_SEGLOG_INTERVAL */
+        int64_t retention;
+        int64_t session_messages, session_bytes; /* of one session; 0: any number */
+        int64_t messages, bytes;                 /* of all together; 0: any number */
+        int policy;                              /* enum pg_disk_policy */
+        int64_t maps_size;
+    } store;
+
+    struct {
         int allow_anonymous; /* PG_ANONYMOUS_* */
         int otherwise;       /* PG_OTHERWISE_*: when no rule has an opinion */
     } access;

@@ -84,5 +84,6 @@ extern const struct ctl_command ctl_passwd_commands[];
 extern const struct ctl_command ctl_jt808_commands[];
 extern const struct ctl_command ctl_mqtt_commands[];
 extern const struct ctl_command ctl_simulate_commands[];
+extern const struct ctl_command ctl_store_commands[];
 
 #endif

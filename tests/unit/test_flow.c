@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* From one client to another through the real core: delivery, sessions, take-over within a worker
- * and between workers, wills, retained messages, shared subscriptions, P2P, and a store that
- * answers late. A test's name says what must hold. */
+ * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what must hold. */
 
 #include <CUnit/Basic.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +28,6 @@ static struct pg_login durable(const char *id)
 static bool ended(void *arg)
 {
     return ((struct probe *)arg)->has_ended;
-}
-
-static bool has_published(void *arg)
-{
-    return ((struct probe *)arg)->published_count > 0;
 }
 
 /* ---- delivery -------------------------------------------------------------------------------- */
@@ -444,79 +437,6 @@ static void p2p_reaches_one_client_wherever_it_is_without_subscription(void)
     probe_free(&p);
 }
 
-/* ---- a store that answers late --------------------------------------------------------------- */
-
-struct late_store {
-    struct pg_store store;
-    pthread_mutex_t lock;
-    struct pg_store_done *waiting[16];
-    size_t count;
-    struct pg_store *memory;
-};
-
-static struct late_store *late(struct pg_store *store)
-{
-    return (struct late_store *)store;
-}
-
-static enum pg_reason late_enqueue(struct pg_store *store, struct pg_bytes client_id,
-                                   struct pg_msg *msg, struct pg_store_done *done)
-{
-    (void)client_id, (void)msg;
-    pthread_mutex_lock(&late(store)->lock);
-    if (done)
-        late(store)->waiting[late(store)->count++] = done;
-    pthread_mutex_unlock(&late(store)->lock);
-    return done ? PG_PENDING : PG_OK;
-}
-
-static void late_free(struct pg_store *store)
-{
-    pg_store_free(&late(store)->memory);
-}
-
-static void acknowledgement_waits_until_every_store_has_committed(void)
-{
-    struct late_store ls = {.lock = PTHREAD_MUTEX_INITIALIZER, .memory = pg_store_memory_new()};
-    struct pg_store_ops ops = *ls.memory->ops;
-    ops.name = "late";
-    ops.waits = true;
-    ops.enqueue = late_enqueue;
-    ops.free = late_free;
-    ls.store.ops = &ops;
-    testbed_start(&bed, 2, &ls.store);
-    struct probe a = {0}, b = {0}, p = {0};
-    struct pg_login la = durable("a"), lb = durable("b"), lp = login("p");
-    probe_connect(&bed, &a, 0, &la);
-    probe_connect(&bed, &b, 1, &lb);
-    probe_connect(&bed, &p, 0, &lp);
-    probe_subscribe(&bed, &a, "t", 1);
-    probe_subscribe(&bed, &b, "t", 1);
-    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_PENDING);
-    testbed_settle(&bed);
-    CU_ASSERT_EQUAL(ls.count, 2);
-    CU_ASSERT_EQUAL(p.published_count, 0);
-    pg_store_complete(ls.waiting[0], PG_OK);
-    testbed_settle(&bed);
-    CU_ASSERT_EQUAL(p.published_count, 0);
-    pg_store_complete(ls.waiting[1], PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
-    CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
-    CU_ASSERT_EQUAL(p.published_token, 42);
-    /* An answer for a publisher that has gone finds nobody and frees everything. */
-    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "y", 1, false), PG_PENDING);
-    testbed_settle(&bed);
-    probe_close(&bed, &p, PG_PEER_CLOSED);
-    pg_store_complete(ls.waiting[2], PG_OK);
-    pg_store_complete(ls.waiting[3], PG_OK);
-    testbed_settle(&bed);
-    CU_ASSERT_EQUAL(p.published_count, 1);
-    testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
-}
-
 int main(void)
 {
     static const struct {
@@ -539,7 +459,6 @@ int main(void)
         TEST(members_that_are_away_get_nothing_while_another_is_there),
         TEST(what_a_leaving_member_had_not_settled_goes_to_another),
         TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
-        TEST(acknowledgement_waits_until_every_store_has_committed),
 #undef TEST
     };
     CU_initialize_registry();

@@ -4,6 +4,8 @@
 
 #include "testbed.h"
 
+#include "restore.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,7 +123,8 @@ static void subscribed(struct pg_client *client, uint64_t token, enum pg_reason 
 static void copy_text(char *to, size_t room, struct pg_bytes from)
 {
     size_t n = from.len < room - 1 ? from.len : room - 1;
-    memcpy(to, from.data, n);
+    if (from.len > 0)
+        memcpy(to, from.data, n);
     to[n] = '\0';
 }
 
@@ -296,14 +299,16 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
     };
     s->retained = pg_retained_new(&limits);
     s->registry = pg_registry_new();
-    s->store = store ? store : pg_store_memory_new();
-    must(s->subindex && s->retained && s->registry && s->store, "out of memory");
+    s->store = store;
+    must(s->subindex && s->retained && s->registry, "out of memory");
     for (unsigned i = 0; i < workers; i++) {
         s->workers[i] = pg_worker_new(s, i);
         must(s->workers[i] != NULL, "no worker");
     }
     for (unsigned i = 0; i < workers; i++)
         must(pg_worker_start(s->workers[i]), "no thread");
+    struct pg_error error;
+    must(!store || pg_restore(s, &error), "cannot restore");
 }
 
 void testbed_stop(struct testbed *bed)

@@ -44,7 +44,7 @@ struct testbed {
     struct pg_config *config;
 };
 
-/* Start `workers` workers; `store` NULL: the one in memory. Aborts the test program on failure. */
+/* Start `workers` workers; `store` NULL: memory alone; else it is freed at the end. Aborts the test program on failure. */
 void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store);
 void testbed_stop(struct testbed *bed);
 /* The settings, before testbed_start; reset by testbed_stop. */
