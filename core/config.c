@@ -30,6 +30,8 @@ struct listener_values {
     int allow_anonymous;
 };
 
+const struct pg_protocol pg_any_protocol = {.abi = PG_ABI, .name = "auto"};
+
 static const char *const anonymous_words[] = {"as_access", "yes", "no", NULL};
 
 const struct pg_option pg_listener_rows[] = {
@@ -46,15 +48,17 @@ const struct pg_option pg_listener_rows[] = {
     {.name = "transport",
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, transport),
-     .fallback = "tcp",
+     .fallback = "",
      .reloadable = true,
-     .sentence = "How bytes are carried; plain by default, since it needs no certificate."},
+     .sentence = "How bytes are carried. Not given: tcp, since it needs no certificate; or auto, "
+                 "which finds it out, if the protocol is to be found out, too."},
     {.name = "protocol",
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, protocol),
      .fallback = "",
      .reloadable = true,
-     .sentence = "The frontend that serves what connects here. Required."},
+     .sentence = "The frontend that serves what connects here; auto is the one whose protocol the "
+                 "first bytes are of, or, over HTTP, the one that the path names. Required."},
     {.name = "allow_anonymous",
      .type = PG_OPT_CHOICE,
      .offset = offsetof(struct listener_values, allow_anonymous),
@@ -371,6 +375,16 @@ static bool find_protocol(struct load *load, const struct pg_conf_block *block, 
 {
     const struct pg_config *config = load->config;
     char known[128] = "";
+    if (strcmp(name, pg_any_protocol.name) == 0) {
+        listener->protocol = &pg_any_protocol;
+        listener->protocol_index = SIZE_MAX;
+        return listener->transport->any_protocol ||
+               pg_conf_refuse(block, "protocol", load->error,
+                              "transport = %s serves one protocol, expected its name; leave the "
+                              "transport out to have both found out",
+                              listener->transport->name);
+    }
+    add_name(known, sizeof(known), pg_any_protocol.name);
     for (size_t i = 0; i < config->protocol_count; i++) {
         if (strcmp(config->protocols[i].protocol->name, name) == 0) {
             listener->protocol = config->protocols[i].protocol;
@@ -467,8 +481,11 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
         return pg_conf_refuse(block, NULL, load->error,
                               "the name is longer than %d bytes; logs and tables show it whole",
                               PG_LISTENER_NAME_MAX);
-    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error) ||
-        !find_transport(load, block, values.transport, &listener) ||
+    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error))
+        return false;
+    if (values.transport[0] == '\0')
+        values.transport = strcmp(values.protocol, pg_any_protocol.name) == 0 ? "auto" : "tcp";
+    if (!find_transport(load, block, values.transport, &listener) ||
         !find_protocol(load, block, values.protocol, &listener))
         return false;
     listener.allow_anonymous = values.allow_anonymous;
