@@ -18,6 +18,17 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
                              const char *peer);
 /* Whether another connection would be refused now. Any thread. */
 bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
+/* For a transport that has to hear something before it knows which frontend serves: take a place
+ * among limits.connections for a link to come. false if there is none (counted and logged here): the
+ * transport then closes the socket. On the worker's thread. */
+bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                        const char *peer) PG_CHECKED;
+/* Nothing came of it. */
+void pg_conn_give_place(struct pg_worker *worker);
+/* As pg_conn_open(), in a place that was taken. NULL if memory is out (counted and logged); the
+ * place is still taken then. */
+struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
+                                      const struct pg_listener_conf *listener, const char *peer);
 void *pg_conn_link(struct pg_conn *conn);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 

@@ -15,7 +15,9 @@
 
 extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
+extern const struct pg_transport wss_transport;
 extern const struct pg_transport tls_transport;
+extern const struct pg_transport auto_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
@@ -24,13 +26,14 @@ extern const struct pg_plugin sys_plugin;
 
 static const struct pg_assembly assembly = {
     .transports =
-        (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport, NULL},
+        (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport,
+                                             &wss_transport, &auto_transport, NULL},
     .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
     .config = "listener \"mqtt\" {\n"
               "    bind = {\"127.0.0.1:1883\", \"[::1]:1883\"}\n"
-              "    protocol = mqtt\n"
+              "    protocol = auto\n"
               "}\n"
               "listener \"ws\" {\n"
               "    bind = {\"127.0.0.1:8083\", \"[::1]:8083\"}\n"

@@ -48,8 +48,9 @@ static bool check_policy(const struct auto_conf *conf, struct pg_error *error)
         size_t len = strlen(site);
         if (len > 0 && len < 256 && strcspn(site, "<>&\"' \t\n") == len)
             continue;
-        pg_error_set(error, "flash_policy: found \"%.64s\", expected the name of a host, which may "
-                            "begin with *. , or *",
+        pg_error_set(error,
+                     "flash_policy: found \"%.64s\", expected the name of a host, which may "
+                     "begin with *. , or *",
                      site);
         return false;
     }
@@ -89,8 +90,9 @@ static bool make_kinds(struct auto_conf *c, const struct pg_listener_conf *conf,
         return false;
     }
     if (c->frontend_count == 0) {
-        pg_error_set(error, "protocol: %s does not tell how its streams begin, so it cannot be told "
-                            "apart here",
+        pg_error_set(error,
+                     "protocol: %s does not tell how its streams begin, so it cannot be told "
+                     "apart here",
                      conf->protocol->name);
         return false;
     }

@@ -61,6 +61,16 @@ static const struct auto_conf *conf_of(const struct newcomer *newcomer)
     return newcomer->conf->transport_conf;
 }
 
+static struct pg_bytes identity_of(const struct newcomer *newcomer)
+{
+    return newcomer->identity ? pg_bytes_str(newcomer->identity) : PG_BYTES_NONE;
+}
+
+static struct pg_bytes head_of(const struct newcomer *newcomer)
+{
+    return (struct pg_bytes){.data = newcomer->head, .len = newcomer->len};
+}
+
 /* Free it, with its stream and its place unless that has moved. */
 static void end_newcomer(struct newcomer *newcomer)
 {
@@ -174,13 +184,10 @@ static void become_connection(struct newcomer *newcomer, size_t frontend)
 {
     const struct auto_conf *c = conf_of(newcomer);
     bool secured = newcomer->stream.security != NULL;
-    const struct pg_listener_conf *served =
-        secured ? &c->secured[frontend] : &c->direct[frontend];
+    const struct pg_listener_conf *served = secured ? &c->secured[frontend] : &c->direct[frontend];
     struct pg_conn *conn = pg_conn_open_in_place(newcomer->worker, served, newcomer->peer);
     if (conn)
-        net_link_adopt(conn, &newcomer->stream,
-                       newcomer->identity ? pg_bytes_str(newcomer->identity) : PG_BYTES_NONE,
-                       (struct pg_bytes){.data = newcomer->head, .len = newcomer->len});
+        net_link_adopt(conn, &newcomer->stream, identity_of(newcomer), head_of(newcomer));
     end_newcomer(newcomer);
 }
 
@@ -194,10 +201,10 @@ static void become_opening(struct newcomer *newcomer)
                               "This port is for TLS: try https:// or wss://.\n"));
         return;
     }
-    ws_opening_adopt(newcomer->listening, newcomer->worker, c->web, &newcomer->stream,
-                     newcomer->peer,
-                     newcomer->identity ? pg_bytes_str(newcomer->identity) : PG_BYTES_NONE,
-                     (struct pg_bytes){.data = newcomer->head, .len = newcomer->len});
+    const struct net_guest guest = {
+        .fd = -1, .peer = newcomer->peer, .identity = identity_of(newcomer)};
+    ws_opening_adopt(newcomer->listening, newcomer->worker, c->web, &guest, &newcomer->stream,
+                     head_of(newcomer));
     end_newcomer(newcomer);
 }
 
@@ -207,9 +214,8 @@ static void become_opening(struct newcomer *newcomer)
 static bool is_unknown(struct newcomer *newcomer)
 {
     const struct auto_conf *c = conf_of(newcomer);
-    struct pg_bytes head = {.data = newcomer->head, .len = newcomer->len};
     size_t frontend;
-    switch (auto_sniff(c->direct, c->frontend_count, head, &frontend)) {
+    switch (auto_sniff(c->direct, c->frontend_count, head_of(newcomer), &frontend)) {
     case AUTO_MORE:
         return true;
     case AUTO_HTTP:
