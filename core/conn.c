@@ -217,7 +217,7 @@ static void mark_dirty(struct pg_conn *conn)
 
 static void on_deadline(struct pg_timer *timer);
 
-/* Whether `open_now` connections are allowed. */
+/* Whether one more connection is allowed, with the process-wide number already counted up. */
 static bool within_limits(const struct pg_config *config, int64_t open_now)
 {
     int64_t limit = config->settings.limits.connections;

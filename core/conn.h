@@ -16,8 +16,6 @@ struct pg_worker;
  * configuration that the listener is part of is shared. On the worker's thread. */
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer);
-/* Whether another connection would be refused now. Any thread. */
-bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 /* For a transport that has to hear something before it knows which frontend serves: take a place
  * among limits.connections for a link to come. false if there is none (counted and logged here): the
  * transport then closes the socket. On the worker's thread. */
@@ -29,6 +27,8 @@ void pg_conn_give_place(struct pg_worker *worker);
  * place is still taken then. */
 struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       const struct pg_listener_conf *listener, const char *peer);
+/* Whether another connection would be refused now. Any thread. */
+bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 void *pg_conn_link(struct pg_conn *conn);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 
