@@ -343,6 +343,16 @@ struct pg_bytes pg_conn_identity(const struct pg_conn *conn)
     return conn->identity ? pg_bytes_str(conn->identity) : PG_BYTES_NONE;
 }
 
+struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn)
+{
+    return conn->listener->topic_prefix;
+}
+
+struct pg_bytes pg_conn_client_id_prefix(const struct pg_conn *conn)
+{
+    return conn->listener->client_id_prefix;
+}
+
 /* ---- small accessors ------------------------------------------------------------------------- */
 
 void *pg_conn_link(struct pg_conn *conn)
@@ -375,6 +385,12 @@ const char *pg_conn_peer(const struct pg_conn *conn)
 const char *pg_conn_listener(const struct pg_conn *conn)
 {
     return conn->listener->name;
+}
+
+const char *pg_conn_assigned_id_prefix(const struct pg_conn *conn)
+{
+    const char *prefix = conn->listener->assigned_id_prefix;
+    return prefix ? prefix : "";
 }
 
 uint64_t pg_conn_id(const struct pg_conn *conn)

@@ -42,6 +42,9 @@ bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity) PG_CHECK
 bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
 /* data == NULL: none. Lent, as long as the connection. */
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn);
+/* Prefixes of its listener, empty without one. Lent, as long as the connection. */
+struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn);
+struct pg_bytes pg_conn_client_id_prefix(const struct pg_conn *conn);
 
 /* Where the next bytes should be read to; at least 4 KiB. Lent until the next call for any
  * connection of this worker. */

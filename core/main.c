@@ -54,8 +54,8 @@ static const char usage[] =
     "       polygate -V              version, what is built in, how it was built\n"
     "       polygate -h              this help\n"
     "\n"
-    "Without -c: MQTT on ports 1883 and 8083 (WebSocket, /mqtt), and JT/T 808 on port 6808, for "
-    "this machine only.\n"
+    "Without -c: everything on port 1883, MQTT on port 8083 (WebSocket, /mqtt), and JT/T 808 on port "
+    "6808, for this machine only.\n"
     "See polygate(8) and polygate.conf(5).\n";
 
 static int print_version(void)

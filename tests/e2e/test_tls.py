@@ -129,7 +129,8 @@ def test_identities(gateway, ca):
                            "-fingerprint", "-sha256"], check=True, capture_output=True,
                           text=True, timeout=TIMEOUT).stdout
     digest = text.strip().split("=")[1].replace(":", "").lower()
-    for kind, user in [("cn", "common"), ("san_dns", "name.example"), ("fingerprint", digest)]:
+    for kind, user in [("cn", "common"), ("san_dns", "name.example"), ("fingerprint", digest),
+                       ("subject", "CN=common")]:
         gw = gateway(listeners={"mqtt": mutual(ca, f"identity = {kind}")})
         with connect(gw, context(ca, "device")) as s:
             assert serves(s)
@@ -200,6 +201,40 @@ def test_pre_shared_keys(gateway, folder):
                                f"127.0.0.1:{gw.port('mqtt')}"], stdin=subprocess.DEVNULL,
                               capture_output=True, timeout=TIMEOUT)
         assert done.returncode != 0
+
+
+def test_short_keys_are_refused_unless_told_otherwise(gateway, folder):
+    short = f"device-1:{KEY[:8]}\n"
+    gw = gateway(listeners={"mqtt": psk_listener(folder)})
+    (folder / "psk").write_text(short)
+    assert "psk_key_min" in gw.reload()["error"]
+    gw.listeners["mqtt"] = gw.listeners["mqtt"].replace("transport", "psk_key_min = 4 transport")
+    assert gw.reload("")["event"] == "reloaded"
+    client_tool("mosquitto_pub", gw, "-i", "probe", "-t", "a", "-m", "b", "-q", "1",
+                "--psk-identity", "device-1", "--psk", KEY[:8]).wait(0)
+
+
+def test_dates_of_certificates_can_be_left_out(gateway, ca):
+    ca.issue("old", end="20210101000000Z")
+    gw = gateway(listeners={"mqtt": mutual(ca)})
+    refuses(gw, context(ca, "old"))
+    gw = gateway(listeners={"mqtt": mutual(ca, "verify_dates = no")})
+    with connect(gw, context(ca, "old")) as s:
+        assert serves(s)
+    other = Authority(ca.folder, "other")
+    other.issue("stranger", end="20210101000000Z")
+    refuses(gw, context(ca, "stranger"))
+
+
+def test_secrets_are_logged_where_asked_for(gateway, ca, folder):
+    gw = gateway(listeners={"mqtt": listener(ca, f'keylog_file = "{folder}/secrets"')})
+    gw.wait_log("tls_secrets_logged", listener="mqtt")
+    with connect(gw, context(ca)) as s:
+        assert serves(s)
+        wanted = s.version()
+    lines = (folder / "secrets").read_text().splitlines()
+    assert wanted == "TLSv1.3" and any(x.startswith("CLIENT_TRAFFIC_SECRET_0 ") for x in lines)
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o600
 
 
 def test_alpn(gateway, ca):

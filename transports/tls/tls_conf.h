@@ -12,6 +12,7 @@ enum tls_identity {
     TLS_IDENTITY_CN,
     TLS_IDENTITY_SAN_DNS,
     TLS_IDENTITY_FINGERPRINT,
+    TLS_IDENTITY_SUBJECT,
 };
 
 struct tls_set;
@@ -20,12 +21,13 @@ struct tls_set;
 struct tls_conf {
     struct net_conf net; /* first */
     struct pg_strings certificates, keys, alpn;
-    const char *ca_file, *ca_dir, *crl_file, *psk_file;
+    const char *ca_file, *ca_dir, *crl_file, *psk_file, *keylog_file;
     const char *ciphers, *ciphersuites, *curves;
     int verify;      /* enum tls_verify */
     int identity;    /* enum tls_identity */
     int min_version; /* 0: TLS 1.2, 1: TLS 1.3 */
-    bool tickets, ktls;
+    bool tickets, ktls, verify_dates;
+    int64_t psk_key_min; /* bytes */
     int64_t handshake_timeout_ms, handshakes;
     struct tls_set *set; /* made by tls_prepare(); NULL before */
 };
@@ -94,7 +96,8 @@ extern const char *const tls_verify_words[], *const tls_identity_words[],
      .sentence = \
          "What of a client's certificate is its user name, in place of one that it sends; " \
          "no password is asked for then. cn is the subject's common name, san_dns the first " \
-         "DNS name, fingerprint the SHA-256 of the certificate in hexadecimal digits."}, \
+         "DNS name, fingerprint the SHA-256 of the certificate in hexadecimal digits, subject " \
+         "the whole name as RFC 2253 writes it."}, \
     {.name = "psk_file", \
      .type = PG_OPT_STRING, \
      .offset = offsetof(struct tls_conf, psk_file), \
@@ -102,6 +105,30 @@ extern const char *const tls_verify_words[], *const tls_identity_words[],
      .reloadable = true, \
      .sentence = "File of pre-shared keys, a line identity:hexkey each. The listener then has no " \
                  "certificate and speaks TLS 1.2; the identity is the client's user name."}, \
+    {.name = "psk_key_min", \
+     .type = PG_OPT_INT, \
+     .offset = offsetof(struct tls_conf, psk_key_min), \
+     .fallback = "16", \
+     .min = 4, \
+     .max = 64, \
+     .reloadable = true, \
+     .sentence = "Shortest key that psk_file may have, in bytes; who can listen to a handshake can " \
+                 "try out keys that are shorter than the default (RFC 9257, 6)."}, \
+    {.name = "verify_dates", \
+     .type = PG_OPT_BOOL, \
+     .offset = offsetof(struct tls_conf, verify_dates), \
+     .fallback = "yes", \
+     .reloadable = true, \
+     .sentence = "Whether a client's certificate must be within its dates. no is for devices that " \
+                 "outlive theirs; everything else is verified all the same."}, \
+    {.name = "keylog_file", \
+     .type = PG_OPT_STRING, \
+     .offset = offsetof(struct tls_conf, keylog_file), \
+     .fallback = "", \
+     .reloadable = true, \
+     .sentence = "File to which the secrets of every connection are added, with which a capture " \
+                 "can be read (SSLKEYLOGFILE of Wireshark). To look for a fault, not to keep: who " \
+                 "has it reads everything."}, \
     {.name = "min_version", \
      .type = PG_OPT_CHOICE, \
      .offset = offsetof(struct tls_conf, min_version), \

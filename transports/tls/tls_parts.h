@@ -18,8 +18,9 @@ const char *tls_why(void);
 /* ---- pre-shared keys (tls_psk.c) ---- */
 
 struct tls_psks;
-/* Read lines of identity:hexkey. NULL with error->text. Main thread. */
-struct tls_psks *tls_psks_read(const char *path, struct pg_error *error);
+/* Read lines of identity:hexkey, with keys of at least `key_min` bytes. NULL with error->text. Main
+ * thread. */
+struct tls_psks *tls_psks_read(const char *path, size_t key_min, struct pg_error *error);
 void tls_psks_free(struct tls_psks **psks);
 /* The key of an identity (lent); its length, 0 if there is none. Any thread. */
 size_t tls_psks_find(const struct tls_psks *psks, const char *identity, const uint8_t **key);
