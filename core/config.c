@@ -397,8 +397,9 @@ static bool find_transport(struct load *load, const struct pg_conf_block *block,
                           name, known);
 }
 
+/* `is_given`: the transport, which has been found already, was named in the block. */
 static bool find_protocol(struct load *load, const struct pg_conf_block *block, const char *name,
-                          struct pg_listener_conf *listener)
+                          bool is_given, struct pg_listener_conf *listener)
 {
     const struct pg_config *config = load->config;
     char known[128] = "";
@@ -411,7 +412,8 @@ static bool find_protocol(struct load *load, const struct pg_conf_block *block, 
                               "transport out to have both found out",
                               listener->transport->name);
     }
-    add_name(known, sizeof(known), pg_any_protocol.name);
+    if (listener->transport->any_protocol || !is_given)
+        add_name(known, sizeof(known), pg_any_protocol.name);
     for (size_t i = 0; i < config->protocol_count; i++) {
         if (strcmp(config->protocols[i].protocol->name, name) == 0) {
             listener->protocol = config->protocols[i].protocol;
@@ -540,10 +542,11 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
                               PG_LISTENER_NAME_MAX);
     if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error))
         return false;
-    if (values.transport[0] == '\0')
+    bool is_given = values.transport[0] != '\0';
+    if (!is_given)
         values.transport = strcmp(values.protocol, pg_any_protocol.name) == 0 ? "auto" : "tcp";
     if (!find_transport(load, block, values.transport, &listener) ||
-        !find_protocol(load, block, values.protocol, &listener))
+        !find_protocol(load, block, values.protocol, is_given, &listener))
         return false;
     listener.allow_anonymous = values.allow_anonymous;
     if (!set_prefixes(load, block, &values, &listener))
