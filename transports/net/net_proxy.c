@@ -287,7 +287,7 @@ enum net_proxy_result net_proxy_parse(struct pg_bytes head, enum net_proxy_accep
                                         : parse_v2(head, out);
     else
         result = bad(out, "the connection does not begin with one");
-    if (result == NET_PROXY_BAD)
-        out->verified = false;
+    if (result == NET_PROXY_BAD) /* nothing of it is to be believed */
+        *out = (struct net_proxy){.source.sa.any.sa_family = AF_UNSPEC, .why = out->why};
     return result;
 }
