@@ -164,6 +164,12 @@ uint32_t pg_client_session_expiry(const struct pg_client *client)
     return client->expiry_s;
 }
 
+void pg_client_set_window(struct pg_client *client, uint32_t window)
+{
+    if (pg_client_session(client))
+        pg_session_set_window(client->session, window);
+}
+
 void pg_client_drop_will(struct pg_client *client)
 {
     if (client->admission)

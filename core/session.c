@@ -258,12 +258,17 @@ void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg
     pg_entry_clear(entry);
 }
 
-/* A delivery that nobody had yet leaves with the session: a member of the same shared subscription
+static uint8_t one_more(uint8_t tries)
+{
+    return tries < UINT8_MAX ? (uint8_t)(tries + 1) : tries;
+}
+
+/* A delivery leaves with the session, after so many tries: a member of the same shared subscription
  * takes it over, any other is dropped. */
-static void give_up(struct pg_session *session, struct pg_entry *entry, bool pass_on)
+static void give_up(struct pg_session *session, struct pg_entry *entry, bool pass_on, uint8_t tries)
 {
     if (pass_on && entry->share != PG_NODE_NONE && entry->msg)
-        pg_router_reshare(session->worker, entry->msg, entry->share);
+        pg_router_reshare(session->worker, entry->msg, entry->share, tries, NULL);
     else if (pass_on && entry->msg && entry->qos > 0)
         count(session, PG_COUNT_MESSAGES_DROPPED, 1);
     settle_in_store(session, entry);
@@ -301,17 +306,19 @@ static void free_deliveries(struct pg_session *session, bool pass_on)
         if (sorted)
             sorted[n++] = out;
         else
-            give_up(session, &out->entry, pass_on && out->entry.qos != 2); /* in any order */
+            give_up(session, &out->entry, pass_on && out->entry.qos != 2,
+                    one_more(out->entry.tries)); /* in any order */
     }
     if (sorted)
         qsort(sorted, n, sizeof(struct pg_out *), by_order);
     /* QoS 2 that was sent must not reach another member: MQTT 5.0 4.8.2. */
     for (uint32_t i = 0; i < n; i++)
-        give_up(session, &sorted[i]->entry, pass_on && sorted[i]->entry.qos != 2);
+        give_up(session, &sorted[i]->entry, pass_on && sorted[i]->entry.qos != 2,
+                one_more(sorted[i]->entry.tries));
     free(sorted);
     struct pg_entry entry;
     while (pg_session_pop(session, &entry))
-        give_up(session, &entry, pass_on);
+        give_up(session, &entry, pass_on, entry.tries);
 }
 
 static void free_traffic(struct pg_session *session, bool pass_on)
@@ -641,6 +648,7 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
         .share = sub && sub->shared ? sub->node : PG_NODE_NONE,
         .one_id = sub ? sub->id : 0,
         .qos = qos,
+        .tries = offer->tries,
         .retain = sub && sub->retain_as_published && offer->msg->retain,
         .direct = !sub,
     };
@@ -811,6 +819,8 @@ static void fill(struct pg_delivery *out, const struct pg_entry *entry)
         .msg = entry->msg,
         .qos = entry->qos,
         .retain = entry->retain,
+        .redelivered = entry->tries > 0,
+        .tries = entry->tries,
     };
     if (entry->many_ids) {
         out->subscription_ids = entry->many_ids + 1;
@@ -929,6 +939,32 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     struct pg_traffic *t = session->traffic;
     t->out_count--;
     count(session, reason == PG_OK ? PG_COUNT_DELIVERIES_SETTLED : PG_COUNT_DELIVERIES_FAILED, 1);
+    if (t->queue_count > 0 || t->walks)
+        pg_session_make_ready(session);
+    else
+        quieten(session);
+    return true;
+}
+
+bool pg_delivery_return(struct pg_client *client, uint16_t id)
+{
+    struct pg_session *session = pg_client_session(client);
+    struct pg_out *out = session ? find_out(session, id) : NULL;
+    if (!out || out->state == OUT_RECEIVED)
+        return false;
+    struct pg_entry entry = out->entry;
+    struct pg_traffic *t = session->traffic;
+    out->state = OUT_FREE;
+    t->out_count--;
+    count(session, PG_COUNT_DELIVERIES_RETURNED, 1);
+    if (entry.share != PG_NODE_NONE) {
+        pg_router_reshare(session->worker, entry.msg, entry.share, one_more(entry.tries), session);
+        settle_in_store(session, &entry);
+        pg_entry_clear(&entry);
+    } else {
+        entry.tries = one_more(entry.tries);
+        (void)pg_session_push(session, &entry);
+    }
     if (t->queue_count > 0 || t->walks)
         pg_session_make_ready(session);
     else
@@ -1082,13 +1118,20 @@ void pg_session_end_absence(struct pg_session *session)
     session->absence = NULL;
 }
 
-void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window)
+void pg_session_set_window(struct pg_session *session, uint32_t window)
 {
     uint32_t most = (uint32_t)settings_of(session)->session.inflight;
     if (window == 0 || window > most)
         window = most;
-    session->client = client;
     session->window = (uint16_t)(window > UINT16_MAX ? UINT16_MAX : window);
+    if (session->traffic)
+        pg_session_make_ready(session);
+}
+
+void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window)
+{
+    session->client = client;
+    pg_session_set_window(session, window);
     session->state = SESSION_LIVE;
     pg_session_end_absence(session);
     pg_subscriptions_set_active(session, true);

@@ -50,6 +50,7 @@ struct pg_entry {
     uint32_t *many_ids; /* more than one subscription identifier: [0] is their number */
     uint32_t one_id;    /* the only subscription identifier, or 0 */
     uint8_t qos;
+    uint8_t tries; /* as in struct pg_delivery */
     bool retain : 1;
     bool direct : 1; /* sent to this client, not by a subscription */
     bool stored : 1; /* the store keeps it for this session */
@@ -201,12 +202,14 @@ static inline bool pg_session_durable(const struct pg_session *session)
 
 /* What is to be delivered, and how it came. */
 struct pg_offer {
-    struct pg_msg *msg;       /* a reference is taken if it is queued */
-    const struct pg_sub *sub; /* NULL: P2P */
-    uint64_t stamp;           /* of this fan-out: overlapping subscriptions are merged */
-    uint64_t seq;             /* of the publishing worker */
-    unsigned from;            /* that worker, or PG_HELD_ALWAYS */
-    struct pg_ticket *ticket; /* the publisher waits for the store; NULL: it does not */
+    struct pg_msg *msg;             /* a reference is taken if it is queued */
+    const struct pg_sub *sub;       /* NULL: P2P */
+    uint64_t stamp;                 /* of this fan-out: overlapping subscriptions are merged */
+    uint64_t seq;                   /* of the publishing worker */
+    unsigned from;                  /* that worker, or PG_HELD_ALWAYS */
+    struct pg_ticket *ticket;       /* the publisher waits for the store; NULL: it does not */
+    uint8_t tries;                  /* as in struct pg_delivery */
+    const struct pg_session *avoid; /* has returned it: another member is to have it, or NULL */
 };
 /* Queue one delivery. PG_OK, PG_NO_SUBSCRIBERS when this session is not to have it (its own with
  * no local, QoS 0 while away), PG_QUEUE_FULL, PG_NO_MEMORY, PG_STORE_FAILED. */
@@ -224,6 +227,8 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
 
 /* A client is attached from now on: what is out is due again, in order. */
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
+/* The client takes so many deliveries at a time, as far as the configuration allows. */
+void pg_session_set_window(struct pg_session *session, uint32_t window);
 /* It waits for a client from now on, at most for its expiry; then `expired` is called with the timer
  * of its absence. false: out of memory, and it cannot. */
 bool pg_session_begin_absence(struct pg_session *session, void (*expired)(struct pg_timer *timer));
