@@ -21,6 +21,7 @@
 #include "registry.h"
 #include "retained.h"
 #include "server.h"
+#include "store.h"
 #include "subscription.h"
 #include "why.h"
 #include "worker_parts.h"
@@ -154,6 +155,37 @@ static json_t *retained_numbers(const struct pg_server *server)
     return b.object;
 }
 
+static json_t *store_numbers(const struct pg_server *server)
+{
+    struct build b = build_object();
+    build_text(&b, "kind", server->store ? server->store->ops->name : "memory");
+    if (!server->store)
+        return b.object;
+    struct pg_store_stats stats;
+    server->store->ops->stats(server->store, &stats);
+    build_text(&b, "path", atomic_load(&server->config)->settings.store.path);
+    build_flag(&b, "healthy", stats.health == PG_OK);
+    build_text(&b, "detail", stats.detail);
+    build_size(&b, "sessions", stats.sessions);
+    build_size(&b, "queued", stats.queued);
+    build_size(&b, "queued_bytes", stats.queued_bytes);
+    build_size(&b, "retained", stats.retained);
+    build_size(&b, "disk_bytes", stats.disk_bytes);
+    build_size(&b, "index_bytes", stats.index_bytes);
+    build_size(&b, "commits", stats.commits);
+    build_size(&b, "written_bytes", stats.written_bytes);
+    build_size(&b, "message_bytes", stats.message_bytes);
+    build_size(&b, "dropped", stats.dropped);
+    build_size(&b, "expired", stats.expired);
+    build_size(&b, "unreadable", stats.unreadable);
+    build_size(&b, "backlog", stats.backlog);
+    build_size(&b, "backlog_bytes", stats.backlog_bytes);
+    build_size(&b, "refused", stats.refused);
+    build_size(&b, "stalls", stats.stalls);
+    build_size(&b, "slowest_ms", stats.slowest_ms);
+    return b.object;
+}
+
 static json_t *listener_list(void)
 {
     static const size_t room = PG_LISTENER_ROWS_MAX;
@@ -192,6 +224,7 @@ static void run_status(struct api_call *call, struct pg_worker *worker)
     build_size(&b, "clients", admitted > ended ? admitted - ended : 0);
     build_size(&b, "sessions", pg_registry_count(server->registry));
     build_set(&b, "retained", retained_numbers(server));
+    build_set(&b, "store", store_numbers(server));
     build_set(&b, "listeners", listener_list());
     build_set(&b, "counters", moved_counters(server));
     api_answer(call, b.object);
@@ -224,7 +257,7 @@ static json_t *client_row(const struct pg_session *session)
     build_number(&b, "queued", pg_session_queued(session));
     build_size(&b, "queued_bytes", session->traffic ? session->traffic->queue_bytes : 0);
     build_number(&b, "inflight", pg_session_outstanding(session));
-    build_number(&b, "subscriptions", session->sub_count);
+    build_number(&b, "subscriptions", pg_subscription_count(session));
     return b.object;
 }
 

@@ -18,6 +18,7 @@
 
 #include "access.h"
 #include "conn_client.h"
+#include "mount.h"
 #include "router.h"
 #include "server.h"
 #include "subscription.h"
@@ -154,9 +155,15 @@ static uint32_t within_expiry_max(const struct pg_client *client, uint32_t secon
 
 void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds)
 {
+    struct pg_session *session = pg_client_session(client);
     client->expiry_s = within_expiry_max(client, seconds);
-    if (pg_client_session(client))
-        client->session->expiry_s = client->expiry_s;
+    if (!session)
+        return;
+    session->expiry_s = client->expiry_s;
+    if (session->expiry_s == 0)
+        pg_session_keep_no_more(session);
+    else if (!pg_session_keep_from_now(session))
+        pg_conn_close(client->conn, PG_NO_MEMORY, "its session could not be kept");
 }
 
 uint32_t pg_client_session_expiry(const struct pg_client *client)
@@ -411,8 +418,27 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
         return;
     if (ends)
         pg_session_destroy(session, reason);
-    else if (!pg_session_begin_absence(session, detach_expired))
+    else if (!pg_session_begin_absence(session, pg_wall_ms(), detach_expired))
         end_session(session, PG_NO_MEMORY);
+    else if (session->kept)
+        pg_session_put(session, NULL);
+}
+
+bool pg_session_restored(struct pg_session *session, uint32_t detached_wall_s)
+{
+    int64_t now_ms = pg_wall_ms();
+    int64_t since_ms = detached_wall_s != 0 ? (int64_t)detached_wall_s * 1000 : now_ms;
+    bool over =
+        session->expiry_s != PG_FOREVER && since_ms + (int64_t)session->expiry_s * 1000 <= now_ms;
+    if (over) {
+        pg_session_destroy(session, PG_SESSION_EXPIRED);
+        return true;
+    }
+    if (!pg_session_begin_absence(session, since_ms, detach_expired))
+        return false;
+    if (detached_wall_s == 0)
+        pg_session_put(session, NULL);
+    return true;
 }
 
 /* ---- admission ------------------------------------------------------------------------------- */
@@ -495,9 +521,20 @@ static void check_will(struct pg_client *client)
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
     }
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    enum pg_reason reason;
+    if (prefix.len > 0) {
+        struct pg_will *mine = client->admission->will;
+        mine->msg = pg_mount_enter(prefix, mine->msg, &reason);
+        if (!mine->msg) {
+            refuse(client, reason, "the topic of its will, with topic_prefix in front of it");
+            return;
+        }
+        topic = mine->msg->topic;
+    }
     struct pg_identity who = identity_of(client);
-    enum pg_reason reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH,
-                                            topic, will_decided, client, &client->request);
+    reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH, topic,
+                             will_decided, client, &client->request);
     if (reason != PG_PENDING)
         will_decided(client, reason);
 }
@@ -643,6 +680,12 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
         return;
     }
+    struct pg_bytes prefix = pg_conn_client_id_prefix(conn);
+    if (prefix.len > 0 && (login->client_id.len < prefix.len ||
+                           memcmp(login->client_id.data, prefix.data, prefix.len) != 0)) {
+        refuse(client, PG_CLIENT_ID_INVALID, "see client_id_prefix of the listener");
+        return;
+    }
     enum pg_reason reason = PG_OK;
     if (login->method.data) {
         reason = begin_exchange(client, login->method, login->method_data);
@@ -671,18 +714,30 @@ void pg_client_join_failed(struct pg_client *client, enum pg_reason reason)
 /* Permissions may have changed while the client was away: look at every subscription again. */
 static void recheck_subscriptions(struct pg_client *client);
 
-static void session_stored(struct pg_client *client)
+/* The session is safe, or cannot be kept: only now is the client told. */
+static void session_kept(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
-    struct pg_worker *worker = worker_of(client);
-    struct pg_server *server = worker->server;
-    if (client->expiry_s == 0)
+    (void)token;
+    if (client->state != CLIENT_ADMITTED)
         return;
-    struct pg_session_record record = {
-        .client_id = pg_client_id(client),
-        .expiry_s = client->expiry_s,
-        .attached = true,
-    };
-    (void)server->store->ops->session_put(server->store, &record, NULL);
+    if (pg_reason_is_error(reason)) {
+        refuse(client, reason, "its session could not be kept");
+        return;
+    }
+    tell_later(client);
+}
+
+/* PG_PENDING: session_kept() follows. */
+static enum pg_reason keep_session(struct pg_client *client)
+{
+    if (!worker_of(client)->server->store || !pg_session_keep(client->session))
+        return pg_session_wants_store(client->session) ? PG_NO_MEMORY : PG_OK;
+    struct pg_ticket *ticket = pg_ticket_new(client, 0, session_kept);
+    if (!ticket)
+        return PG_NO_MEMORY;
+    pg_session_put(client->session, ticket);
+    pg_ticket_done(ticket, PG_OK);
+    return PG_PENDING;
 }
 
 void pg_client_joined(struct pg_client *client, struct pg_session *session, bool present)
@@ -695,7 +750,7 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
     session->will = client->admission->will;
     client->admission->will = NULL;
     pg_session_attach(session, client, client->admission->window);
-    session_stored(client);
+    enum pg_reason kept = keep_session(client);
     pg_conn_logged_in(client->conn);
     if (present)
         recheck_subscriptions(client);
@@ -707,7 +762,8 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
            PG_F_TEXT("peer", pg_conn_peer(client->conn)),
            PG_F_TEXT("listener", pg_conn_listener(client->conn)),
            PG_F_TEXT("session", present ? "resumed" : "new"));
-    tell_later(client);
+    if (kept != PG_PENDING)
+        session_kept(client, 0, kept);
 }
 
 /* ---- publish --------------------------------------------------------------------------------- */
@@ -756,8 +812,8 @@ static enum pg_reason publish_allowed(struct pg_client *client, struct pg_bytes 
 {
     struct pg_worker *worker = worker_of(client);
     struct pg_ticket *ticket = NULL;
-    if (msg->qos > 0 && worker->server->store->ops->waits) {
-        ticket = pg_ticket_new(client, token);
+    if (msg->qos > 0 && worker->server->store) {
+        ticket = pg_ticket_new(client, token, pg_client_published);
         if (!ticket)
             return PG_NO_MEMORY;
     }
@@ -823,7 +879,16 @@ static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, 
 {
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
     enum pg_reason reason = msg->topic_valid ? PG_OK : pg_topic_name_valid(msg->topic);
+    if (reason == PG_OK && prefix.len > 0) {
+        msg = pg_mount_enter(prefix, msg, &reason);
+        if (!msg) {
+            count_publication(client, reason, prefix);
+            return reason;
+        }
+        reason = PG_OK;
+    }
     if (reason == PG_OK && too_deep(config, msg->topic))
         reason = PG_TOPIC_INVALID;
     if (reason == PG_OK && reserved_topic(msg->topic))
@@ -875,14 +940,36 @@ enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct 
 
 /* ---- subscribe ------------------------------------------------------------------------------- */
 
-static void store_subscription(struct pg_session *session, const struct pg_subscription *sub)
+static void tell_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
-    struct pg_store *store = session->worker->server->store;
-    if (pg_session_durable(session))
-        (void)store->ops->subscription_put(store, pg_session_id(session), sub, NULL);
+    if (client->announced && client->state == CLIENT_ADMITTED && !pg_conn_closing(client->conn))
+        protocol_of(client)->subscribed(client, token, reason);
 }
 
-static enum pg_reason subscribe_allowed(struct pg_client *client, const struct pg_subscription *sub)
+/* PG_PENDING: tell_subscribed() follows, when the store has it. Frontends do not wait for their own
+ * subscriptions. */
+static enum pg_reason store_subscription(struct pg_client *client,
+                                         const struct pg_subscription *sub, uint64_t token)
+{
+    struct pg_store *store = worker_of(client)->server->store;
+    struct pg_kept *kept = client->session->kept;
+    if (!kept)
+        return PG_OK;
+    struct pg_ticket *ticket = NULL;
+    if (!sub->internal) {
+        ticket = pg_ticket_new(client, token, tell_subscribed);
+        if (!ticket)
+            return PG_NO_MEMORY;
+    }
+    store->ops->subscription_put(store, kept->handle, sub, pg_ticket_for_store(ticket));
+    if (!ticket)
+        return PG_OK;
+    pg_ticket_done(ticket, PG_OK);
+    return PG_PENDING;
+}
+
+static enum pg_reason subscribe_allowed(struct pg_client *client, const struct pg_subscription *sub,
+                                        uint64_t token)
 {
     struct pg_session *session = client->session;
     bool added;
@@ -890,13 +977,13 @@ static enum pg_reason subscribe_allowed(struct pg_client *client, const struct p
     struct pg_sub *made = pg_subscription_put(session, sub, &added, &reason);
     if (!made)
         return reason;
-    store_subscription(session, sub);
+    reason = store_subscription(client, sub, token);
     struct pg_filter filter;
     bool valid = pg_topic_filter_check(sub->filter, &filter) == PG_TOPIC_NONE;
     bool wanted = sub->retain_handling == 0 || (sub->retain_handling == 1 && added);
     if (valid && wanted && !made->shared) /* none for shared ones: MQTT 5.0 4.8.2 */
         pg_session_walk_retained(session, made, filter.plain);
-    return PG_OK;
+    return reason;
 }
 
 static void note_refused_subscription(struct pg_client *client, enum pg_reason reason,
@@ -916,16 +1003,17 @@ static void subscribe_decided(void *arg, enum pg_reason reason)
     q->request = NULL;
     q->sub.filter = question_text(q);
     if (reason == PG_OK)
-        reason = subscribe_allowed(client, &q->sub);
-    if (reason != PG_OK)
+        reason = subscribe_allowed(client, &q->sub, token);
+    if (reason != PG_OK && reason != PG_PENDING)
         note_refused_subscription(client, reason, q->sub.filter);
     free_question(q);
-    if (client->announced && !pg_conn_closing(client->conn))
-        protocol_of(client)->subscribed(client, token, reason);
+    if (reason != PG_PENDING)
+        tell_subscribed(client, token, reason);
 }
 
-enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
-                            uint64_t token)
+/* With the filter as the core knows it. */
+static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                                uint64_t token)
 {
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
@@ -935,7 +1023,7 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
     if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
-        reason = subscribe_allowed(client, sub);
+        reason = subscribe_allowed(client, sub, token);
     else if (reason == PG_OK) {
         struct pg_question *q = new_question(client, sub->filter);
         if (!q)
@@ -950,22 +1038,56 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
             return reason;
         free_question(q);
         if (reason == PG_OK)
-            reason = subscribe_allowed(client, sub);
+            reason = subscribe_allowed(client, sub, token);
     }
-    if (reason != PG_OK)
+    if (reason != PG_OK && reason != PG_PENDING)
         note_refused_subscription(client, reason, sub->filter);
     return reason;
 }
 
-enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
+enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                            uint64_t token)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len == 0)
+        return subscribe(client, sub, token);
+    enum pg_reason reason;
+    struct pg_subscription under = *sub;
+    uint8_t *filter = pg_mount_filter(prefix, sub->filter, &under.filter.len, &reason);
+    if (!filter) {
+        note_refused_subscription(client, reason, sub->filter);
+        return reason;
+    }
+    under.filter.data = filter;
+    reason = subscribe(client, &under, token);
+    free(filter);
+    return reason;
+}
+
+static enum pg_reason unsubscribe(struct pg_client *client, struct pg_bytes filter)
 {
     struct pg_session *session = pg_client_session(client);
     if (!session || !pg_subscription_drop(session, filter))
         return PG_NO_SUBSCRIPTION;
     struct pg_store *store = session->worker->server->store;
-    if (pg_session_durable(session))
-        (void)store->ops->subscription_drop(store, pg_session_id(session), filter, NULL);
+    if (session->kept)
+        store->ops->subscription_drop(store, session->kept->handle, filter, NULL);
     return PG_OK;
+}
+
+enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len == 0)
+        return unsubscribe(client, filter);
+    enum pg_reason reason;
+    size_t len;
+    uint8_t *under = pg_mount_filter(prefix, filter, &len, &reason);
+    if (!under)
+        return PG_NO_SUBSCRIPTION;
+    reason = unsubscribe(client, (struct pg_bytes){.data = under, .len = len});
+    free(under);
+    return reason;
 }
 
 /* ---- permissions after resuming -------------------------------------------------------------- */
@@ -973,7 +1095,7 @@ enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
 static void drop_forbidden(struct pg_client *client, struct pg_bytes filter, enum pg_reason reason)
 {
     note_refused_subscription(client, reason, filter);
-    pg_subscription_drop(client->session, filter);
+    (void)pg_unsubscribe(client, filter);
     pg_session_drop_unwanted(client->session, reason);
 }
 

@@ -39,6 +39,11 @@ void pg_client_join_failed(struct pg_client *client, enum pg_reason reason);
  * `resumed`. */
 void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool resumed);
 
+/* A session came from the store, without a client since `detached_wall_s` (0: its client was there
+ * when the process ended, and the expiry begins now). It may be gone afterwards. false: memory is
+ * out, and it stays without an end. */
+bool pg_session_restored(struct pg_session *session, uint32_t detached_wall_s);
+
 /* ---- wills (will.c) ---- */
 
 /* Copy a will; NULL when memory is out. */

@@ -258,6 +258,7 @@ static void deliver_batch(struct pg_task *task, struct pg_worker *worker)
             if (!here)
                 pg_router_reshare(worker, item->msg, node, (uint8_t)item->tries, NULL);
         }
+        pg_sessions_keep_fresh(worker);
         if (item->ticket)
             pg_ticket_done(item->ticket, PG_OK);
         pg_msg_unref(&item->msg);
@@ -388,6 +389,7 @@ static bool route_here(struct pg_worker *worker, struct pg_msg *msg, struct pg_t
     for (size_t i = 0; i < match->count; i++)
         if (match->hits[i].workers & UINT64_C(1) << worker->index)
             taken = deliver_at(worker, match->hits[i].ref, &offer) || taken;
+    pg_sessions_keep_fresh(worker);
     return taken;
 }
 
@@ -456,18 +458,6 @@ void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref
     (void)deliver_at(worker, share, &offer);
 }
 
-struct retained_answer {
-    struct pg_store_done done;
-    struct pg_ticket *ticket;
-};
-
-static void retained_stored(struct pg_store_done *done, enum pg_reason result)
-{
-    struct retained_answer *answer = (struct retained_answer *)done;
-    pg_ticket_done(answer->ticket, result);
-    free(answer);
-}
-
 static enum pg_reason retain(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket)
 {
     struct pg_server *server = worker->server;
@@ -480,20 +470,9 @@ static enum pg_reason retain(struct pg_worker *worker, struct pg_msg *msg, struc
             return reason;
         pg_worker_count(worker, PG_COUNT_RETAINED_STORED, 1);
     }
-    struct retained_answer *answer = NULL;
-    if (ticket) {
-        answer = calloc(1, sizeof(*answer));
-        if (!answer)
-            return PG_NO_MEMORY;
-        answer->done = (struct pg_store_done){.worker = worker, .fn = retained_stored};
-        answer->ticket = ticket;
-        pg_ticket_hold(ticket);
-    }
-    enum pg_reason reason =
-        server->store->ops->retain(server->store, msg, answer ? &answer->done : NULL);
-    if (answer && reason != PG_PENDING)
-        retained_stored(&answer->done, reason);
-    return reason == PG_PENDING ? PG_OK : reason;
+    if (server->store)
+        server->store->ops->retain(server->store, msg, pg_ticket_for_store(ticket));
+    return PG_OK;
 }
 
 /* The client identifier of a topic <parent>/p2p/<client id>; the parent is one level. */
@@ -547,7 +526,9 @@ static enum pg_reason offer_to(struct pg_worker *worker, struct pg_session *sess
         .from = PG_HELD_ALWAYS,
         .ticket = ticket,
     };
-    return pg_session_offer(session, &offer);
+    enum pg_reason reason = pg_session_offer(session, &offer);
+    pg_sessions_keep_fresh(worker);
+    return reason;
 }
 
 static void deliver_sent(struct pg_task *task, struct pg_worker *worker)

@@ -36,12 +36,16 @@
 #endif
 
 #include "api.h"
+#include "escape.h"
 #include "listener.h"
 #include "log.h"
+#include "option.h"
 #include "registry.h"
+#include "restore.h"
 #include "retained.h"
 #include "server.h"
 #include "store.h"
+#include "store_open.h"
 #include "subindex.h"
 #include "transport.h"
 
@@ -182,15 +186,38 @@ static bool reload_failed(const struct pg_error *error)
     return false;
 }
 
+/* A row that a reload does not change has the same value in both. */
+static bool same_value(const struct pg_option *row, const struct pg_settings *now,
+                       const struct pg_settings *next)
+{
+    char texts[2][4200];
+    struct pg_text a = {.data = texts[0], .room = sizeof(texts[0])};
+    struct pg_text b = {.data = texts[1], .room = sizeof(texts[1])};
+    pg_option_json(row, now, &a);
+    pg_option_json(row, next, &b);
+    return a.len == b.len && memcmp(texts[0], texts[1], a.len) == 0;
+}
+
 static bool is_fixed(const struct life *life, const struct pg_config *config,
                      struct pg_error *error)
 {
     unsigned workers = count_workers(&config->settings);
-    if (workers == life->server.worker_count)
-        return true;
-    pg_error_set(error, "workers: %u now and %u in the file, which only a restart can change",
-                 life->server.worker_count, workers);
-    return false;
+    if (workers != life->server.worker_count) {
+        pg_error_set(error, "workers: %u now and %u in the file, which only a restart can change",
+                     life->server.worker_count, workers);
+        return false;
+    }
+    const struct pg_settings *now = &atomic_load(&life->server.config)->settings;
+    for (const struct pg_settings_block *block = pg_settings_blocks(); block->name; block++) {
+        for (const struct pg_option *row = block->rows; block->name[0] && row->name; row++) {
+            if (row->reloadable || same_value(row, now, &config->settings))
+                continue;
+            pg_error_set(error, "%s.%s is another one in the file, which only a restart can change",
+                         block->name, row->name);
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool try_reload(struct life *life)
@@ -353,6 +380,7 @@ static bool make_loop(struct life *life, struct pg_error *error)
         return false;
     }
     signal(SIGPIPE, SIG_IGN); /* a peer that has gone is told by EPIPE, where it can be handled */
+    signal(SIGXFSZ, SIG_IGN); /* and a file that may not grow by EFBIG */
     watch_signal(life, &life->on_term, SIGTERM, on_stop_signal);
     watch_signal(life, &life->on_int, SIGINT, on_stop_signal);
     watch_signal(life, &life->on_hup, SIGHUP, on_reload_signal);
@@ -374,13 +402,12 @@ static bool make_shared(struct life *life, struct pg_error *error)
     server->subindex = pg_subindex_new(server->worker_count);
     server->retained = pg_retained_new(&limits);
     server->registry = pg_registry_new();
-    server->store = pg_store_memory_new();
     life->listeners = pg_listeners_new();
-    if (server->subindex && server->retained && server->registry && server->store &&
-        life->listeners)
-        return true;
-    pg_error_set(error, "out of memory");
-    return false;
+    if (!server->subindex || !server->retained || !server->registry || !life->listeners) {
+        pg_error_set(error, "out of memory");
+        return false;
+    }
+    return pg_store_open(settings, &server->store, error);
 }
 
 static void free_shared(struct life *life)
@@ -411,7 +438,7 @@ static bool start_workers(struct pg_server *server, struct pg_error *error)
         server->worker_count = i;
         return false;
     }
-    return true;
+    return !server->store || pg_restore(server, error);
 }
 
 static void end_workers(struct pg_server *server, int64_t timeout_ms)

@@ -48,12 +48,12 @@ struct pg_entry {
     struct pg_msg *msg; /* holds a reference */
     pg_node_ref share;  /* shared subscription through which it came, or PG_NODE_NONE */
     uint32_t *many_ids; /* more than one subscription identifier: [0] is their number */
+    uint64_t number;    /* in the store's queue of this session; 0: it is not there */
     uint32_t one_id;    /* the only subscription identifier, or 0 */
     uint8_t qos;
     uint8_t tries; /* as in struct pg_delivery */
     bool retain : 1;
     bool direct : 1; /* sent to this client, not by a subscription */
-    bool stored : 1; /* the store keeps it for this session */
 };
 
 enum pg_out_state { OUT_FREE, OUT_SENT, OUT_RECEIVED };
@@ -70,7 +70,8 @@ struct pg_out {
 struct pg_held {
     struct pg_entry entry;
     uint64_t seq;
-    unsigned from; /* worker; PG_HELD_ALWAYS: it cannot have come twice */
+    struct pg_ticket *ticket; /* waits for the store, with a hold; or NULL */
+    unsigned from;            /* worker; PG_HELD_ALWAYS: it cannot have come twice */
 };
 #define PG_HELD_ALWAYS UINT32_MAX
 
@@ -111,6 +112,7 @@ struct pg_traffic {
 
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
+    size_t out_bytes; /* payloads of those that are out and not received */
     uint16_t *resend; /* identifiers due again on this connection, in order */
     uint32_t resend_at, resend_count;
 
@@ -123,8 +125,25 @@ struct pg_traffic {
     /* What it put in the queue, for more of its matches to join; or NULL. */
     struct pg_entry *stamped;
 
+    /* Of a session that is kept: what the fan-out that is under way has for it. It goes to the store
+     * when the fan-out is done and no more matches can join it. */
+    struct pg_entry fresh;
+    struct pg_ticket *fresh_ticket;
+    struct pg_session *next_fresh; /* the worker's others with one */
+    bool has_fresh;
+
     struct pg_held *held; /* while joining */
     uint32_t held_count, held_size;
+};
+
+/* What a session has that is kept in the store (session_store.c). Entries from read_number to below
+ * next_number are there alone; those before are settled, out, or in the queue in memory. */
+struct pg_kept {
+    struct pg_store_session *handle;
+    uint64_t next_number; /* for the next entry, from 1 */
+    uint64_t read_number;
+    uint64_t checked_from;          /* entries before this one may no longer be wanted */
+    struct pg_session_fetch *fetch; /* a page that was asked for, or NULL */
 };
 
 /* What a session has only while it waits for a client. */
@@ -134,12 +153,19 @@ struct pg_absence {
     int64_t since_wall_ms; /* when its last client ended */
 };
 
+/* The subscriptions of a session that has more than one: open addressing by filter. */
+struct pg_sub_table {
+    uint32_t count, size; /* a power of two */
+    struct pg_sub *slots[];
+};
+
 /* Its size matters: it exists once per client, also of those that are silent. What only some
  * sessions need, or only at times, hangs on a pointer. */
 struct pg_session {
     uint8_t state;     /* enum pg_session_state */
     bool is_ready : 1; /* on the worker's ready list; then `traffic` is there */
-    uint16_t next_id;  /* of deliveries */
+    bool has_table : 1;
+    uint16_t next_id; /* of deliveries */
     uint32_t expiry_s;
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
@@ -147,11 +173,11 @@ struct pg_session {
     struct pg_session *next, **link; /* all sessions of the worker */
 
     union {
-        struct pg_sub *one;   /* sub_size 0: the only subscription, or NULL */
-        struct pg_sub **many; /* open addressing by filter */
+        struct pg_sub *one; /* the only one, or NULL; with `has_table`, those in the table */
+        struct pg_sub_table *table;
     } subs;
-    uint32_t sub_count, sub_size;
 
+    struct pg_kept *kept;       /* NULL: in memory alone */
     struct pg_traffic *traffic; /* NULL while nothing flows */
     struct pg_will *will;
     union {
@@ -194,11 +220,26 @@ static inline uint32_t pg_session_outstanding(const struct pg_session *session)
     return session->traffic ? session->traffic->out_count : 0;
 }
 
-/* Whether the session outlives its client, so that QoS 1 and 2 must be stored. */
-static inline bool pg_session_durable(const struct pg_session *session)
-{
-    return session->expiry_s > 0;
-}
+/* ---- the store (session_store.c) ---- */
+
+/* Whether the server has a store and the session outlives its client. */
+bool pg_session_wants_store(const struct pg_session *session);
+/* Have it kept from now on, if it wants the store. false: it does not, or memory is out. */
+bool pg_session_keep(struct pg_session *session);
+/* Its life was made longer, and it is kept with its subscriptions if it is not: what waits and is out
+ * already stays in memory. false: memory is out. */
+bool pg_session_keep_from_now(struct pg_session *session);
+/* It ends with its client after all. If nothing has come for it so far, the store forgets it at once. */
+void pg_session_keep_no_more(struct pg_session *session);
+/* It has been kept: from the store, with its queue's numbers. false: memory is out. */
+bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
+                              uint64_t first_number, uint64_t next_number);
+/* Tell the store how the session stands; the ticket (or NULL) waits. It must be kept. */
+void pg_session_put(struct pg_session *session, struct pg_ticket *ticket);
+/* It is no longer kept; the handle, for session_drop(). NULL: it was not. */
+struct pg_store_session *pg_session_let_go(struct pg_session *session);
+/* Fan-outs are complete: what they had for sessions that are kept goes to the store. */
+void pg_sessions_keep_fresh(struct pg_worker *worker);
 
 /* What is to be delivered, and how it came. */
 struct pg_offer {
@@ -229,9 +270,10 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
 /* The client takes so many deliveries at a time, as far as the configuration allows. */
 void pg_session_set_window(struct pg_session *session, uint32_t window);
-/* It waits for a client from now on, at most for its expiry; then `expired` is called with the timer
- * of its absence. false: out of memory, and it cannot. */
-bool pg_session_begin_absence(struct pg_session *session, void (*expired)(struct pg_timer *timer));
+/* It waits for a client, since `since_wall_ms` (Unix time), at most for its expiry; then `expired` is
+ * called with the timer of its absence. false: out of memory, and it cannot. */
+bool pg_session_begin_absence(struct pg_session *session, int64_t since_wall_ms,
+                              void (*expired)(struct pg_timer *timer));
 /* It is to have a client again, or ends. */
 void pg_session_end_absence(struct pg_session *session);
 /* The client ends: what it was lent, and what was planned for it. */

@@ -15,10 +15,12 @@ struct pg_session_part {
     struct pg_session *all; /* every session that this worker owns */
     size_t count;
     struct pg_session *ready, **ready_end; /* their clients may have something to take */
+    struct pg_session *fresh;              /* have something for the store */
     struct queue_chunk *spare;             /* for reuse */
     size_t spare_count;
     struct pg_traffic *spare_traffic;
     size_t spare_traffic_count;
+    struct pg_msg *shown; /* what the client served last was lent in place of a message */
     struct pg_will_question
         *will_questions; /* wills whose permission is being asked for (will.c) */
 };

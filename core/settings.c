@@ -5,6 +5,8 @@
 
 #include "settings.h"
 
+#include "topic.h"
+
 #define KIB    (INT64_C(1) << 10)
 #define MIB    (INT64_C(1) << 20)
 #define GIB    (INT64_C(1) << 30)
@@ -18,6 +20,8 @@
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_words[] = {"text", "json", NULL};
 static const char *const policy_words[] = {"drop_oldest", "drop_newest", "disconnect", NULL};
+static const char *const fsync_words[] = {"always", "interval", "never", NULL};
+static const char *const store_policy_words[] = {"drop_oldest", "drop_newest", "reject", NULL};
 static const char *const anonymous_words[] = {"auto", "yes", "no", NULL};
 static const char *const otherwise_words[] = {"auto", "allow", "deny", NULL};
 
@@ -165,7 +169,7 @@ static const struct pg_option limits_rows[] = {
      .offset = AT(limits.topic_levels),
      .fallback = "128",
      .min = 1,
-     .max = 65535,
+     .max = PG_TOPIC_LEVELS_MAX,
      .reloadable = true,
      .sentence = "Most levels of a topic or a filter: the work of finding subscribers grows with "
                  "them, and no real topic has so many."},
@@ -230,6 +234,24 @@ static const struct pg_option session_rows[] = {
      .sentence = "Most deliveries that are out to a client without its acknowledgement, whatever "
                  "the client grants; 256 fills a link with a long way, and bounds what is sent "
                  "again."},
+    {.name = "inflight_bytes",
+     .type = PG_OPT_SIZE,
+     .offset = AT(session.inflight_bytes),
+     .fallback = "0",
+     .min = 0,
+     .max = TIB,
+     .reloadable = true,
+     .sentence = "Most bytes of such deliveries, topics and properties not counted; one delivery "
+                 "is always let out. For clients with little memory and large messages. 0: as many "
+                 "as inflight allows."},
+    {.name = "upgrade_qos",
+     .type = PG_OPT_BOOL,
+     .offset = AT(session.upgrade_qos),
+     .fallback = "no",
+     .reloadable = true,
+     .sentence = "Whether a delivery has the QoS of its subscription also where the message was "
+                 "published with a lower one, instead of the lower of the two, which is what the "
+                 "standard asks for. For subscribers that want to acknowledge everything."},
     {.name = "receipts",
      .type = PG_OPT_INT,
      .offset = AT(session.receipts),
@@ -275,6 +297,91 @@ static const struct pg_option retained_rows[] = {
     {.name = NULL},
 };
 
+static const struct pg_option store_rows[] = {
+    {.name = "path",
+     .type = PG_OPT_STRING,
+     .offset = AT(store.path),
+     .fallback = "",
+     .sentence = "Folder in which sessions, what waits for them, and retained messages are kept "
+                 "over a restart; it is made if the folder above it is there. Not given: they are "
+                 "in memory alone, and end with the process."},
+    {.name = "fsync",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(store.fsync),
+     .fallback = "always",
+     .choices = fsync_words,
+     .sentence = "When what was written is made safe against a loss of power: always is before it "
+                 "is acknowledged, many messages at a time; interval and never acknowledge what "
+                 "the system has taken, which a crash of the process does not lose, and a crash "
+                 "of the machine may."},
+    {.name = "fsync_interval",
+     .type = PG_OPT_DURATION,
+     .offset = AT(store.fsync_interval),
+     .fallback = "100ms",
+     .min = 1,
+     .max = MINUTE,
+     .sentence = "With fsync = interval, how much time of acknowledged messages a loss of power "
+                 "may take at the most."},
+    {.name = "retention",
+     .type = PG_OPT_DURATION,
+     .offset = AT(store.retention),
+     .fallback = "3d",
+     .min = SECOND,
+     .max = 3650 * DAY,
+     .sentence = "Longest time that a message waits for a session, whatever expiry it has; whoever "
+                 "stays away longer has little use for it, and the disk gets its space back."},
+    {.name = "session_messages",
+     .type = PG_OPT_INT,
+     .offset = AT(store.session_messages),
+     .fallback = "1000000",
+     .min = 0,
+     .max = INT64_C(1) << 30,
+     .sentence = "Most messages with QoS 1 and 2 that the store keeps for one session; it takes "
+                 "the place of session.queue_messages, which is about memory. Each costs 24 bytes "
+                 "of memory beside the disk. 0: any number."},
+    {.name = "session_bytes",
+     .type = PG_OPT_SIZE,
+     .offset = AT(store.session_bytes),
+     .fallback = "4g",
+     .min = 0,
+     .max = 1024 * TIB,
+     .sentence = "Most bytes that wait in the store for one session; 0: any number."},
+    {.name = "messages",
+     .type = PG_OPT_INT,
+     .offset = AT(store.messages),
+     .fallback = "20000000",
+     .min = 0,
+     .max = INT64_C(1) << 40,
+     .sentence = "Most messages that wait in the store for all sessions together; 20000000 takes "
+                 "about 500 MB of memory for their index. 0: any number."},
+    {.name = "bytes",
+     .type = PG_OPT_SIZE,
+     .offset = AT(store.bytes),
+     .fallback = "64g",
+     .min = 0,
+     .max = 1024 * TIB,
+     .sentence = "Most bytes that wait in the store for all sessions together, a message counted "
+                 "for each; set it below the size of the disk. 0: any number."},
+    {.name = "policy",
+     .type = PG_OPT_CHOICE,
+     .offset = AT(store.policy),
+     .fallback = "drop_oldest",
+     .choices = store_policy_words,
+     .sentence = "What happens to a message for a session whose quota, or that of all, is used up: "
+                 "the session's oldest makes room, it is dropped itself, or it is refused and its "
+                 "publisher told. Each drop is in the log with its client."},
+    {.name = "maps_size",
+     .type = PG_OPT_SIZE,
+     .offset = AT(store.maps_size),
+     .fallback = "4g",
+     .min = MIB,
+     .max = 1024 * TIB,
+     .sentence = "Most bytes that sessions, subscriptions, retained messages, wills and tokens may "
+                 "take in the store. The file grows as it is needed; this much of the process's "
+                 "addresses is set aside."},
+    {.name = NULL},
+};
+
 static const struct pg_option access_rows[] = {
     {.name = "allow_anonymous",
      .type = PG_OPT_CHOICE,
@@ -304,6 +411,7 @@ static const struct pg_settings_block blocks[] = {
     {"limits", limits_rows},
     {"session", session_rows},
     {"retained", retained_rows},
+    {"store", store_rows},
     {"access", access_rows},
     {NULL, NULL},
 };

@@ -33,17 +33,30 @@ struct pg_settings {
     struct {
         int64_t queue_messages;
         int64_t queue_bytes;
-        int queue_policy;      /* enum pg_queue_policy */
-        int64_t expiry_max;    /* longest life of a session without a client */
-        int64_t inflight;      /* most unsettled deliveries, whatever the client grants */
-        int64_t receipts;      /* most QoS 2 identifiers held inbound */
-        int64_t subscriptions; /* per session */
+        int queue_policy;       /* enum pg_queue_policy */
+        int64_t expiry_max;     /* longest life of a session without a client */
+        int64_t inflight;       /* most unsettled deliveries, whatever the client grants */
+        int64_t inflight_bytes; /* of their payloads; 0: any */
+        bool upgrade_qos;       /* a subscription's QoS also raises that of a message */
+        int64_t receipts;       /* most QoS 2 identifiers held inbound */
+        int64_t subscriptions;  /* per session */
     } session;
 
     struct {
         int64_t messages;
         int64_t bytes;
     } retained;
+
+    struct {
+        const char *path;       /* folder of the store on the disk; "": in memory alone */
+        int fsync;              /* enum pg_seglog_fsync */
+        int64_t fsync_interval; /* for PG_SEGLOG_INTERVAL */
+        int64_t retention;
+        int64_t session_messages, session_bytes; /* of one session; 0: any number */
+        int64_t messages, bytes;                 /* of all together; 0: any number */
+        int policy;                              /* enum pg_disk_policy */
+        int64_t maps_size;
+    } store;
 
     struct {
         int allow_anonymous; /* PG_ANONYMOUS_* */

@@ -24,93 +24,107 @@ struct pg_bytes pg_sub_filter(const struct pg_session *session, const struct pg_
     return (struct pg_bytes){.data = sub->text, .len = sub->text_len};
 }
 
-static uint32_t home_of(const struct pg_session *session, struct pg_bytes filter)
+static uint32_t home_of(const struct pg_sub_table *table, struct pg_bytes filter)
 {
-    return (uint32_t)pg_hash(filter) & (session->sub_size - 1);
+    return (uint32_t)pg_hash(filter) & (table->size - 1);
 }
 
-/* In a table: the slot that holds the filter, or the free one where it belongs. */
-static uint32_t probe(const struct pg_session *session, struct pg_bytes filter)
+/* In the table: the slot that holds the filter, or the free one where it belongs. */
+static struct pg_sub **probe(const struct pg_session *session, struct pg_sub_table *table,
+                             struct pg_bytes filter)
 {
-    uint32_t at = home_of(session, filter);
-    while (session->subs.many[at] &&
-           !pg_bytes_equal(pg_sub_filter(session, session->subs.many[at]), filter))
-        at = (at + 1) & (session->sub_size - 1);
-    return at;
+    uint32_t at = home_of(table, filter);
+    while (table->slots[at] && !pg_bytes_equal(pg_sub_filter(session, table->slots[at]), filter))
+        at = (at + 1) & (table->size - 1);
+    return &table->slots[at];
 }
 
-static struct pg_sub *find(const struct pg_session *session, struct pg_bytes filter)
+struct pg_sub *pg_subscription_find(const struct pg_session *session, struct pg_bytes filter)
 {
-    if (session->sub_size > 0)
-        return session->subs.many[probe(session, filter)];
+    if (session->has_table)
+        return *probe(session, session->subs.table, filter);
     struct pg_sub *one = session->subs.one;
     return one && pg_bytes_equal(pg_sub_filter(session, one), filter) ? one : NULL;
+}
+
+static void enter(const struct pg_session *session, struct pg_sub_table *table, struct pg_sub *sub)
+{
+    *probe(session, table, pg_sub_filter(session, sub)) = sub;
+    table->count++;
 }
 
 /* A table of `size`, with what there is so far. */
 static bool make_table(struct pg_session *session, uint32_t size)
 {
-    struct pg_sub **many = calloc(size, sizeof(struct pg_sub *));
-    if (!many)
+    struct pg_sub_table *table = calloc(1, sizeof(*table) + size * sizeof(table->slots[0]));
+    if (!table)
         return false;
-    uint32_t before = session->sub_size;
-    struct pg_sub *one = session->subs.one, **old = session->subs.many;
-    session->subs.many = many;
-    session->sub_size = size;
-    if (before == 0)
-        many[probe(session, pg_sub_filter(session, one))] = one;
-    for (uint32_t i = 0; i < before; i++)
-        if (old[i])
-            many[probe(session, pg_sub_filter(session, old[i]))] = old[i];
-    if (before > 0)
+    table->size = size;
+    if (session->has_table) {
+        struct pg_sub_table *old = session->subs.table;
+        for (uint32_t i = 0; i < old->size; i++)
+            if (old->slots[i])
+                enter(session, table, old->slots[i]);
         free(old);
+    } else {
+        enter(session, table, session->subs.one);
+    }
+    session->subs.table = table;
+    session->has_table = true;
     return true;
 }
 
 /* Room for one more: a single one needs no table. */
 static bool make_room(struct pg_session *session)
 {
-    if (session->sub_count == 0)
-        return true;
-    if (session->sub_size == 0)
-        return make_table(session, FIRST_SIZE);
-    return (session->sub_count + 1) * 4 <= session->sub_size * 3 ||
-           make_table(session, session->sub_size * 2);
+    if (!session->has_table)
+        return !session->subs.one || make_table(session, FIRST_SIZE);
+    const struct pg_sub_table *table = session->subs.table;
+    return (table->count + 1) * 4 <= table->size * 3 || make_table(session, table->size * 2);
 }
 
 static void insert(struct pg_session *session, struct pg_sub *sub)
 {
-    if (session->sub_size == 0)
-        session->subs.one = sub;
+    if (session->has_table)
+        enter(session, session->subs.table, sub);
     else
-        session->subs.many[probe(session, pg_sub_filter(session, sub))] = sub;
-    session->sub_count++;
+        session->subs.one = sub;
+}
+
+static void free_table(struct pg_session *session)
+{
+    if (session->has_table)
+        free(session->subs.table);
+    session->has_table = false;
+    session->subs.one = NULL;
 }
 
 /* Take it out, and move up whoever would no longer be found past its place. */
 static void take_out(struct pg_session *session, struct pg_sub *sub)
 {
-    session->sub_count--;
-    if (session->sub_size == 0) {
+    if (!session->has_table) {
         session->subs.one = NULL;
         return;
     }
-    struct pg_sub **many = session->subs.many;
-    uint32_t mask = session->sub_size - 1, hole = probe(session, pg_sub_filter(session, sub));
-    many[hole] = NULL;
-    for (uint32_t at = (hole + 1) & mask; many[at]; at = (at + 1) & mask) {
-        uint32_t home = home_of(session, pg_sub_filter(session, many[at]));
-        if (((at - home) & mask) >= ((at - hole) & mask)) {
-            many[hole] = many[at];
-            many[at] = NULL;
-            hole = at;
+    struct pg_sub_table *table = session->subs.table;
+    struct pg_sub **hole = probe(session, table, pg_sub_filter(session, sub));
+    uint32_t mask = table->size - 1, free_at = (uint32_t)(hole - table->slots);
+    table->slots[free_at] = NULL;
+    for (uint32_t at = (free_at + 1) & mask; table->slots[at]; at = (at + 1) & mask) {
+        uint32_t home = home_of(table, pg_sub_filter(session, table->slots[at]));
+        if (((at - home) & mask) >= ((at - free_at) & mask)) {
+            table->slots[free_at] = table->slots[at];
+            table->slots[at] = NULL;
+            free_at = at;
         }
     }
-    if (session->sub_count == 0) {
-        free(many);
-        session->subs.one = NULL;
-        session->sub_size = 0;
-    }
+    if (--table->count == 0)
+        free_table(session);
+}
+
+uint32_t pg_subscription_count(const struct pg_session *session)
+{
+    return session->has_table ? session->subs.table->count : session->subs.one != NULL;
 }
 
 static void set_options(struct pg_sub *to, const struct pg_subscription *from)
@@ -172,7 +186,7 @@ static void free_sub(struct pg_session *session, struct pg_sub *sub)
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,
                                    bool *added, enum pg_reason *reason)
 {
-    struct pg_sub *known = find(session, sub->filter);
+    struct pg_sub *known = pg_subscription_find(session, sub->filter);
     *added = !known;
     *reason = PG_NO_MEMORY;
     if (known) {
@@ -181,7 +195,7 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
     }
     const struct pg_config *config =
         atomic_load_explicit(&session->worker->server->config, memory_order_acquire);
-    if (session->sub_count >= (uint64_t)config->settings.session.subscriptions) {
+    if (pg_subscription_count(session) >= (uint64_t)config->settings.session.subscriptions) {
         *reason = PG_QUOTA_EXCEEDED;
         return NULL;
     }
@@ -214,7 +228,7 @@ static void let_go(struct pg_session *session, struct pg_sub *sub)
 
 bool pg_subscription_drop(struct pg_session *session, struct pg_bytes filter)
 {
-    struct pg_sub *sub = find(session, filter);
+    struct pg_sub *sub = pg_subscription_find(session, filter);
     if (!sub)
         return false;
     take_out(session, sub);
@@ -224,15 +238,12 @@ bool pg_subscription_drop(struct pg_session *session, struct pg_bytes filter)
 
 void pg_subscriptions_drop_all(struct pg_session *session)
 {
-    if (session->sub_size == 0 && session->subs.one)
+    if (!session->has_table && session->subs.one)
         let_go(session, session->subs.one);
-    for (uint32_t i = 0; i < session->sub_size; i++)
-        if (session->subs.many[i])
-            let_go(session, session->subs.many[i]);
-    if (session->sub_size > 0)
-        free(session->subs.many);
-    session->subs.one = NULL;
-    session->sub_count = session->sub_size = 0;
+    for (uint32_t i = 0; session->has_table && i < session->subs.table->size; i++)
+        if (session->subs.table->slots[i])
+            let_go(session, session->subs.table->slots[i]);
+    free_table(session);
 }
 
 static void activate(void *arg, struct pg_session *session, struct pg_sub *sub)
@@ -249,15 +260,16 @@ void pg_subscriptions_each(struct pg_session *session,
                            void (*fn)(void *arg, struct pg_session *session, struct pg_sub *sub),
                            void *arg)
 {
-    if (session->sub_size == 0 && session->subs.one) {
-        fn(arg, session, session->subs.one);
+    if (!session->has_table) {
+        if (session->subs.one)
+            fn(arg, session, session->subs.one);
         return;
     }
-    for (uint32_t i = 0; i < session->sub_size;) {
-        struct pg_sub *sub = session->subs.many[i];
+    for (uint32_t i = 0; session->has_table && i < session->subs.table->size;) {
+        struct pg_sub *sub = session->subs.table->slots[i];
         if (sub)
             fn(arg, session, sub);
-        if (session->sub_size > 0 && session->subs.many[i] == sub)
+        if (session->has_table && session->subs.table->slots[i] == sub)
             i++; /* else it was dropped, and another may have moved up into its place */
     }
 }

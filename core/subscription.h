@@ -7,6 +7,9 @@
 
 #include "session.h"
 
+/* By its filter, as asked for; NULL: there is none. */
+struct pg_sub *pg_subscription_find(const struct pg_session *session, struct pg_bytes filter);
+uint32_t pg_subscription_count(const struct pg_session *session);
 /* Add, or replace the options of the same filter. *added tells whether it is new. Returns the
  * subscription, or NULL with *reason. The filter must be valid. */
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,

@@ -56,10 +56,12 @@ struct pg_move {
     struct pg_task task;  /* first */
     struct pg_move *next; /* waiting with a session */
     struct pg_fence_wait fence;
-    struct pg_worker *home;  /* of `to` */
-    struct pg_worker *owner; /* of `from` */
-    struct pg_session *to;   /* the joining session */
-    struct pg_session *from; /* granted: to be adopted and freed; NULL: nothing is handed over */
+    struct pg_worker *home;    /* of `to` */
+    struct pg_worker *owner;   /* of `from` */
+    struct pg_session *to;     /* the joining session */
+    struct pg_session *from;   /* granted: to be adopted and freed; NULL: nothing is handed over */
+    struct pg_store_done done; /* of dropping the old session from the store */
+    enum pg_reason drop_result;
     bool clean;
     bool failed; /* a subscription could not be made at home: memory is out */
     bool full;   /* the session that was there has ended, and the limit allows no new one */
@@ -67,6 +69,7 @@ struct pg_move {
     uint64_t seen[]; /* one per worker */
 };
 
+static void dropped(struct pg_store_done *done, enum pg_reason result);
 static void on_asked(struct pg_task *task, struct pg_worker *worker);
 static void on_prepare(struct pg_task *task, struct pg_worker *worker);
 static void on_ready(struct pg_task *task, struct pg_worker *worker);
@@ -158,6 +161,8 @@ void pg_session_join(struct pg_client *client, struct pg_bytes client_id, bool c
     move->home = worker;
     move->to = session;
     move->clean = clean_start;
+    move->done.fn = dropped;
+    move->drop_result = PG_OK;
     post(move, worker->server->workers[found.owner], on_asked);
 }
 
@@ -193,18 +198,28 @@ static void put_out(struct pg_session *session, bool resumed)
     pg_client_evict(client, PG_TAKEN_OVER);
 }
 
-/* Nothing is kept of the old session. */
+/* On the store's thread: the old session is no more there either. */
+static void dropped(struct pg_store_done *done, enum pg_reason result)
+{
+    struct pg_move *move = (struct pg_move *)((uint8_t *)done - offsetof(struct pg_move, done));
+    move->drop_result = result;
+    post(move, move->home, on_granted);
+}
+
+/* Nothing is kept of the old session; the new one's client waits until that is safe. */
 static void grant_clean(struct pg_session *session, struct pg_move *move)
 {
     struct pg_worker *worker = session->worker;
     struct pg_store *store = worker->server->store;
     put_out(session, false);
-    if (pg_session_durable(session))
-        (void)store->ops->session_drop(store, pg_session_id(session), NULL);
+    struct pg_store_session *handle = pg_session_let_go(session);
     pg_registry_replace(registry_of(worker), session, move->to);
     pg_worker_count(worker, PG_COUNT_SESSIONS_DESTROYED, 1);
     pg_session_free(&session);
-    post(move, move->home, on_granted);
+    if (handle)
+        store->ops->session_drop(store, handle, &move->done);
+    else
+        post(move, move->home, on_granted);
 }
 
 /* The client is on this worker: it takes the session as it is, and the joining one goes. */
@@ -353,6 +368,12 @@ static void on_granted(struct pg_task *task, struct pg_worker *worker)
         fail_join(session, move->full);
         free_move(move);
         return;
+    }
+    if (move->drop_result != PG_OK && session->client) {
+        /* The old state may come back after a crash: nobody is told that it is gone. */
+        struct pg_client *client = session->client;
+        session->client = NULL;
+        pg_client_join_failed(client, move->drop_result);
     }
     if (!session->client && from)
         session->expiry_s = from->expiry_s; /* nobody came for it: it waits on as before */

@@ -17,13 +17,24 @@ static int rank(enum pg_reason reason)
     return pg_reason_is_error(reason) ? 2 : 1;
 }
 
-struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token)
+/* On the store's thread. */
+static void completed(struct pg_store_done *done, enum pg_reason result)
+{
+    pg_ticket_done((struct pg_ticket *)((uint8_t *)done - offsetof(struct pg_ticket, done)),
+                   result);
+}
+
+struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token,
+                                void (*answered)(struct pg_client *client, uint64_t token,
+                                                 enum pg_reason reason))
 {
     struct pg_ticket *ticket = calloc(1, sizeof(*ticket));
     if (!ticket)
         return NULL;
     ticket->home = pg_conn_worker(pg_client_conn(client));
     ticket->token = token;
+    ticket->answered = answered;
+    ticket->done.fn = completed;
     atomic_init(&ticket->holds, 1);
     atomic_init(&ticket->worst, PG_NO_SUBSCRIBERS);
     pg_client_link_ticket(client, ticket);
@@ -42,7 +53,7 @@ static void answer(struct pg_task *task, struct pg_worker *worker)
     if (ticket->client) {
         struct pg_client *client = ticket->client;
         pg_client_unlink_ticket(ticket);
-        pg_client_published(client, ticket->token, (enum pg_reason)atomic_load(&ticket->worst));
+        ticket->answered(client, ticket->token, (enum pg_reason)atomic_load(&ticket->worst));
     }
     free(ticket);
 }

@@ -2,14 +2,19 @@
 #ifndef PG_TICKET_H
 #define PG_TICKET_H
 
-/* A publisher's question that is out: it is answered when every store operation that its message
- * caused, on any worker, has completed. Made only for stores that may answer later. */
+/* A client's question to the store that is out: it is answered when every request that it caused, on
+ * any worker, has completed. For publications, subscriptions and admissions. The ticket itself is
+ * what the store completes, so that a request needs no allocation. */
 
 #include "polygate.h"
+#include "store.h"
 #include "worker.h"
 
 struct pg_ticket {
-    struct pg_task task; /* first */
+    struct pg_task task;       /* first */
+    struct pg_store_done done; /* for as many requests as there are holds */
+    /* On home, unless the client has gone. */
+    void (*answered)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     struct pg_worker *home;
     struct pg_client *client;       /* home's thread; NULL once the client has gone */
     struct pg_ticket *next, **link; /* the client's open tickets */
@@ -19,10 +24,21 @@ struct pg_ticket {
 };
 
 /* A ticket with one hold, linked to the client. NULL: out of memory. */
-struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token);
+struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token,
+                                void (*answered)(struct pg_client *client, uint64_t token,
+                                                 enum pg_reason reason));
 void pg_ticket_hold(struct pg_ticket *ticket); /* any thread */
 /* Let go of one hold with its result; the last one answers the client with the worst. Any thread.
  */
 void pg_ticket_done(struct pg_ticket *ticket, enum pg_reason reason);
+
+/* What to give to a store request, with a hold of its own; NULL for no ticket. */
+static inline struct pg_store_done *pg_ticket_for_store(struct pg_ticket *ticket)
+{
+    if (!ticket)
+        return NULL;
+    pg_ticket_hold(ticket);
+    return &ticket->done;
+}
 
 #endif

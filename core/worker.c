@@ -144,6 +144,7 @@ static void end_of_turn(struct ev_loop *loop, struct ev_prepare *watcher, int ev
         run_tasks(worker, take_mailbox(worker));
         run_tasks(worker, take_later(worker));
         pg_conns_release_held(worker);
+        pg_conns_put_off(worker); /* messages leave before the answers to their publishers */
         pg_sessions_deliver(worker);
         /* Others have what was published before the publisher reads its acknowledgement: whoever
          * asks them then finds it. */
@@ -328,6 +329,9 @@ void pg_workers_join(struct pg_server *server)
         work = false;
         for (unsigned i = 0; i < count; i++)
             settle(workers[i]);
+        /* Nobody is there any more to whom a store could answer later. */
+        if (server->store)
+            server->store->ops->drain(server->store);
         for (unsigned i = 0; i < count; i++)
             work = work || workers[i]->later ||
                    atomic_load_explicit(&workers[i]->mailbox, memory_order_relaxed);

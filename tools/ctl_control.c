@@ -265,6 +265,26 @@ static void print_listeners(const json_t *listeners)
     }
 }
 
+/* Nothing for sessions that are in memory alone. */
+static void print_store(const json_t *store)
+{
+    const json_t *healthy = json_object_get(store, "healthy");
+    if (!healthy)
+        return;
+    fputs("store ", stdout);
+    print_member(store, "path", 0);
+    printf(": %" PRId64 " sessions, %" PRId64 " messages wait (%" PRId64 " bytes), %" PRId64
+           " dropped, %" PRId64 " expired; %" PRId64 " bytes on the disk\n",
+           number_of(store, "sessions"), number_of(store, "queued"),
+           number_of(store, "queued_bytes"), number_of(store, "dropped"),
+           number_of(store, "expired"), number_of(store, "disk_bytes"));
+    if (json_is_true(healthy))
+        return;
+    fputs("STORE FAILED: ", stdout);
+    print_member(store, "detail", 0);
+    putchar('\n');
+}
+
 static int run_status(struct ctl_run *run)
 {
     int code;
@@ -291,13 +311,16 @@ static int run_status(struct ctl_run *run)
                number_of(result, "connections"), number_of(result, "clients"),
                number_of(result, "sessions"), number_of(retained, "messages"),
                number_of(retained, "bytes"));
+        print_store(json_object_get(result, "store"));
         print_listeners(json_object_get(result, "listeners"));
         puts("counters");
         json_object_foreach(json_object_get(result, "counters"), name, value)
             printf("  %-36s %12" PRId64 "\n", name, (int64_t)json_integer_value(value));
     }
+    if (json_is_false(json_object_get(json_object_get(result, "store"), "healthy")))
+        code = CTL_FAILED;
     json_decref(result);
-    return CTL_OK;
+    return code;
 }
 
 static int run_counters(struct ctl_run *run)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """polygatectl: the control socket, the offline commands, pub, sub and send."""
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import time
 
@@ -390,6 +392,69 @@ def test_passwd_refuses_what_cannot_be(folder):
     link.symlink_to(path)
     run("passwd", link, "a", stdin="x\n")
     assert link.is_symlink() and path.read_text().startswith("a:")
+
+
+# ---- the store -------------------------------------------------------------------------------
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def segment(number, first, bodies, salt=77, version=1):
+    """A segment file as core/segment_file.c describes it."""
+    head = b"PGSEGLOG" + struct.pack("<IIQI", version, number, first, salt)
+    head += struct.pack("<I", crc32c(head))
+    out = head + head
+    for sequence, body in enumerate(bodies, first):
+        padded = body + bytes(-len(body) % 8)
+        batch = struct.pack("<4sIQI", b"PBCH", len(body), sequence, crc32c(padded))
+        out += batch + struct.pack("<I", crc32c(struct.pack("<III", salt, number, len(out)) + batch)) + padded
+    return out
+
+
+def test_store_check_tells_damage_and_repair_saves_the_rest(folder):
+    log = folder / "log"
+    log.mkdir()
+    first = log / f"{1:016}.seg"
+    good = segment(1, 1, [b"one", b"two", b"three" * 9])
+    first.write_bytes(good)
+    (log / f"{2:016}.seg").write_bytes(segment(2, 4, [b"four"]) + bytes(4096))
+    for where in (folder, log):
+        out, _ = run("store", "check", where)
+        assert out == "2 segments, 4 batches of 55 bytes are sound; 0 places are damaged\n"
+    damaged = bytearray(good)
+    damaged[64 + 32 + 24] ^= 1  # the body of "two"
+    first.write_bytes(damaged)
+    out, _ = run("store", "check", folder, status=1)
+    assert f"{first.name}: offset 96, 32 bytes: damaged" in out and "1 places are damaged" in out
+    assert first.read_bytes() == damaged
+    out, _ = run("store", "repair", folder)
+    assert f"{first.name}: offset 96, 32 bytes: damaged" in out
+    out, _ = run("store", "check", folder)
+    assert "3 batches of 52 bytes are sound; 0 places" in out
+    assert len(first.read_bytes()) == len(good)
+
+
+def test_store_refuses_what_is_newer_in_use_or_not_there(folder):
+    path = folder / f"{1:016}.seg"
+    path.write_bytes(segment(1, 1, [b"one"], version=2))
+    for word in ("check", "repair"):
+        _, error = run("store", word, folder, status=1)
+        assert "format version 2" in error
+        _, error = run("store", word, folder / "no", status=1)
+        assert "No such file" in error
+    assert path.read_bytes() == segment(1, 1, [b"one"], version=2)
+    holder = os.open(folder, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    _, error = run("store", "check", folder, status=1)
+    os.close(holder)
+    assert "in use by another process" in error
 
 
 # ---- frames ----------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* From one client to another through the real core: delivery, sessions, take-over within a worker
- * and between workers, wills, retained messages, shared subscriptions, P2P, and a store that
- * answers late. A test's name says what must hold. */
+ * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what must hold. */
 
 #include <CUnit/Basic.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +28,6 @@ static struct pg_login durable(const char *id)
 static bool ended(void *arg)
 {
     return ((struct probe *)arg)->has_ended;
-}
-
-static bool has_published(void *arg)
-{
-    return ((struct probe *)arg)->published_count > 0;
 }
 
 /* ---- delivery -------------------------------------------------------------------------------- */
@@ -145,6 +138,63 @@ static void window_bounds_what_is_out_and_queue_what_waits(void)
 }
 
 /* ---- sessions -------------------------------------------------------------------------------- */
+
+static void window_in_bytes_lets_one_out_and_no_more_than_fit(void)
+{
+    testbed_settings()->session.inflight_bytes = 10;
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {.holds = true}, p = {0};
+    struct pg_login ls = login("s"), lp = login("p");
+    probe_connect(&bed, &s, 0, &ls);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_subscribe(&bed, &s, "t", 2);
+    const char *payloads[] = {"longer than ten", "12345", "67890", "1"};
+    for (int i = 0; i < 4; i++)
+        probe_publish(&bed, &p, "t", payloads[i], i == 1 ? 2 : 1, false);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 1); /* one is always let out */
+    CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[0].id));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 3);                        /* exactly ten bytes */
+    CU_ASSERT_TRUE(probe_received(&bed, &s, s.messages[1].id)); /* its bytes count no more */
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 4);
+    CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[1].id));
+    probe_publish(&bed, &p, "t", "1234", 1, false);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 5);
+    probe_publish(&bed, &p, "t", "x", 1, false);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 5);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+static void subscriptions_raise_the_qos_where_that_is_asked_for(void)
+{
+    testbed_settings()->session.upgrade_qos = true;
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = durable("s"), lp = login("p");
+    probe_connect(&bed, &s, 0, &ls);
+    probe_connect(&bed, &p, 0, &lp);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "kept", "0", 0, true), PG_NO_SUBSCRIBERS);
+    probe_subscribe(&bed, &s, "#", 1);
+    CU_ASSERT_TRUE(probe_got(&s, 1));
+    CU_ASSERT_EQUAL(s.messages[0].qos, 1);
+    probe_publish(&bed, &p, "t", "2", 2, false);
+    CU_ASSERT_TRUE(probe_got(&s, 2));
+    CU_ASSERT_EQUAL(s.messages[1].qos, 1);
+    probe_close(&bed, &s, PG_PEER_CLOSED);
+    probe_publish(&bed, &p, "t", "while away", 0, false);
+    probe_connect(&bed, &s, 0, &ls);
+    CU_ASSERT_TRUE(probe_got(&s, 3));
+    CU_ASSERT_EQUAL(s.messages[2].qos, 1);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
 
 static void durable_session_keeps_qos_1_and_2_but_not_qos_0(void)
 {
@@ -447,6 +497,7 @@ static void what_is_returned_of_an_ordinary_subscription_comes_again(void)
     for (int i = 0; i < 3; i++)
         probe_publish(&bed, &p, "t", i == 0 ? "0" : i == 1 ? "1" : "2", 1, false);
     CU_ASSERT_TRUE(probe_got(&s, 2));
+    testbed_settle(&bed); /* the third waits */
     CU_ASSERT_TRUE(probe_return(&bed, &s, s.messages[0].id));
     CU_ASSERT_TRUE(probe_got(&s, 3));
     CU_ASSERT_STRING_EQUAL(s.messages[2].payload, "2"); /* it has waited longer */
@@ -506,79 +557,6 @@ static void p2p_reaches_one_client_wherever_it_is_without_subscription(void)
     probe_free(&p);
 }
 
-/* ---- a store that answers late --------------------------------------------------------------- */
-
-struct late_store {
-    struct pg_store store;
-    pthread_mutex_t lock;
-    struct pg_store_done *waiting[16];
-    size_t count;
-    struct pg_store *memory;
-};
-
-static struct late_store *late(struct pg_store *store)
-{
-    return (struct late_store *)store;
-}
-
-static enum pg_reason late_enqueue(struct pg_store *store, struct pg_bytes client_id,
-                                   struct pg_msg *msg, struct pg_store_done *done)
-{
-    (void)client_id, (void)msg;
-    pthread_mutex_lock(&late(store)->lock);
-    if (done)
-        late(store)->waiting[late(store)->count++] = done;
-    pthread_mutex_unlock(&late(store)->lock);
-    return done ? PG_PENDING : PG_OK;
-}
-
-static void late_free(struct pg_store *store)
-{
-    pg_store_free(&late(store)->memory);
-}
-
-static void acknowledgement_waits_until_every_store_has_committed(void)
-{
-    struct late_store ls = {.lock = PTHREAD_MUTEX_INITIALIZER, .memory = pg_store_memory_new()};
-    struct pg_store_ops ops = *ls.memory->ops;
-    ops.name = "late";
-    ops.waits = true;
-    ops.enqueue = late_enqueue;
-    ops.free = late_free;
-    ls.store.ops = &ops;
-    testbed_start(&bed, 2, &ls.store);
-    struct probe a = {0}, b = {0}, p = {0};
-    struct pg_login la = durable("a"), lb = durable("b"), lp = login("p");
-    probe_connect(&bed, &a, 0, &la);
-    probe_connect(&bed, &b, 1, &lb);
-    probe_connect(&bed, &p, 0, &lp);
-    probe_subscribe(&bed, &a, "t", 1);
-    probe_subscribe(&bed, &b, "t", 1);
-    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_PENDING);
-    testbed_settle(&bed);
-    CU_ASSERT_EQUAL(ls.count, 2);
-    CU_ASSERT_EQUAL(p.published_count, 0);
-    pg_store_complete(ls.waiting[0], PG_OK);
-    testbed_settle(&bed);
-    CU_ASSERT_EQUAL(p.published_count, 0);
-    pg_store_complete(ls.waiting[1], PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
-    CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
-    CU_ASSERT_EQUAL(p.published_token, 42);
-    /* An answer for a publisher that has gone finds nobody and frees everything. */
-    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "y", 1, false), PG_PENDING);
-    testbed_settle(&bed);
-    probe_close(&bed, &p, PG_PEER_CLOSED);
-    pg_store_complete(ls.waiting[2], PG_OK);
-    pg_store_complete(ls.waiting[3], PG_OK);
-    testbed_settle(&bed);
-    CU_ASSERT_EQUAL(p.published_count, 1);
-    testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
-}
-
 int main(void)
 {
     static const struct {
@@ -590,6 +568,8 @@ int main(void)
         TEST(overlapping_subscriptions_are_one_delivery_with_all_identifiers),
         TEST(no_local_keeps_a_clients_own_messages_from_it),
         TEST(window_bounds_what_is_out_and_queue_what_waits),
+        TEST(window_in_bytes_lets_one_out_and_no_more_than_fit),
+        TEST(subscriptions_raise_the_qos_where_that_is_asked_for),
         TEST(durable_session_keeps_qos_1_and_2_but_not_qos_0),
         TEST(unsettled_deliveries_come_again_in_order_with_their_identifiers),
         TEST(clean_start_discards_the_session),
@@ -603,7 +583,6 @@ int main(void)
         TEST(what_is_returned_goes_to_another_member_wherever_it_is),
         TEST(what_is_returned_of_an_ordinary_subscription_comes_again),
         TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
-        TEST(acknowledgement_waits_until_every_store_has_committed),
 #undef TEST
     };
     CU_initialize_registry();

@@ -4,6 +4,8 @@
 
 #include "testbed.h"
 
+#include "restore.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,7 +123,8 @@ static void subscribed(struct pg_client *client, uint64_t token, enum pg_reason 
 static void copy_text(char *to, size_t room, struct pg_bytes from)
 {
     size_t n = from.len < room - 1 ? from.len : room - 1;
-    memcpy(to, from.data, n);
+    if (from.len > 0)
+        memcpy(to, from.data, n);
     to[n] = '\0';
 }
 
@@ -268,6 +271,21 @@ static struct pg_config bed_config;
 static struct pg_listener_conf listener_conf = {
     .config = &bed_config, .name = "bed", .transport = &mem_transport, .protocol = &probe_protocol};
 
+/* Two listeners, so that connections which are there keep theirs. */
+static struct pg_listener_conf prefixed_conf[2];
+static struct pg_listener_conf *listener_now = &listener_conf;
+
+void testbed_set_prefixes(const char *topic_prefix, const char *client_id_prefix)
+{
+    bool is_topic = topic_prefix[0] != '\0', is_id = client_id_prefix[0] != '\0';
+    listener_now = is_topic ? &prefixed_conf[0] : is_id ? &prefixed_conf[1] : &listener_conf;
+    if (!is_topic && !is_id)
+        return;
+    *listener_now = listener_conf;
+    listener_now->topic_prefix = pg_bytes_str(topic_prefix);
+    listener_now->client_id_prefix = pg_bytes_str(client_id_prefix);
+}
+
 void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store)
 {
     static bool registered;
@@ -297,14 +315,16 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
     };
     s->retained = pg_retained_new(&limits);
     s->registry = pg_registry_new();
-    s->store = store ? store : pg_store_memory_new();
-    must(s->subindex && s->retained && s->registry && s->store, "out of memory");
+    s->store = store;
+    must(s->subindex && s->retained && s->registry, "out of memory");
     for (unsigned i = 0; i < workers; i++) {
         s->workers[i] = pg_worker_new(s, i);
         must(s->workers[i] != NULL, "no worker");
     }
     for (unsigned i = 0; i < workers; i++)
         must(pg_worker_start(s->workers[i]), "no thread");
+    struct pg_error error;
+    must(!store || pg_restore(s, &error), "cannot restore");
 }
 
 void testbed_stop(struct testbed *bed)
@@ -414,7 +434,7 @@ static void do_connect(void *arg)
 {
     struct connecting *c = arg;
     struct pg_worker *worker = c->bed->server.workers[c->probe->worker];
-    struct pg_conn *conn = pg_conn_open(worker, &listener_conf, "memory");
+    struct pg_conn *conn = pg_conn_open(worker, listener_now, "memory");
     must(conn != NULL, "no connection");
     c->probe->conn = conn;
     *(struct pg_conn **)pg_conn_link(conn) = conn;

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store on the disk, with the real daemon: what it promises to publishers and subscribers over
+crashes, and what becomes of them when the disk does not take any more."""
+import json
+import re
+import resource
+
+from mqttwire import MqttPeer, publish, PUBACK
+
+STORE = 'store { path = "store" }\n'
+EXPIRY = 0x11  # Session Expiry Interval
+
+
+def open_gateway(gateway, config="", **arguments):
+    return gateway(STORE + config, **arguments)
+
+
+def durable(gw, client_id, **arguments):
+    """A client whose session outlives it."""
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.connack = peer.login(client_id, version=5, clean=False, props={EXPIRY: 3600}, **arguments)
+    return peer
+
+
+def leave(gw, peer, client_id):
+    """Close, and wait until the gateway knows: what is published then is not sent to a dead peer."""
+    peer.close()
+    gw.wait_log("closed", client=client_id)
+
+
+def publisher(gw):
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("publisher", version=5)
+    return peer
+
+
+def crash(gw):
+    gw.kill()
+    gw.start()
+
+
+def store_status(gw, status=0):
+    return json.loads(gw.ctl("status", "-j", status=status))["store"]
+
+
+def test_messages_for_who_is_away_survive_a_crash_in_order(gateway):
+    gw = open_gateway(gateway)
+    sub = durable(gw, "away")
+    sub.subscribe("a/#", 1)
+    leave(gw, sub, "away")
+    pub = publisher(gw)
+    for i in range(200):
+        assert pub.publish("a/b", str(i), 1, i + 1) == 0
+    crash(gw)
+    sub = durable(gw, "away")
+    assert sub.connack.session_present
+    for i in range(200):
+        got = sub.receive("a/b", str(i))
+        assert got.qos == 1 and not got.dup
+    sub.barrier()
+
+
+def test_what_was_sent_and_not_acknowledged_comes_again_after_a_crash(gateway):
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    pub = publisher(gw)
+    for i in range(10):
+        assert pub.publish("t", str(i), 1, i + 1) == 0
+    first = [sub.next() for _ in range(10)]
+    assert [p.payload for p in first] == [str(i).encode() for i in range(10)]
+    crash(gw)
+    sub = durable(gw, "s")
+    assert [sub.receive("t").payload for _ in range(10)] == [str(i).encode() for i in range(10)]
+    sub.barrier()
+
+
+def test_subscriptions_and_retained_messages_survive_a_crash(gateway):
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("x/+", 2)
+    sub.subscribe("$share/g/y", 1)
+    leave(gw, sub, "s")
+    pub = publisher(gw)
+    assert pub.publish("r/1", "kept", 1, 1, retain=True) in (0, 0x10)
+    assert pub.publish("r/2", "gone", 1, 2, retain=True) in (0, 0x10)
+    assert pub.publish("r/2", "", 1, 3, retain=True) in (0, 0x10)
+    crash(gw)
+    sub = durable(gw, "s")
+    assert sub.connack.session_present
+    pub = publisher(gw)
+    assert pub.publish("x/1", "plain", 1, 1) == 0
+    assert pub.publish("y", "shared", 1, 2) == 0
+    sub.receive("x/1", "plain")
+    sub.receive("y", "shared")
+    other = gw.connect("mqtt", MqttPeer)
+    other.login("other", version=5)
+    other.subscribe("r/#", 1)
+    got = other.receive("r/1", "kept")
+    assert got.retain
+    other.barrier()
+    sub.barrier()
+
+
+def test_clean_start_leaves_nothing_for_a_crash_to_bring_back(gateway):
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    leave(gw, sub, "s")
+    pub = publisher(gw)
+    assert pub.publish("t", "old", 1, 1) == 0
+    fresh = gw.connect("mqtt", MqttPeer)
+    assert not fresh.login("s", version=5, clean=True, props={EXPIRY: 3600}).session_present
+    crash(gw)
+    sub = durable(gw, "s")
+    assert sub.connack.session_present
+    sub.barrier()
+    assert publisher(gw).publish("t", "new", 1, 1) == 0x10  # no matching subscribers
+
+
+def test_session_that_ends_with_its_client_is_not_in_the_store(gateway):
+    gw = open_gateway(gateway)
+    sub = gw.connect("mqtt", MqttPeer)
+    sub.login("s", version=5)
+    sub.subscribe("t", 1)
+    assert store_status(gw)["sessions"] == 0
+    crash(gw)
+    assert not durable(gw, "s").connack.session_present
+
+
+def test_status_tells_what_waits(gateway):
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    leave(gw, sub, "s")
+    pub = publisher(gw)
+    for i in range(5):
+        assert pub.publish("t", "x" * 100, 1, i + 1) == 0
+    got = store_status(gw)
+    assert got["kind"] == "disk" and got["healthy"] is True
+    assert (got["sessions"], got["queued"]) == (1, 5)
+    assert got["queued_bytes"] >= 500 and got["disk_bytes"] > 0
+    assert re.search(r"^store store: 1 sessions, 5 messages wait", gw.ctl("status"), re.M)
+    gw.stop()
+    gw.start()
+    assert store_status(gw)["queued"] == 5
+
+
+def test_status_without_a_store_says_that_it_is_memory(gateway):
+    assert store_status(gateway()) == {"kind": "memory"}
+
+
+def test_quota_of_a_session_drops_the_oldest_and_says_so(gateway):
+    gw = gateway('store { path = "store" session_messages = 3 }')
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    leave(gw, sub, "s")
+    pub = publisher(gw)
+    for i in range(5):
+        assert pub.publish("t", str(i), 1, i + 1) == 0
+    gw.wait_log("store_dropped", client="s", reason="queue_full")
+    assert store_status(gw)["dropped"] == 2
+    sub = durable(gw, "s")
+    for i in range(2, 5):
+        sub.receive("t", str(i))
+    sub.barrier()
+
+
+def test_quota_may_refuse_instead(gateway):
+    gw = gateway('store { path = "store" session_messages = 3 policy = reject }')
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    leave(gw, sub, "s")
+    pub = publisher(gw)
+    for i in range(3):
+        assert pub.publish("t", str(i), 1, i + 1) == 0
+    assert pub.publish("t", "3", 1, 4) == 0x97  # quota exceeded
+    sub = durable(gw, "s")
+    for i in range(3):
+        sub.receive("t", str(i))
+    sub.barrier()
+
+
+def test_disk_that_takes_nothing_refuses_qos_1_and_nothing_else(gateway):
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    live = gw.connect("mqtt", MqttPeer)
+    live.login("live", version=5)
+    live.subscribe("zero", 0)
+    leave(gw, sub, "s")
+    pub = publisher(gw)
+    assert pub.publish("t", "before", 1, 1) == 0
+    # No file may grow; what is there is above the limit already.
+    before = resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    assert pub.publish("t", "refused", 1, 2) >= 0x80
+    gw.wait_log("store_failed")
+    pub.publish("zero", "goes on")
+    live.receive("zero", "goes on")
+    got = store_status(gw, status=1)
+    assert got["healthy"] is False and got["detail"]
+    assert "STORE FAILED" in gw.ctl("status", status=1)
+    resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, before)
+    gw.wait_log("store_works")
+    assert pub.publish("t", "after", 1, 3) == 0
+    assert store_status(gw)["healthy"] is True
+    sub = durable(gw, "s")
+    sub.receive("t", "before")
+    sub.receive("t", "after")
+    sub.barrier()
+
+
+def test_folder_that_cannot_be_used_is_named(gateway):
+    gw = gateway('store { path = "no/such/folder" }', launch_only=True)
+    assert gw.wait_log("start_failed")["error"].startswith("store.path: no/such/folder: ")
+    gw.wait_exit(1)
+
+
+def test_second_gateway_does_not_get_the_same_store(gateway):
+    first = open_gateway(gateway)
+    path = first.folder / "store"
+    second = gateway(f'store {{ path = "{path}" }}', launch_only=True)
+    assert "store" in second.wait_log("start_failed")["error"]
+    second.wait_exit(1)
+
+
+def test_reload_does_not_change_the_store(gateway):
+    gw = open_gateway(gateway)
+    answer = gw.reload('store { path = "another" }')
+    assert answer["event"] == "reload_failed"
+    assert "store.path" in answer["error"] and "restart" in answer["error"]
+    assert gw.reload(STORE)["event"] == "reloaded"
+
+
+def test_session_that_goes_from_worker_to_worker_gets_everything_in_order(gateway):
+    gw = open_gateway(gateway, "workers = 4\n")
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    pub = publisher(gw)
+    got = []
+    for turn in range(8):
+        sub = durable(gw, "s")  # takes over, on any worker
+        for i in range(20):
+            pub.send(publish("t", str(turn * 20 + i), 1, i + 1, version=5))
+        for _ in range(20):
+            assert pub.next(PUBACK).reason == 0
+        while len(got) < turn * 20 + 10:
+            number = int(sub.receive("t").payload)
+            if number not in got:  # what was not acknowledged comes again
+                got.append(number)
+    while len(got) < 160:
+        number = int(sub.receive("t").payload)
+        if number not in got:
+            got.append(number)
+    assert got == list(range(160))

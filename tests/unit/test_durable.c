@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Sessions in a store that completes late, fails, or has more than memory should: nothing is
+ * acknowledged before it is safe, and queues come back in pages. A test's name says what must
+ * hold. */
+
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake_store.h"
+#include "testbed.h"
+
+static struct testbed bed;
+static struct pg_store *store;
+
+static void start(unsigned workers, bool holds)
+{
+    store = fake_store_new(holds);
+    testbed_start(&bed, workers, store);
+}
+
+static struct pg_login login(const char *id)
+{
+    return (struct pg_login){.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
+}
+
+static struct pg_login durable(const char *id)
+{
+    return (struct pg_login){
+        .client_id = pg_bytes_str(id), .session_expiry_s = 3600, .window = 100};
+}
+
+static bool answered(void *arg)
+{
+    return ((struct probe *)arg)->answered;
+}
+
+static bool has_published(void *arg)
+{
+    return ((struct probe *)arg)->published_count > 0;
+}
+
+/* A client with a durable session and a subscription, while completions come at once. */
+static void subscriber(struct probe *p, unsigned worker, const char *id, const char *filter,
+                       uint8_t qos)
+{
+    struct pg_login l = durable(id);
+    probe_connect(&bed, p, worker, &l);
+    CU_ASSERT_EQUAL(p->admission, PG_OK);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, p, filter, qos), PG_PENDING);
+    CU_ASSERT_TRUE(testbed_wait(has_published, p, PATIENCE_S));
+    CU_ASSERT_EQUAL(p->published_reason, PG_OK);
+    p->published_count = 0;
+}
+
+/* ---- nothing is acknowledged before it is safe ----------------------------------------------- */
+
+static void admission_waits_for_the_session(void)
+{
+    start(1, true);
+    struct probe a = {0};
+    struct pg_login l = durable("a");
+    probe_begin(&bed, &a, 0, &l);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_waiting(store), 1);
+    CU_ASSERT_FALSE(testbed_wait(answered, &a, 0));
+    CU_ASSERT_EQUAL(fake_store_complete(store, PG_OK), 1);
+    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    CU_ASSERT_EQUAL(a.admission, PG_OK);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void admission_is_refused_when_the_session_cannot_be_kept(void)
+{
+    start(1, true);
+    struct probe a = {0};
+    struct pg_login l = durable("a");
+    probe_begin(&bed, &a, 0, &l);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_complete(store, PG_STORE_FAILED), 1);
+    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    CU_ASSERT_EQUAL(a.admission, PG_STORE_FAILED);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void clean_start_waits_until_the_old_session_is_dropped(void)
+{
+    start(2, false);
+    struct probe a = {0}, b = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    fake_store_hold(store, true);
+    struct pg_login l = login("a");
+    probe_begin(&bed, &b, 1, &l);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_DROP), 1);
+    CU_ASSERT_FALSE(testbed_wait(answered, &b, 0));
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(testbed_wait(answered, &b, PATIENCE_S));
+    CU_ASSERT_EQUAL(b.admission, PG_OK);
+    CU_ASSERT_FALSE(b.session_present);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+}
+
+static void subscription_waits_and_fails_with_the_store(void)
+{
+    start(1, false);
+    struct probe a = {0};
+    struct pg_login l = durable("a");
+    probe_connect(&bed, &a, 0, &l);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_FALSE(testbed_wait(has_published, &a, 0));
+    (void)fake_store_complete(store, PG_STORE_FAILED);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &a, PATIENCE_S));
+    CU_ASSERT_EQUAL(a.published_reason, PG_STORE_FAILED);
+    CU_ASSERT_EQUAL(a.published_token, 7);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void publication_waits_for_every_session_and_tells_the_worst(void)
+{
+    start(2, false);
+    struct probe a = {0}, b = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    subscriber(&b, 1, "b", "t", 1);
+    struct pg_login l = login("p");
+    probe_connect(&bed, &p, 0, &l);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, true), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ENQUEUE), 2);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_RETAIN), 1);
+    CU_ASSERT_EQUAL(fake_store_waiting(store), 3);
+    CU_ASSERT_FALSE(testbed_wait(has_published, &p, 0));
+    (void)fake_store_complete(store, PG_STORE_FAILED);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
+    CU_ASSERT_EQUAL(p.published_token, 42);
+    /* An answer for a publisher that has gone finds nobody and frees everything. */
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "y", 1, false), PG_PENDING);
+    testbed_settle(&bed);
+    probe_close(&bed, &p, PG_PEER_CLOSED);
+    (void)fake_store_complete(store, PG_OK);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(p.published_count, 1);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+static void overlapping_subscriptions_are_one_entry(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    subscriber(&a, 0, "a", "t/+", 0);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t/#", 1), PG_PENDING);
+    struct pg_login l = login("p");
+    probe_connect(&bed, &p, 0, &l);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t/x", "x", 1, false), PG_PENDING);
+    CU_ASSERT_TRUE(probe_got(&a, 1));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.message_count, 1);
+    CU_ASSERT_EQUAL(a.messages[0].qos, 1);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ENQUEUE), 1);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+/* ---- queues that are larger than memory should ----------------------------------------------- */
+
+static void publish_many(struct probe *p, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%u", i);
+        CU_ASSERT_EQUAL(probe_publish(&bed, p, "t", text, 1, false), PG_PENDING);
+    }
+}
+
+static void check_order(const struct probe *a, unsigned from, unsigned to)
+{
+    bool right = a->message_count == to - from;
+    for (unsigned i = from; right && i < to; i++)
+        right = (unsigned)atoi(a->messages[i - from].payload) == i;
+    CU_ASSERT_TRUE(right);
+}
+
+static void queue_comes_back_in_pages_and_in_order(void)
+{
+    enum { COUNT = 3000 };
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    publish_many(&p, 0, COUNT);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_queued(store), COUNT);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_FETCH), 0);
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_TRUE(a.session_present);
+    publish_many(&p, COUNT, COUNT + 100);
+    CU_ASSERT_TRUE(probe_got(&a, COUNT + 100));
+    testbed_settle(&bed);
+    check_order(&a, 0, COUNT + 100);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    CU_ASSERT_EQUAL(fake_store_largest_page(store), 64);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
+{
+    enum { COUNT = 200 };
+    start(2, false);
+    struct probe a = {0}, b = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    publish_many(&p, 0, COUNT);
+    testbed_settle(&bed);
+    probe_connect(&bed, &a, 0, &la);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    unsigned had = (unsigned)a.message_count;
+    CU_ASSERT_TRUE(had <= COUNT);
+    fake_store_hold(store, true);
+    probe_begin(&bed, &a, 0, &la);
+    testbed_settle(&bed);
+    probe_begin(&bed, &b, 1, &la);
+    testbed_settle(&bed);
+    fake_store_hold(store, false);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(testbed_wait(answered, &b, PATIENCE_S));
+    publish_many(&p, COUNT, COUNT + 10);
+    CU_ASSERT_TRUE(probe_got(&b, COUNT + 10 - had));
+    testbed_settle(&bed);
+    check_order(&b, had, COUNT + 10);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+static void what_waits_in_memory_is_read_again_after_the_client_has_gone(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    probe_takes(&bed, &a, false, false);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    publish_many(&p, 0, 100);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    CU_ASSERT_EQUAL(a.message_count, 0);
+    struct probe b = {0};
+    probe_connect(&bed, &b, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&b, 100));
+    testbed_settle(&bed);
+    check_order(&b, 0, 100);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+/* ---- restoring ------------------------------------------------------------------------------- */
+
+static void session_comes_back_with_its_subscriptions_and_its_queue(void)
+{
+    enum { COUNT = 100000 };
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, COUNT);
+    testbed_start(&bed, 2, store);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_PUT), 1); /* its expiry begins */
+    struct probe a = {0}, p = {0};
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    la.window = 10;
+    publish_many(&p, COUNT, COUNT + 10);
+    probe_connect(&bed, &a, 1, &la);
+    CU_ASSERT_TRUE(a.session_present);
+    CU_ASSERT_TRUE(probe_got(&a, COUNT + 10));
+    testbed_settle(&bed);
+    check_order(&a, 0, COUNT + 10);
+    CU_ASSERT_EQUAL(fake_store_largest_page(store), 64);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+static void session_whose_time_has_passed_does_not_come_back(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 10, 1000, 3);
+    testbed_start(&bed, 1, store);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_DROP), 1);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_FALSE(a.session_present);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        void (*test)(void);
+    } tests[] = {
+#define TEST(name) {#name, name}
+        TEST(admission_waits_for_the_session),
+        TEST(admission_is_refused_when_the_session_cannot_be_kept),
+        TEST(clean_start_waits_until_the_old_session_is_dropped),
+        TEST(subscription_waits_and_fails_with_the_store),
+        TEST(publication_waits_for_every_session_and_tells_the_worst),
+        TEST(overlapping_subscriptions_are_one_entry),
+        TEST(queue_comes_back_in_pages_and_in_order),
+        TEST(page_that_is_out_does_not_follow_a_session_to_another_worker),
+        TEST(what_waits_in_memory_is_read_again_after_the_client_has_gone),
+        TEST(session_comes_back_with_its_subscriptions_and_its_queue),
+        TEST(session_whose_time_has_passed_does_not_come_back),
+#undef TEST
+    };
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("durable", NULL, NULL);
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        CU_add_test(suite, tests[i].name, tests[i].test);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failed != 0;
+}
