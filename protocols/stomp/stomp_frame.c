@@ -202,7 +202,7 @@ enum stomp_result stomp_frame_read(struct stomp_frame *frame, struct pg_bytes in
 static bool has_escapes(const struct stomp_frame *frame, enum stomp_version version)
 {
     return version >= STOMP_V11 && frame->command != STOMP_CONNECT &&
-           frame->command != STOMP_CONNECTED;
+           frame->command != STOMP_STOMP && frame->command != STOMP_CONNECTED;
 }
 
 /* What stands for the octet behind a backslash; 0: it is not defined. */

@@ -183,7 +183,7 @@ enum stomp_result stomp_frame_read(struct stomp_frame *frame, struct pg_bytes in
 size_t stomp_skip_eols(struct pg_bytes in);
 
 /* Check the head of a whole frame by the rules of a version: UTF-8, escape sequences, carriage
- * returns. CONNECT and CONNECTED have no escapes. STOMP_F_OK, or the fault. */
+ * returns. CONNECT, STOMP and CONNECTED have no escapes. STOMP_F_OK, or the fault. */
 enum stomp_fault stomp_frame_check(const struct stomp_frame *frame, enum stomp_version version);
 
 static inline enum stomp_command stomp_frame_command(const struct stomp_frame *frame)

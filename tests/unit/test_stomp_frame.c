@@ -260,6 +260,7 @@ static void escapes_are_those_of_the_version(void)
         {"SEND\nid:a\\\n\n@", STOMP_V12, NULL},
         {"SEND\nx\\t:\nid:1\n\n@", STOMP_V12, NULL},
         {"CONNECT\nid:a\\tb\\c\n\n@", STOMP_V12, "a\\tb\\c"},
+        {"STOMP\nid:a\\tb\\c\n\n@", STOMP_V12, "a\\tb\\c"},
         {"CONNECTED\nid:a\\tb\\c\n\n@", STOMP_V12, "a\\tb\\c"},
         {"SEND\nid:a:b:\n\n@", STOMP_V12, "a:b:"},
         {"SEND\nid: a \n\n@", STOMP_V12, " a "},
