@@ -99,8 +99,8 @@ static void check_output(struct pg_conn *conn)
     const struct stomp_conn *m = pg_conn_state(conn);
     struct pg_bytes out = fake_written(conn);
     bool connected = false;
-    for (;;) {
-        size_t eols = stomp_skip_eols(out);
+    for (size_t eols; out.len > 0;) {
+        eols = stomp_skip_eols(out);
         assert(eols == 0 || connected);
         out.data += eols;
         out.len -= eols;
