@@ -94,7 +94,7 @@ _Static_assert(EV_READ <= 3 && EV_WRITE <= 3, "events fit");
 /* Begin on a connected, non-blocking socket (given). false with errno: descriptors or memory are out,
  * and all that is left is to close the stream. */
 bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
-                      const struct net_owner *owner, void *data);
+                      const struct net_owner *owner, void *data) PG_CHECKED;
 struct pg_worker *net_stream_worker(const struct net_stream *stream);
 /* Put a layer (given) on a plain stream, before anything is read: its handshake begins. */
 void net_stream_secure(struct net_stream *stream, struct net_security *security);
