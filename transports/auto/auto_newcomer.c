@@ -161,7 +161,7 @@ static void answer_policy(struct newcomer *newcomer)
     struct net_address address = {.len = sizeof(address.sa)};
     char text[4096];
     if (sites->count == 0 ||
-        getsockname(newcomer->stream.io.fd, &address.sa.any, &address.len) != 0) {
+        getsockname(newcomer->stream.fd, &address.sa.any, &address.len) != 0) {
         turn_away(newcomer, "a question for a socket-policy file; see flash_policy", PG_BYTES_NONE);
         return;
     }
@@ -276,7 +276,7 @@ static void on_ready(struct net_stream *stream, int events)
     struct newcomer *newcomer = (struct newcomer *)stream;
     uint8_t first;
     bool is_first = newcomer->len == 0 && !stream->security;
-    if (is_first && recv(stream->io.fd, &first, 1, MSG_PEEK) == 1 && auto_is_tls(first))
+    if (is_first && recv(stream->fd, &first, 1, MSG_PEEK) == 1 && auto_is_tls(first))
         begin_tls(newcomer);
     else
         read_head(newcomer);
