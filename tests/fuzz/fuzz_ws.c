@@ -60,7 +60,7 @@ static void take(struct result *result, const void *bytes, size_t len)
 
 static struct result frames(const uint8_t *data, size_t size, size_t piece)
 {
-    struct ws_reader reader = {0};
+    struct ws_reader reader = {.takes_text = true, .takes_binary = true};
     struct result result = {.bytes = malloc(2 * size + 1)};
     uint8_t *out = malloc(size + 1);
     must(result.bytes && out);

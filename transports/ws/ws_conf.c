@@ -32,6 +32,16 @@ _Static_assert(offsetof(struct ws_conf, tls) == 0 && offsetof(struct tls_conf, n
      .sentence = "sites whose pages may connect from a browser, as in {\"https://example.com\"}; " \
                  "clients that are no browsers send no origin and pass. Empty by default: any, " \
                  "since who connects has to log in all the same."}, \
+    {.name = "ping_interval", \
+     .type = PG_OPT_DURATION, \
+     .offset = AT(ping_interval_ms), \
+     .fallback = "0s", \
+     .min = 0, \
+     .max = 86400000, \
+     .reloadable = true, \
+     .sentence = "how often a ping is sent; a peer that has sent nothing since the last one is " \
+                 "closed. 0 sends none, the default, since frontends have keep-alives of their " \
+                 "own; below a minute it keeps proxies from closing what is idle."}, \
     {.name = "openings", \
      .type = PG_OPT_INT, \
      .offset = AT(openings), \

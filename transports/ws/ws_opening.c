@@ -155,7 +155,7 @@ static void grant(struct opening *opening, const struct ws_answer *answer)
     }
     struct pg_bytes identity = opening->identity ? pg_bytes_str(opening->identity) : PG_BYTES_NONE;
     bool known = pg_conn_handshaken(conn, identity);
-    ws_link_begin(conn, &opening->stream,
+    ws_link_begin(conn, conf_of(opening), &opening->stream,
                   (struct pg_bytes){.data = opening->bytes + answer->used,
                                     .len = opening->len - answer->used});
     if (!known)

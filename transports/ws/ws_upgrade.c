@@ -20,56 +20,10 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
+
+#include "ws_text.h"
 
 static const char key_suffix[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* 1.3 */
-
-static bool is_text(struct pg_bytes b, const char *text)
-{
-    return b.len == strlen(text) && memcmp(b.data, text, b.len) == 0;
-}
-
-static bool is_name(struct pg_bytes b, const char *text)
-{
-    return b.len == strlen(text) && strncasecmp((const char *)b.data, text, b.len) == 0;
-}
-
-static bool is_blank(uint8_t c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct pg_bytes trim(struct pg_bytes b)
-{
-    while (b.len > 0 && is_blank(b.data[0])) {
-        b.data++;
-        b.len--;
-    }
-    while (b.len > 0 && is_blank(b.data[b.len - 1]))
-        b.len--;
-    return b;
-}
-
-/* Cut off what stands before `separator` (all, if there is none). */
-static struct pg_bytes cut(struct pg_bytes *rest, uint8_t separator)
-{
-    struct pg_bytes first = *rest;
-    const uint8_t *at = rest->len > 0 ? memchr(rest->data, separator, rest->len) : NULL;
-    size_t len = at ? (size_t)(at - rest->data) : rest->len;
-    size_t skip = at ? len + 1 : len;
-    first.len = len;
-    rest->data += skip;
-    rest->len -= skip;
-    return first;
-}
-
-static bool has_token(struct pg_bytes list, const char *token)
-{
-    while (list.len > 0)
-        if (is_name(trim(cut(&list, ',')), token))
-            return true;
-    return false;
-}
 
 /* ---- headers --------------------------------------------------------------------------------- */
 
@@ -80,9 +34,9 @@ static void select_subprotocol(struct ws_request *request, struct pg_bytes list)
         request->route < service->route_count ? service->routes[request->route].subprotocols : NULL;
     request->offered = true;
     while (list.len > 0 && !request->subprotocol) {
-        struct pg_bytes name = trim(cut(&list, ','));
+        struct pg_bytes name = ws_trim(ws_cut(&list, ','));
         for (const char *const *n = names; n && *n; n++)
-            if (is_text(name, *n))
+            if (ws_is_text(name, *n))
                 request->subprotocol = *n;
     }
 }
@@ -102,7 +56,7 @@ static bool is_key(struct pg_bytes key)
 static bool origin_allowed(struct pg_bytes origin, const struct pg_strings *origins)
 {
     for (size_t i = 0; i < origins->count; i++)
-        if (is_name(origin, origins->items[i]))
+        if (ws_is_name(origin, origins->items[i]))
             return true;
     return origins->count == 0;
 }
@@ -115,23 +69,23 @@ static struct pg_bytes at(const struct ws_request *request, struct ws_span span)
 /* A header is whole. */
 static void take_header(struct ws_request *request)
 {
-    struct pg_bytes name = at(request, request->name), value = trim(at(request, request->value));
-    if (is_name(name, "host")) {
+    struct pg_bytes name = at(request, request->name), value = ws_trim(at(request, request->value));
+    if (ws_is_name(name, "host")) {
         request->hosts++;
-    } else if (is_name(name, "upgrade")) {
-        request->websocket = request->websocket || has_token(value, "websocket");
-    } else if (is_name(name, "sec-websocket-version")) {
+    } else if (ws_is_name(name, "upgrade")) {
+        request->websocket = request->websocket || ws_has_token(value, "websocket");
+    } else if (ws_is_name(name, "sec-websocket-version")) {
         request->versions++;
-        request->version_13 = is_text(value, "13");
-    } else if (is_name(name, "sec-websocket-key")) {
+        request->version_13 = ws_is_text(value, "13");
+    } else if (ws_is_name(name, "sec-websocket-key")) {
         request->keys++;
         request->key_is_good = is_key(value);
         if (request->key_is_good)
             memcpy(request->key, value.data, WS_KEY_LEN);
-    } else if (is_name(name, "origin")) {
+    } else if (ws_is_name(name, "origin")) {
         request->origins++;
         request->origin_is_good = origin_allowed(value, &request->service->origins);
-    } else if (is_name(name, "sec-websocket-protocol")) {
+    } else if (ws_is_name(name, "sec-websocket-protocol")) {
         select_subprotocol(request, value);
     }
 }
@@ -154,7 +108,7 @@ static void take_target(struct ws_request *request)
                             .len = url.field_data[UF_PATH].len};
     request->route = 0;
     while (request->route < service->route_count &&
-           !is_text(path, service->routes[request->route].path))
+           !ws_is_text(path, service->routes[request->route].path))
         request->route++;
 }
 
