@@ -42,6 +42,48 @@ _Static_assert(offsetof(struct ws_conf, tls) == 0 && offsetof(struct tls_conf, n
      .sentence = "how often a ping is sent; a peer that has sent nothing since the last one is " \
                  "closed. 0 sends none, the default, since frontends have keep-alives of their " \
                  "own; below a minute it keeps proxies from closing what is idle."}, \
+    {.name = "deflate", \
+     .type = PG_OPT_BOOL, \
+     .offset = AT(deflate), \
+     .fallback = "no", \
+     .reloadable = true, \
+     .sentence = "whether messages may be compressed (permessage-deflate, RFC 7692). Off, since it " \
+                 "costs much time and memory, and short messages gain nothing."}, \
+    {.name = "deflate_window", \
+     .type = PG_OPT_INT, \
+     .offset = AT(deflate_window), \
+     .fallback = "12", \
+     .min = 9, \
+     .max = 15, \
+     .reloadable = true, \
+     .sentence = "bits of the window, each way. With 12 a message that is under way holds 11 KiB " \
+                 "to decompress or 32 KiB to compress, with 15 it is 40 and 150 KiB. Below 15 " \
+                 "clients that cannot keep to it are served without compression."}, \
+    {.name = "deflate_takeover", \
+     .type = PG_OPT_BOOL, \
+     .offset = AT(deflate_takeover), \
+     .fallback = "no", \
+     .reloadable = true, \
+     .sentence = "whether a message may refer to those before it. It compresses better, and then " \
+                 "idle connections hold the memory of deflate_window, too."}, \
+    {.name = "deflate_connections", \
+     .type = PG_OPT_INT, \
+     .offset = AT(deflate_connections), \
+     .fallback = "1000", \
+     .min = 0, \
+     .max = 10000000, \
+     .reloadable = true, \
+     .sentence = "most connections with compression, of the whole gateway; further ones are " \
+                 "served without, so that their memory has a bound."}, \
+    {.name = "deflate_message_size", \
+     .type = PG_OPT_SIZE, \
+     .offset = AT(deflate_message_size), \
+     .fallback = "1m", \
+     .min = 1024, \
+     .max = 268435456, \
+     .reloadable = true, \
+     .sentence = "longest compressed message, once it is decompressed; a longer one closes the " \
+                 "connection (1009), for a few bytes can become a thousand times as many."}, \
     {.name = "openings", \
      .type = PG_OPT_INT, \
      .offset = AT(openings), \
@@ -132,6 +174,9 @@ bool ws_check(const struct pg_listener_conf *conf, struct pg_error *error)
         .routes = pg_conf_pool_alloc(pool, count * sizeof(*ws->service.routes)),
         .origins = ws->origins,
         .size_max = (size_t)ws->request_size,
+        .deflate = {.on = ws->deflate,
+                    .takeover = ws->deflate_takeover,
+                    .window = (uint8_t)ws->deflate_window},
     };
     ws->served = pg_conf_pool_alloc(pool, count * sizeof(*ws->served));
     size_t name_len = strlen(conf->protocol->name);

@@ -143,19 +143,25 @@ static void refuse(struct opening *opening, const struct ws_answer *answer)
 }
 
 /* The stream becomes the link of a connection, and the opening ends. */
-static void grant(struct opening *opening, const struct ws_answer *answer)
+static void grant(struct opening *opening, struct ws_answer *answer)
 {
+    struct ws_deflate *deflate = NULL;
+    if (answer->deflate.on)
+        deflate = ws_deflate_new(&answer->deflate, conf_of(opening)->deflate_connections);
+    if (deflate)
+        ws_answer_deflate(answer);
     const struct pg_listener_conf *served = &conf_of(opening)->served[answer->route];
     struct pg_conn *conn = NULL;
     if (send_response(opening, answer))
         conn = pg_conn_open_in_place(opening->worker, served, opening->peer);
     if (!conn) {
+        ws_deflate_free(&deflate);
         end_opening(opening);
         return;
     }
     struct pg_bytes identity = opening->identity ? pg_bytes_str(opening->identity) : PG_BYTES_NONE;
     bool known = pg_conn_handshaken(conn, identity);
-    ws_link_begin(conn, conf_of(opening), &opening->stream,
+    ws_link_begin(conn, conf_of(opening), &opening->stream, deflate,
                   (struct pg_bytes){.data = opening->bytes + answer->used,
                                     .len = opening->len - answer->used});
     if (!known)
