@@ -28,6 +28,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -35,6 +36,7 @@
 #include "../net/net_link.h"
 #include "conn.h"
 #include "conn_client.h"
+#include "worker.h"
 
 #define IOVS_MAX 256
 /* A peer that sends so much after our close frame instead of its own is cut off. */
@@ -61,7 +63,19 @@ struct ws_zip {
     size_t held_payload; /* of it, the payload of `step` */
     size_t held_raw;     /* behind it, bytes that are not looked at yet */
     struct ws_step step; /* that comes behind the payload */
+    struct ws_link *link;
+    struct ws_zip *next; /* in the worker's line */
+    bool in_line;
 };
+
+/* The links of a worker that are to go on with what was held back, once others have had their turn. */
+struct zip_line {
+    alignas(64) struct ws_zip *first;
+    struct ws_zip *serving; /* those whose turn it is */
+    struct pg_task task;
+    bool is_due;
+};
+static struct zip_line lines[PG_WORKERS_MAX];
 /* Bytes of frames that are read at a time, and bytes that they may become before others have their
  * turn, and what they lead to is delivered. */
 #define ZIP_READ   (16u * 1024)
@@ -69,7 +83,7 @@ struct ws_zip {
 
 static struct pg_conn *conn_of(const struct ws_link *link)
 {
-    return link->stream.io.data;
+    return link->stream.data;
 }
 
 /* Whether bytes of our own, and not the core's, wait for room. */
@@ -91,6 +105,43 @@ static void watch(struct ws_link *link)
 }
 
 /* ---- output ---------------------------------------------------------------------------------- */
+
+static void serve_line(struct pg_task *task, struct pg_worker *worker);
+
+static struct zip_line *line_of(const struct ws_link *link)
+{
+    return &lines[pg_worker_index(pg_conn_worker(conn_of(link)))];
+}
+
+static void stand_in_line(struct ws_link *link)
+{
+    struct zip_line *line = line_of(link);
+    if (link->zip->in_line)
+        return;
+    link->zip->in_line = true;
+    link->zip->next = line->first;
+    line->first = link->zip;
+    if (line->is_due)
+        return;
+    line->is_due = true;
+    line->task.run = serve_line;
+    pg_worker_later(pg_conn_worker(conn_of(link)), &line->task);
+}
+
+static void leave_line(struct ws_link *link)
+{
+    if (!link->zip->in_line)
+        return;
+    struct ws_zip **at = &line_of(link)->serving;
+    while (*at && *at != link->zip)
+        at = &(*at)->next;
+    if (!*at)
+        at = &line_of(link)->first;
+    while (*at != link->zip)
+        at = &(*at)->next;
+    *at = link->zip->next;
+    link->zip->in_line = false;
+}
 
 /* Send of a compressed frame what has not left; 0: there is no room, -1: errno. */
 static ssize_t send_compressed(struct ws_link *link)
@@ -288,7 +339,7 @@ void ws_link_want_read(void *state, bool on)
     link->held = !on;
     watch(link);
     if (on && link->zip && link->zip->held)
-        net_stream_again(&link->stream);
+        stand_in_line(link);
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */
@@ -330,6 +381,7 @@ static void free_zip(struct ws_link *link)
     struct ws_zip *zip = link->zip;
     if (!zip)
         return;
+    leave_line(link);
     ws_deflate_free(&zip->deflate);
     free(zip->out);
     free(zip->held);
@@ -561,7 +613,7 @@ static void hold_back(struct ws_link *link, const struct ws_step *step, struct p
     zip->step = *step;
     watch(link);
     if (zip->budget <= 0)
-        net_stream_again(&link->stream);
+        stand_in_line(link);
 }
 
 /* `n` bytes of frames at `bytes`, which are overwritten. */
@@ -665,6 +717,21 @@ static void read_bytes(struct ws_link *link)
     }
 }
 
+/* One round: who stands in line again has his turn after what has come of it is delivered. */
+static void serve_line(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)task;
+    struct zip_line *line = &lines[pg_worker_index(worker)];
+    line->is_due = false;
+    line->serving = line->first;
+    line->first = NULL;
+    while (line->serving) {
+        struct ws_link *link = line->serving->link;
+        leave_line(link);
+        read_bytes(link);
+    }
+}
+
 static void write_bytes(struct ws_link *link)
 {
     if (!send_own(link)) {
@@ -688,7 +755,7 @@ static void on_ready(struct net_stream *stream, int events)
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->io.data);
+    pg_conn_eof(stream->data);
 }
 
 static const struct net_owner link_owner = {.ready = on_ready, .drained = on_drained};
@@ -721,6 +788,7 @@ static bool add_zip(struct ws_link *link, const struct ws_conf *conf, struct ws_
         ws_deflate_free(&deflate);
         return false;
     }
+    link->zip->link = link;
     link->zip->deflate = deflate;
     link->zip->budget = ZIP_BUDGET;
     link->zip->message_max = conf->deflate_message_size;

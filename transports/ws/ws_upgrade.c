@@ -186,8 +186,7 @@ static const struct http_parser_settings settings = {
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* `extra` is a whole header line, or "". */
-static void refuse(struct ws_answer *out, unsigned status, const char *extra, const char *why)
+void ws_refuse(struct ws_answer *out, unsigned status, const char *extra, const char *why)
 {
     out->granted = false;
     out->status = status;
@@ -237,23 +236,23 @@ static void judge(struct ws_answer *out, const struct ws_request *r)
     bool has_body = (parser->flags & F_CHUNKED) ||
                     ((parser->flags & F_CONTENTLENGTH) && parser->content_length > 0);
     if (r->folded || r->hosts != 1 || parser->http_major != 1 || parser->http_minor < 1)
-        refuse(out, 400, "", "This is not a request of HTTP/1.1.");
+        ws_refuse(out, 400, "", "This is not a request of HTTP/1.1.");
     else if (parser->method != HTTP_GET)
-        refuse(out, 405, "Allow: GET\r\n", "Only GET is served here.");
+        ws_refuse(out, 405, "Allow: GET\r\n", "Only GET is served here.");
     else if (r->route == r->service->route_count)
-        refuse(out, 404, "", "No WebSocket endpoint has this path.");
+        ws_refuse(out, 404, "", "No WebSocket endpoint has this path.");
     else if (!r->websocket || !parser->upgrade)
-        refuse(out, 426, "Upgrade: websocket\r\nConnection: Upgrade\r\n",
-               "This is a WebSocket endpoint: connect to it with a WebSocket client.");
+        ws_refuse(out, 426, "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+                  "This is a WebSocket endpoint: connect to it with a WebSocket client.");
     else if (r->versions != 1 || !r->version_13)
-        refuse(out, 426, "Sec-WebSocket-Version: 13\r\n",
-               "Only version 13 of the WebSocket protocol is served.");
+        ws_refuse(out, 426, "Sec-WebSocket-Version: 13\r\n",
+                  "Only version 13 of the WebSocket protocol is served.");
     else if (r->keys != 1 || !r->key_is_good || has_body || r->origins > 1)
-        refuse(out, 400, "", "A header of the WebSocket handshake is wrong.");
+        ws_refuse(out, 400, "", "A header of the WebSocket handshake is wrong.");
     else if (r->origins == 1 && !r->origin_is_good)
-        refuse(out, 403, "", "This origin is not allowed.");
+        ws_refuse(out, 403, "", "This origin is not allowed.");
     else if (r->offered && !r->subprotocol)
-        refuse(out, 400, "", "None of the sub-protocols offered is served here.");
+        ws_refuse(out, 400, "", "None of the sub-protocols offered is served here.");
     else
         grant(out, r);
 }
@@ -275,9 +274,9 @@ bool ws_request_read(struct ws_request *request, const struct ws_service *servic
     if (request->is_whole)
         judge(answer, request);
     else if (broken)
-        refuse(answer, 400, "", "This is not a request of HTTP/1.1.");
+        ws_refuse(answer, 400, "", "This is not a request of HTTP/1.1.");
     else if (too_long)
-        refuse(answer, 431, "", "The request is too long.");
+        ws_refuse(answer, 431, "", "The request is too long.");
     answer->used = request->parsed;
     return request->is_whole || broken || too_long;
 }

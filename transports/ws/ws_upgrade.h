@@ -63,6 +63,8 @@ struct ws_request {
  * there are any; a request without one comes from no browser and passes. Any thread. */
 bool ws_request_read(struct ws_request *request, const struct ws_service *service,
                      struct pg_bytes in, struct ws_answer *answer);
+/* Make it a refusal, with this status and a line for people. `extra` is a whole header line, or "". */
+void ws_refuse(struct ws_answer *out, unsigned status, const char *extra, const char *why);
 /* Have a granted answer say that its terms of compression are agreed on. */
 void ws_answer_deflate(struct ws_answer *answer);
 
