@@ -33,7 +33,8 @@ struct bench_options {
     unsigned base;        /* clients of the first measurement of idle */
     unsigned parallel;    /* connections that may be opening at a time; 0: all */
     unsigned warmup_ms, measure_ms, patience_ms;
-    unsigned syscalls; /* bool: trace instead of measuring processor time */
+    unsigned tls, websocket; /* bool */
+    unsigned syscalls;       /* bool: trace instead of measuring processor time */
 };
 
 extern struct bench_options bench_options;

@@ -6,7 +6,7 @@
  * The acknowledgements of one read leave in one write. Acknowledgements of own messages must come
  * in the order of the messages (MQTT-4.6.0-2 to -4).
  *
- * CONNECTING --writable--> LOGIN --CONNACK--> SUBSCRIBING --SUBACK--> READY --leave--> LEAVING
+ * CONNECTING --writable--> OPENING --> LOGIN --CONNACK--> SUBSCRIBING --SUBACK--> READY --leave--> LEAVING
  * From each state to CLOSED when the connection ends. One thread. */
 
 #include "peer.h"
@@ -26,7 +26,8 @@
 #define READ_SIZE       262144u
 #define PACKET_LIMIT    131072u /* longest packet that is accepted from the broker */
 #define FILTERS_AT_ONCE 100u
-#define KEEP_ALIVE_S    3600u /* no run lasts so long, and the broker has a timer to keep */
+#define SEND_LIMIT      2097152u /* longest write of a peer */
+#define KEEP_ALIVE_S    3600u    /* no run lasts so long, and the broker has a timer to keep */
 
 static const struct peer_setup *setup;
 static struct sockaddr_in broker;
@@ -37,6 +38,7 @@ static size_t answers_len;
 void peer_setup(const struct peer_setup *common)
 {
     setup = common;
+    wire_setup(common->tls, common->websocket);
     broker.sin_family = AF_INET;
     broker.sin_port = htons(common->port);
     if (inet_pton(AF_INET, common->host, &broker.sin_addr) != 1) {
@@ -63,6 +65,7 @@ static void release(struct peer *peer)
     if (peer->fd < 0)
         return;
     ev_io_stop(setup->loop, &peer->io);
+    wire_close(&peer->wire);
     close(peer->fd);
     free(peer->rest);
     free(peer->out);
@@ -108,12 +111,20 @@ static void keep(struct peer *peer, const uint8_t *data, size_t len)
 
 void peer_send(struct peer *peer, const uint8_t *data, size_t len)
 {
-    size_t sent = 0;
+    static uint8_t framed[WIRE_HEAD_MAX + SEND_LIMIT];
+    size_t sent = 0, head = wire_head(framed, len);
 
     if (peer->fd < 0)
         return;
+    if (head > 0) {
+        if (len > SEND_LIMIT)
+            abort();
+        memcpy(framed + head, data, len);
+        data = framed;
+        len += head;
+    }
     if (peer->out_len == 0) {
-        ssize_t n = send(peer->fd, data, len, MSG_NOSIGNAL);
+        ssize_t n = wire_send(&peer->wire, peer->fd, data, len);
         /* A broken connection is seen when it is read. */
         if (n < 0 && errno != EAGAIN && errno != EINTR)
             return;
@@ -125,7 +136,7 @@ void peer_send(struct peer *peer, const uint8_t *data, size_t len)
 
 static void send_kept(struct peer *peer)
 {
-    ssize_t n = send(peer->fd, peer->out, peer->out_len, MSG_NOSIGNAL);
+    ssize_t n = wire_send(&peer->wire, peer->fd, peer->out, peer->out_len);
     if (n <= 0)
         return;
     peer->out_len -= (size_t)n;
@@ -362,7 +373,7 @@ static void receive(struct peer *peer)
 
     if (peer->rest_len > 0)
         memcpy(buffer, peer->rest, peer->rest_len);
-    ssize_t n = recv(peer->fd, buffer + peer->rest_len, READ_SIZE, 0);
+    ssize_t n = wire_recv(&peer->wire, peer->fd, buffer + peer->rest_len, READ_SIZE);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
@@ -390,6 +401,25 @@ static void receive(struct peer *peer)
         peer_send(peer, answers, answers_len);
 }
 
+static void go_on_opening(struct peer *peer)
+{
+    switch (wire_open(&peer->wire, peer->fd)) {
+    case WIRE_OPEN:
+        watch(peer, EV_READ);
+        send_connect(peer);
+        break;
+    case WIRE_READ:
+        watch(peer, EV_READ);
+        break;
+    case WIRE_WRITE:
+        watch(peer, EV_WRITE);
+        break;
+    case WIRE_FAILED:
+        broken(peer, "the handshake of TLS or WebSocket failed");
+        break;
+    }
+}
+
 static void on_event(struct ev_loop *loop, ev_io *io, int events)
 {
     struct peer *peer = io->data;
@@ -403,14 +433,18 @@ static void on_event(struct ev_loop *loop, ev_io *io, int events)
             broken(peer, strerror(error));
             return;
         }
-        watch(peer, EV_READ);
-        send_connect(peer);
+        peer->state = PEER_OPENING;
+    }
+    if (peer->state == PEER_OPENING) {
+        go_on_opening(peer);
         return;
     }
     if (events & EV_WRITE)
         send_kept(peer);
     if (events & EV_READ)
-        receive(peer);
+        do
+            receive(peer);
+        while (peer->fd >= 0 && wire_pending(&peer->wire));
 }
 
 /* ---- connecting ------------------------------------------------------------------------------ */

@@ -8,12 +8,14 @@
 #include <ev.h>
 
 #include "mqtt/mqtt_codec.h"
+#include "wire.h"
 
 #define PEER_FILTER_MAX 128u /* bytes of a topic filter, with its NUL */
 
 enum peer_state {
     PEER_CLOSED,      /* no socket */
     PEER_CONNECTING,  /* connect() is under way */
+    PEER_OPENING,     /* what is between it and its socket is */
     PEER_LOGIN,       /* CONNECT is sent */
     PEER_SUBSCRIBING, /* CONNACK said yes; a SUBSCRIBE is out */
     PEER_READY,       /* all subscriptions are acknowledged */
@@ -42,6 +44,7 @@ struct peer_setup {
     struct ev_loop *loop;
     const char *host; /* IPv4 address; of a loopback address the peers come from many 127.x.y.z */
     uint16_t port;
+    bool tls, websocket; /* what is between peers and their sockets */
     enum mqtt_version version;
     const char *id_prefix; /* the client identifier is this and the index in 8 digits */
 };
@@ -50,6 +53,7 @@ struct peer {
     ev_io io;
     const struct peer_events *events;
     int fd;
+    struct wire wire;
     enum peer_state state;
     uint32_t index;
     uint8_t qos; /* of its subscriptions */

@@ -60,6 +60,8 @@ static const struct row rows[] = {
     {"measure", ROW(measure_ms), 3000, 10, 600000, false, "milliseconds of measuring (3000)"},
     {"patience", ROW(patience_ms), 10000, 100, 600000, false,
      "milliseconds without any progress that are a failure (10000)"},
+    {"tls", ROW(tls), 0, 0, 1, true, "TLS; the broker's certificate is not verified"},
+    {"ws", ROW(websocket), 0, 0, 1, true, "WebSocket, path /mqtt"},
     {"syscalls", ROW(syscalls), 0, 0, 1, true,
      "count system calls with strace instead of processor time"},
 };
@@ -282,6 +284,8 @@ int main(int count, char **words)
     struct peer_setup setup = {.loop = bench_loop,
                                .host = bench_options.host,
                                .port = (uint16_t)bench_options.port,
+                               .tls = bench_options.tls,
+                               .websocket = bench_options.websocket,
                                .version = (enum mqtt_version)bench_options.version,
                                .id_prefix = prefix};
     peer_setup(&setup);

@@ -160,8 +160,7 @@ static void answer_policy(struct newcomer *newcomer)
     const struct pg_strings *sites = &conf_of(newcomer)->flash_policy;
     struct net_address address = {.len = sizeof(address.sa)};
     char text[4096];
-    if (sites->count == 0 ||
-        getsockname(newcomer->stream.fd, &address.sa.any, &address.len) != 0) {
+    if (sites->count == 0 || getsockname(newcomer->stream.fd, &address.sa.any, &address.len) != 0) {
         turn_away(newcomer, "a question for a socket-policy file; see flash_policy", PG_BYTES_NONE);
         return;
     }
@@ -195,8 +194,8 @@ static void become_opening(struct newcomer *newcomer)
 {
     const struct auto_conf *c = conf_of(newcomer);
     if (c->require_tls && !newcomer->stream.security) {
-        struct ws_upgrade answer;
-        ws_refuse(&answer, 400, "Bad Request", "", "This port is for TLS: try https:// or wss://.");
+        struct ws_answer answer;
+        ws_refuse(&answer, 400, "", "This port is for TLS: try https:// or wss://.");
         turn_away(newcomer, "HTTP without TLS; see require_tls",
                   (struct pg_bytes){.data = (const uint8_t *)answer.response,
                                     .len = answer.response_len});

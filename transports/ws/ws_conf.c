@@ -67,9 +67,11 @@ static bool add_route(struct ws_conf *ws, const struct pg_listener_conf *conf, c
         pg_error_set(error, "out of memory");
         return false;
     }
-    ws->routes[ws->route_count] =
+    struct ws_service *service = &ws->service;
+    struct ws_route *routes = (struct ws_route *)(uintptr_t)service->routes;
+    routes[service->route_count] =
         (struct ws_route){.path = path, .subprotocols = served.protocol->subprotocols};
-    ws->served[ws->route_count++] = served;
+    ws->served[service->route_count++] = served;
     return true;
 }
 
@@ -99,13 +101,20 @@ bool ws_check(const struct pg_listener_conf *conf, struct pg_error *error)
     struct ws_conf *ws = conf->transport_conf;
     if (!net_check(conf, error))
         return false;
-    if (ws->routes) /* by another address of the block */
+    if (ws->service.routes) /* by another address of the block */
         return true;
     struct pg_conf_pool *pool = conf->config->pool;
     size_t count = ws->paths.count > 0 ? ws->paths.count : conf->config->protocol_count;
-    ws->routes = pg_conf_pool_alloc(pool, count * sizeof(*ws->routes));
+    ws->service = (struct ws_service){
+        .routes = pg_conf_pool_alloc(pool, count * sizeof(*ws->service.routes)),
+        .origins = ws->origins,
+        .size_max = (size_t)ws->request_size,
+        .deflate = {.on = ws->deflate,
+                    .takeover = ws->deflate_takeover,
+                    .window = (uint8_t)ws->deflate_window},
+    };
     ws->served = pg_conf_pool_alloc(pool, count * sizeof(*ws->served));
-    if (!ws->routes || !ws->served) {
+    if (!ws->service.routes || !ws->served) {
         pg_error_set(error, "out of memory");
         return false;
     }
