@@ -155,14 +155,26 @@ static uint32_t within_expiry_max(const struct pg_client *client, uint32_t secon
 
 void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds)
 {
+    struct pg_session *session = pg_client_session(client);
     client->expiry_s = within_expiry_max(client, seconds);
-    if (pg_client_session(client))
-        client->session->expiry_s = client->expiry_s;
+    if (!session)
+        return;
+    session->expiry_s = client->expiry_s;
+    if (session->expiry_s == 0)
+        pg_session_keep_no_more(session);
+    else if (!pg_session_keep_from_now(session))
+        pg_conn_close(client->conn, PG_NO_MEMORY, "its session could not be kept");
 }
 
 uint32_t pg_client_session_expiry(const struct pg_client *client)
 {
     return client->expiry_s;
+}
+
+void pg_client_set_window(struct pg_client *client, uint32_t window)
+{
+    if (pg_client_session(client))
+        pg_session_set_window(client->session, window);
 }
 
 void pg_client_drop_will(struct pg_client *client)

@@ -277,6 +277,7 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
         .share = sub && sub->shared ? sub->node : PG_NODE_NONE,
         .one_id = sub ? sub->id : 0,
         .qos = qos,
+        .tries = offer->tries,
         .retain = sub && sub->retain_as_published && offer->msg->retain,
         .direct = !sub,
     };

@@ -87,6 +87,19 @@ def test_auto_jt808(everything, secure, piece):
 
 
 @either
+@pytest.mark.parametrize("connect_frame", [
+    b"CONNECT\naccept-version:1.2\nhost:localhost\n\n\0",
+    b"\r\nSTOMP\r\naccept-version:1.2\r\nhost:localhost\r\n\r\n\0",
+], ids=["connect", "stomp"])
+def test_auto_stomp(everything, secure, piece, connect_frame):
+    gw = everything()
+    peer = opened(gw, secure)
+    peer.send_pieces(connect_frame, piece)
+    assert peer.read_until(b"\0").startswith(b"CONNECTED\n")
+    gw.wait_log("admitted", protocol="stomp", listener="all")
+
+
+@either
 @pytest.mark.parametrize("alpn", [None, ["http/1.1"], ["h2", "http/1.1"]])
 def test_auto_websocket(everything, secure, piece, alpn):
     gw = everything()
@@ -106,6 +119,8 @@ def test_auto_the_path_names_the_frontend(everything):
     peer.send(frame(REGISTRATION))
     _, answer = peer.read_frame()
     assert jt808wire.Frame(answer).message == jt808wire.REGISTER_ANSWER
+    peer = opened(gw, False, WebSocket)
+    assert peer.open("/stomp", ["v12.stomp"])["sec-websocket-protocol"] == "v12.stomp"
 
 
 def test_auto_more_behind_the_first_frame(everything):

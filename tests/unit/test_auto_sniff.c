@@ -10,6 +10,7 @@
 
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
+extern const struct pg_protocol stomp_protocol;
 
 /* One that needs a whole line, as text protocols do. */
 static enum pg_sniff line_sniff(struct pg_bytes head)
@@ -32,11 +33,10 @@ static enum pg_sniff fickle_sniff(struct pg_bytes head)
 static const struct pg_protocol fickle_protocol = {
     .abi = PG_ABI, .name = "fickle", .sniff = fickle_sniff};
 
-enum { MQTT, JT808, LINE, FICKLE, FRONTENDS };
+enum { MQTT, JT808, STOMP, LINE, FICKLE, FRONTENDS };
 static const struct pg_listener_conf frontends[FRONTENDS] = {
-    [MQTT] = {.protocol = &mqtt_protocol},
-    [JT808] = {.protocol = &jt808_protocol},
-    [LINE] = {.protocol = &line_protocol},
+    [MQTT] = {.protocol = &mqtt_protocol},     [JT808] = {.protocol = &jt808_protocol},
+    [STOMP] = {.protocol = &stomp_protocol},   [LINE] = {.protocol = &line_protocol},
     [FICKLE] = {.protocol = &fickle_protocol},
 };
 
@@ -74,6 +74,10 @@ static void frontends_are_told(void)
     is_known("\x10\x13\0\6MQIsdp\3\2\0\x3c\0\5probe", 21, 5, AUTO_FRONTEND, MQTT);
     is_known("\x10\x91\x01\0\4MQTT\5", 10, 6, AUTO_FRONTEND, MQTT);
     is_known("\x7e\x01\0\0\1\2\3\4\5\6\7\0\1\x7e", 14, 1, AUTO_FRONTEND, JT808);
+    is_known("CONNECT\naccept-version:1.2\n\n\0", 29, 8, AUTO_FRONTEND, STOMP);
+    is_known("CONNECT\r\naccept-version:1.2\r\n\r\n\0", 32, 9, AUTO_FRONTEND, STOMP);
+    is_known("STOMP\nhost:x\n\n\0", 16, 6, AUTO_FRONTEND, STOMP);
+    is_known("\r\n\n\nSTOMP\n", 10, 10, AUTO_FRONTEND, STOMP);
     is_known("HELLO you\nmore", 14, 10, AUTO_FRONTEND, LINE);
 }
 
@@ -91,7 +95,7 @@ static void requests_of_http_are_told_by_their_method(void)
     is_known("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, 6, AUTO_HTTP, 0);
     /* Words that only begin like a method, or are none. */
     is_known("GETTING /", 9, 4, AUTO_NOTHING, 0);
-    is_known("CONNECT\n\n\0", 10, 8, AUTO_NOTHING, 0);
+    is_known("CONNECTED\n", 10, 8, AUTO_NOTHING, 0);
     is_known("get / HTTP/1.1\r\n", 16, 1, AUTO_NOTHING, 0);
     is_known("PR1", 3, 3, AUTO_NOTHING, 0);
 }
