@@ -111,8 +111,8 @@ static void the_rest_is_nothing(void)
 {
     size_t frontend;
     for (unsigned first = 0; first < 256; first++) {
-        static const char begins[] = {0x10, 0x7e, 'H', 'G', 'P',       'D',
-                                      'C',  'T',  'O', '<', (char)0xf1};
+        static const char begins[] = {0x10, 0x7e, 'H', 'G', 'P',  'D',  'C',
+                                      'T',  'O',  '<', 'S', '\r', '\n', (char)0xf1};
         uint8_t bytes[4] = {(uint8_t)first, 0, 0xee, 0xee};
         bool may = memchr(begins, (int)first, sizeof(begins)) != NULL;
         CU_ASSERT_EQUAL(sniff(bytes, 1, &frontend) == AUTO_NOTHING, !may);
