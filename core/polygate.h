@@ -337,7 +337,9 @@ PG_API void *pg_conn_state(struct pg_conn *conn);
 PG_API struct pg_conn *pg_conn_of_state(void *state);
 /* The frontend's configuration struct (of `conf_size`) as it was when this connection opened. */
 PG_API const void *pg_conn_conf(const struct pg_conn *conn);
-/* "127.0.0.1:40112" or "[::1]:40112"; lent. */
+/* "127.0.0.1:40112" or "[::1]:40112"; lent until this was called PG_PEERS_LENT times more on this
+ * thread. */
+#define PG_PEERS_LENT 16u
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
 /* What an identifier begins with that the frontend makes up for a client of this connection, by its
@@ -473,13 +475,15 @@ PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, 
  * Any worker. */
 PG_API void pg_announce(struct pg_msg *msg);
 
+#define PG_SUBSCRIPTION_ID_MAX 268435455u
+
 struct pg_subscription {
     struct pg_bytes filter; /* may start with $share/<group>/ */
     uint8_t qos;            /* highest QoS for deliveries */
     bool no_local;          /* not what this client published itself */
     bool retain_as_published;
     uint8_t retain_handling; /* 0 send retained, 1 only if new, 2 never */
-    uint32_t id;             /* subscription identifier, 0 none */
+    uint32_t id;             /* subscription identifier up to PG_SUBSCRIPTION_ID_MAX, 0 none */
     bool internal;           /* made by the frontend itself: not subject to access rules */
 };
 
