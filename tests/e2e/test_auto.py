@@ -164,7 +164,7 @@ def test_auto_openssl_and_a_terminal(everything, ca):
 
 
 def test_auto_behind_a_proxy(everything):
-    gw = everything('proxy = v2 proxy_from = {"127.0.0.1"}')
+    gw = everything('proxy = v2 proxy_from = {"127.0.0.1"} allow_anonymous = yes')
     for number, secure in enumerate((False, True)):
         peer = gw.connect("all")
         peer.send(v2())
