@@ -18,6 +18,7 @@ extern const struct pg_transport ws_transport;
 extern const struct pg_transport tls_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
+extern const struct pg_protocol gbt32960_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
@@ -25,7 +26,7 @@ extern const struct pg_plugin sys_plugin;
 static const struct pg_assembly assembly = {
     .transports =
         (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport, NULL},
-    .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, NULL},
+    .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, &gbt32960_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
     .config = "listener \"mqtt\" {\n"
@@ -41,6 +42,10 @@ static const struct pg_assembly assembly = {
               "    bind = {\"127.0.0.1:6808\", \"[::1]:6808\"}\n"
               "    protocol = jt808\n"
               "}\n"
+              "listener \"gbt32960\" {\n"
+              "    bind = {\"127.0.0.1:32960\", \"[::1]:32960\"}\n"
+              "    protocol = gbt32960\n"
+              "}\n"
               "control { }\n"
               "sys { }\n",
 };
@@ -51,8 +56,8 @@ static const char usage[] =
     "       polygate -V              version, what is built in, how it was built\n"
     "       polygate -h              this help\n"
     "\n"
-    "Without -c: MQTT on ports 1883 and 8083 (WebSocket, /mqtt), and JT/T 808 on port 6808, for "
-    "this machine only.\n"
+    "Without -c: MQTT on ports 1883 and 8083 (WebSocket, /mqtt), JT/T 808 on port 6808, and "
+    "GB/T 32960 on port 32960, for this machine only.\n"
     "See polygate(8) and polygate.conf(5).\n";
 
 static int print_version(void)

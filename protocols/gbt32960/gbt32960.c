@@ -26,8 +26,6 @@
 
 /* Before the first good frame this much is enough to know that it is no vehicle. */
 #define BAD_BYTES_AT_FIRST 4096u
-/* The longest login: an edition-2025 one with 20 times 50 packs (24076 bytes) is not seen; what the
- * core allows before login bounds it. */
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
 

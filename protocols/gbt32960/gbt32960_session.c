@@ -297,7 +297,7 @@ static bool vehicle_login(struct gbt_vehicle *v, const struct gbt_frame *frame)
     return false;
 }
 
-/* 01 of a vehicle that is online: the one that it was admitted by, a repetition of it, or a new one
+/* 01 of a vehicle, or 05 of a platform, that is online: the one that it was admitted by, a repetition of it, or a new one
  * without a logout. */
 static void login_again(struct gbt_vehicle *v, const struct gbt_frame *frame)
 {
@@ -590,8 +590,7 @@ static void take_online(struct gbt_vehicle *v, const struct gbt_frame *frame)
         break;
     case GBT_PLATFORM_LOGIN:
         if (v == c->platform) {
-            note_login(v, frame);
-            gbt_uplink_take(v, frame);
+            login_again(v, frame);
         } else {
             gbt_answer_frame(c, frame, GBT_ERROR);
         }
