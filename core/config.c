@@ -20,6 +20,7 @@
 
 #define KINDS_MAX   128
 #define PLUGINS_MAX 32
+#define PREFIX_MAX  64
 #define BUILT_IN    "built-in configuration"
 
 /* What a listener block says before its words are looked up. */
@@ -28,7 +29,10 @@ struct listener_values {
     const char *transport;
     const char *protocol;
     int allow_anonymous;
+    const char *topic_prefix, *client_id_prefix, *assigned_id_prefix;
 };
+
+const struct pg_protocol pg_any_protocol = {.abi = PG_ABI, .name = "auto"};
 
 static const char *const anonymous_words[] = {"as_access", "yes", "no", NULL};
 
@@ -39,21 +43,24 @@ const struct pg_option pg_listener_rows[] = {
      .fallback = "",
      .reloadable = true,
      .sentence = "Addresses with ports to listen on, as \"127.0.0.1:1883\", \"[::1]:1883\", or "
-                 "\"*:1883\" for every address of the machine; port 0 picks a free one. Required. "
+                 "\"*:1883\" for every address of the machine; port 0 picks a free one. "
+                 "\"unix:/PATH\" is a socket of the file system. Required. "
                  "An address that other machines can reach needs an authenticator, or "
                  "access.allow_anonymous = yes."},
     {.name = "transport",
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, transport),
-     .fallback = "tcp",
+     .fallback = "",
      .reloadable = true,
-     .sentence = "How bytes are carried; plain by default, since it needs no certificate."},
+     .sentence = "How bytes are carried. Not given: tcp, since it needs no certificate; or auto, "
+                 "which finds it out, if the protocol is to be found out, too."},
     {.name = "protocol",
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, protocol),
      .fallback = "",
      .reloadable = true,
-     .sentence = "The frontend that serves what connects here. Required."},
+     .sentence = "The frontend that serves what connects here; auto is the one whose protocol the "
+                 "first bytes are of, or, over HTTP, the one that the path names. Required."},
     {.name = "allow_anonymous",
      .type = PG_OPT_CHOICE,
      .offset = offsetof(struct listener_values, allow_anonymous),
@@ -63,6 +70,31 @@ const struct pg_option pg_listener_rows[] = {
      .sentence = "Whether a client may come in through this listener that no authenticator has "
                  "judged; as_access leaves it to access.allow_anonymous. yes or no is for a "
                  "listener on another network than the rest."},
+    {.name = "topic_prefix",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, topic_prefix),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "What is put in front of every topic and filter of the clients of this listener, "
+                 "and taken away again from what they are sent, as in \"tenant7/\": they live in "
+                 "a tree of their own and see nothing outside it. Whole levels, with '/' at the "
+                 "end; access rules see topics with it. Each delivery costs a copy."},
+    {.name = "client_id_prefix",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, client_id_prefix),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "What the identifiers of the clients of this listener must begin with; others are "
+                 "refused (client_id_invalid), so that nobody takes over a client of another "
+                 "listener. Not given: anything."},
+    {.name = "assigned_id_prefix",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, assigned_id_prefix),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "What identifiers begin with that the frontend makes up for clients of this "
+                 "listener that come without one. Not given: client_id_prefix, or else as the "
+                 "frontend's own option says."},
     {.name = NULL},
 };
 
@@ -365,11 +397,23 @@ static bool find_transport(struct load *load, const struct pg_conf_block *block,
                           name, known);
 }
 
+/* `is_given`: the transport, which has been found already, was named in the block. */
 static bool find_protocol(struct load *load, const struct pg_conf_block *block, const char *name,
-                          struct pg_listener_conf *listener)
+                          bool is_given, struct pg_listener_conf *listener)
 {
     const struct pg_config *config = load->config;
     char known[128] = "";
+    if (strcmp(name, pg_any_protocol.name) == 0) {
+        listener->protocol = &pg_any_protocol;
+        listener->protocol_index = SIZE_MAX;
+        return listener->transport->any_protocol ||
+               pg_conf_refuse(block, "protocol", load->error,
+                              "transport = %s serves one protocol, expected its name; leave the "
+                              "transport out to have both found out",
+                              listener->transport->name);
+    }
+    if (listener->transport->any_protocol || !is_given)
+        add_name(known, sizeof(known), pg_any_protocol.name);
     for (size_t i = 0; i < config->protocol_count; i++) {
         if (strcmp(config->protocols[i].protocol->name, name) == 0) {
             listener->protocol = config->protocols[i].protocol;
@@ -388,7 +432,7 @@ static bool find_protocol(struct load *load, const struct pg_conf_block *block, 
 /* Whether only this machine can reach the address; one that is not understood counts as open. */
 static bool is_loopback(const char *address)
 {
-    static const char *const prefixes[] = {"[::1]:", "localhost:"};
+    static const char *const prefixes[] = {"[::1]:", "localhost:", "unix:"};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (strncmp(address, prefixes[i], strlen(prefixes[i])) == 0)
             return true;
@@ -457,6 +501,36 @@ static bool add_addresses(struct load *load, const struct pg_conf_block *block,
     return true;
 }
 
+static bool set_prefixes(struct load *load, const struct pg_conf_block *block,
+                         const struct listener_values *values, struct pg_listener_conf *listener)
+{
+    struct pg_bytes topic = pg_bytes_str(values->topic_prefix);
+    struct pg_bytes id = pg_bytes_str(values->client_id_prefix);
+    struct pg_bytes assigned = pg_bytes_str(values->assigned_id_prefix);
+    if (topic.len > 0 && (topic.data[topic.len - 1] != '/' || topic.len > PREFIX_MAX ||
+                          pg_topic_name_valid(topic) != PG_OK))
+        return pg_conf_refuse(block, "topic_prefix", load->error,
+                              "found \"%.64s\", expected a topic name without wildcards that ends "
+                              "with '/', of at most %d bytes",
+                              values->topic_prefix, PREFIX_MAX);
+    if (id.len > PREFIX_MAX || !pg_utf8_valid(id))
+        return pg_conf_refuse(block, "client_id_prefix", load->error,
+                              "expected UTF-8 of at most %d bytes", PREFIX_MAX);
+    if (assigned.len > PREFIX_MAX || !pg_utf8_valid(assigned))
+        return pg_conf_refuse(block, "assigned_id_prefix", load->error,
+                              "expected UTF-8 of at most %d bytes", PREFIX_MAX);
+    if (assigned.len > 0 &&
+        strncmp(values->assigned_id_prefix, values->client_id_prefix, id.len) != 0)
+        return pg_conf_refuse(block, "assigned_id_prefix", load->error,
+                              "it does not begin with client_id_prefix, so who is given such an "
+                              "identifier would be refused");
+    listener->topic_prefix = topic;
+    listener->client_id_prefix = id;
+    listener->assigned_id_prefix =
+        assigned.len > 0 ? values->assigned_id_prefix : values->client_id_prefix;
+    return true;
+}
+
 static bool add_listener(struct load *load, const struct pg_conf_block *block)
 {
     struct pg_conf_pool *pool = load->config->pool;
@@ -466,11 +540,17 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
         return pg_conf_refuse(block, NULL, load->error,
                               "the name is longer than %d bytes; logs and tables show it whole",
                               PG_LISTENER_NAME_MAX);
-    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error) ||
-        !find_transport(load, block, values.transport, &listener) ||
-        !find_protocol(load, block, values.protocol, &listener))
+    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error))
+        return false;
+    bool is_given = values.transport[0] != '\0';
+    if (!is_given)
+        values.transport = strcmp(values.protocol, pg_any_protocol.name) == 0 ? "auto" : "tcp";
+    if (!find_transport(load, block, values.transport, &listener) ||
+        !find_protocol(load, block, values.protocol, is_given, &listener))
         return false;
     listener.allow_anonymous = values.allow_anonymous;
+    if (!set_prefixes(load, block, &values, &listener))
+        return false;
     if (values.bind.count == 0)
         return pg_conf_refuse(block, NULL, load->error,
                               "bind is not given, expected at least one address, as in bind = "

@@ -287,8 +287,8 @@ static void deliver_step(struct script *s)
         .expiry_s = 60,
         .props = {.user = user, .user_count = flags >> 7},
     };
-    fake_queue((const char *)pg_client_id(client).data, pg_msg_new(&spec), (flags & 3) % 3,
-               (flags & 16) != 0, ids, flags >> 5 & 3);
+    fake_queue((const char *)pg_client_id(client).data, pg_msg_new(&spec),
+               (uint8_t)((flags & 3) % 3), (flags & 16) != 0, ids, flags >> 5 & 3);
     fake_turn();
 }
 
@@ -311,9 +311,9 @@ static void decide_subscription_step(struct script *s)
     struct pg_client *client = fake_client(conns[current]);
     const struct mqtt_conn *m = pg_conn_state(conns[current]);
     uint8_t reason = next(s);
-    if (client != NULL && m->state == MQTT_SUBSCRIBING && m->subscribing != NULL) {
+    if (client != NULL && m->state == MQTT_SUBSCRIBING) {
         /* Answered once each, in order. */
-        if (pending_subscriptions >= m->subscribing->count) {
+        if (pending_subscriptions >= m->extras->subscribing->count) {
             pending_subscriptions = 0;
         }
         fake_decide_subscription(client, pending_subscriptions++,

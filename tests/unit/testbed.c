@@ -141,6 +141,7 @@ static void write_down(struct probe *p, const struct pg_delivery *d)
         .qos = d->qos,
         .retain = d->retain,
         .redelivered = d->redelivered,
+        .tries = d->tries,
         .received = d->received,
         .id_count = d->subscription_id_count,
     };
@@ -269,6 +270,21 @@ static struct pg_protocol_conf protocol_conf = {.protocol = &probe_protocol};
 static struct pg_config bed_config;
 static struct pg_listener_conf listener_conf = {
     .config = &bed_config, .name = "bed", .transport = &mem_transport, .protocol = &probe_protocol};
+
+/* Two listeners, so that connections which are there keep theirs. */
+static struct pg_listener_conf prefixed_conf[2];
+static struct pg_listener_conf *listener_now = &listener_conf;
+
+void testbed_set_prefixes(const char *topic_prefix, const char *client_id_prefix)
+{
+    bool is_topic = topic_prefix[0] != '\0', is_id = client_id_prefix[0] != '\0';
+    listener_now = is_topic ? &prefixed_conf[0] : is_id ? &prefixed_conf[1] : &listener_conf;
+    if (!is_topic && !is_id)
+        return;
+    *listener_now = listener_conf;
+    listener_now->topic_prefix = pg_bytes_str(topic_prefix);
+    listener_now->client_id_prefix = pg_bytes_str(client_id_prefix);
+}
 
 void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store)
 {
@@ -418,7 +434,7 @@ static void do_connect(void *arg)
 {
     struct connecting *c = arg;
     struct pg_worker *worker = c->bed->server.workers[c->probe->worker];
-    struct pg_conn *conn = pg_conn_open(worker, &listener_conf, "memory");
+    struct pg_conn *conn = pg_conn_open(worker, listener_now, "192.0.2.1:40112");
     must(conn != NULL, "no connection");
     c->probe->conn = conn;
     *(struct pg_conn **)pg_conn_link(conn) = conn;
@@ -568,14 +584,17 @@ enum pg_reason probe_send(struct testbed *bed, struct probe *probe, const char *
 struct settling {
     struct probe *probe;
     uint16_t id;
-    bool received, found;
+    bool received, returned, found;
 };
 
 static void do_settle(void *arg)
 {
     struct settling *s = arg;
-    s->found = s->received ? pg_delivery_received(s->probe->client, s->id)
-                           : pg_delivery_settle(s->probe->client, s->id, PG_OK);
+    if (s->returned)
+        s->found = pg_delivery_return(s->probe->client, s->id);
+    else
+        s->found = s->received ? pg_delivery_received(s->probe->client, s->id)
+                               : pg_delivery_settle(s->probe->client, s->id, PG_OK);
 }
 
 bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id)
@@ -588,6 +607,13 @@ bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id)
 bool probe_received(struct testbed *bed, struct probe *probe, uint16_t id)
 {
     struct settling s = {.probe = probe, .id = id, .received = true};
+    testbed_run(bed, probe->worker, do_settle, &s);
+    return s.found;
+}
+
+bool probe_return(struct testbed *bed, struct probe *probe, uint16_t id)
+{
+    struct settling s = {.probe = probe, .id = id, .returned = true};
     testbed_run(bed, probe->worker, do_settle, &s);
     return s.found;
 }

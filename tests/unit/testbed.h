@@ -16,6 +16,7 @@ struct probe_message {
     uint16_t id;
     uint8_t qos;
     bool retain, redelivered, received;
+    uint8_t tries;
     uint32_t ids[4];
     size_t id_count;
 };
@@ -49,6 +50,8 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
 void testbed_stop(struct testbed *bed);
 /* The settings, before testbed_start; reset by testbed_stop. */
 struct pg_settings *testbed_settings(void);
+/* Prefixes of the listener through which connections come from now on. Lent. */
+void testbed_set_prefixes(const char *topic_prefix, const char *client_id_prefix);
 void testbed_set_authenticator(const struct pg_authenticator *authenticator, void *self);
 
 /* Run fn on a worker, and wait until it has run. */
@@ -73,6 +76,7 @@ enum pg_reason probe_publish(struct testbed *bed, struct probe *probe, const cha
                              const char *payload, uint8_t qos, bool retain);
 bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id);
 bool probe_received(struct testbed *bed, struct probe *probe, uint16_t id);
+bool probe_return(struct testbed *bed, struct probe *probe, uint16_t id);
 enum pg_reason probe_send(struct testbed *bed, struct probe *probe, const char *target,
                           const char *payload, uint8_t qos);
 /* Whether deliveries are taken, and settled at once, from now on. */
