@@ -132,8 +132,9 @@ static void step_login(struct script *s)
 static void step_report(struct script *s)
 {
     unsigned what = next_byte(s);
-    uint8_t unit[64] = {26, 3, 1, 8, 0, (uint8_t)(what >> 2 & 3), 8, 1, (uint8_t)(what >> 4 & 1),
-                        0,  1, 0, 1, 0, (uint8_t)(1 + next_byte(s) % 5), 0, 0, 0};
+    uint8_t unit[64] = {
+        26, 3, 1, 8, 0, (uint8_t)(what >> 2 & 3),        8, 1, (uint8_t)(what >> 4 & 1),
+        0,  1, 0, 1, 0, (uint8_t)(1 + next_byte(s) % 5), 0, 0, 0};
     size_t cells = next_byte(s) % 4;
 
     unit[16] = (uint8_t)(next_byte(s) % 6);
@@ -239,18 +240,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake_begin(&gbt32960_protocol);
     struct gbt_conf *conf = fake_conf();
     unsigned choices = next_byte(&s);
-    conf->before_login = choices & 3;
-    conf->refused_login = choices >> 2 & 1;
-    conf->duplicate_vin = choices >> 3 & 1;
-    conf->other_vins = choices >> 4 & 1;
-    conf->report_ack = (choices >> 5 & 3) % 3;
-    conf->answer_form = choices >> 7;
+    conf->before_login = (int)(choices & 3);
+    conf->refused_login = (int)(choices >> 2 & 1);
+    conf->duplicate_vin = (int)(choices >> 3 & 1);
+    conf->other_vins = (int)(choices >> 4 & 1);
+    conf->report_ack = (int)((choices >> 5 & 3) % 3);
+    conf->answer_form = (int)(choices >> 7);
     choices = next_byte(&s);
-    conf->serials = choices & 1;
-    conf->activation = (choices >> 1 & 3) % 3;
-    conf->payload = choices >> 3 & 1;
-    conf->credential = choices >> 4 & 1;
-    conf->unknown_commands = choices >> 5 & 1;
+    conf->serials = (int)(choices & 1);
+    conf->activation = (int)((choices >> 1 & 3) % 3);
+    conf->payload = (int)(choices >> 3 & 1);
+    conf->credential = (int)(choices >> 4 & 1);
+    conf->unknown_commands = (int)(choices >> 5 & 1);
     conf->window = 4;
     conn = fake_connect();
     for (unsigned steps = 0; s.at < s.end && steps < 400; steps++) {
