@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import gbt32960wire
 import jt808wire
 from authority import Authority
 from mqttwire import connect
@@ -84,6 +85,18 @@ def test_auto_jt808(everything, secure, piece):
     peer.serial = 1
     peer.authenticate()
     gw.wait_log("admitted", client=peer.phone, protocol="jt808", listener="all")
+
+
+@either
+@pytest.mark.parametrize("edition", [2016, 2025])
+def test_auto_gbt32960(everything, secure, piece, edition):
+    gw = everything()
+    peer = opened(gw, secure, gbt32960wire.Vehicle)
+    peer.send_pieces(gbt32960wire.frame(gbt32960wire.LOGIN, peer.vin,
+                                        gbt32960wire.login_unit(edition), edition), piece)
+    peer.edition = edition
+    peer.expect_answer(gbt32960wire.LOGIN)
+    gw.wait_log("admitted", client=peer.vin, protocol="gbt32960", listener="all")
 
 
 @either
