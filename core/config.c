@@ -441,6 +441,15 @@ static bool is_loopback(const char *address)
            strspn(address, "0123456789.") == (size_t)(colon - address);
 }
 
+/* Whether somebody on another machine can become a client of the listener. A proxy on this machine
+ * brings others. */
+static bool is_open(const struct pg_listener_conf *listener)
+{
+    const struct pg_transport *transport = listener->transport;
+    return !is_loopback(listener->bind.items[0]) ||
+           (transport->hands_on && transport->hands_on(listener));
+}
+
 /* The built-in text names addresses of IPv6, which a machine need not have. */
 static bool has_ipv6_loopback(void)
 {
@@ -596,7 +605,7 @@ static bool is_guarded(struct load *load)
             return true;
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct pg_listener_conf *l = &config->listeners[i];
-        if (is_loopback(l->bind.items[0]) || l->allow_anonymous == PG_LISTENER_ANONYMOUS_YES)
+        if (!is_open(l) || l->allow_anonymous == PG_LISTENER_ANONYMOUS_YES)
             continue;
         pg_error_set(load->error,
                      "%s:%u: listener \"%.64s\": bind: other machines can reach %.80s, and nobody "

@@ -21,6 +21,7 @@ extern const struct pg_transport auto_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol stomp_protocol;
 extern const struct pg_protocol jt808_protocol;
+extern const struct pg_protocol gbt32960_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
@@ -29,19 +30,18 @@ static const struct pg_assembly assembly = {
     .transports =
         (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport,
                                              &wss_transport, &auto_transport, NULL},
-    .protocols =
-        (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol, &jt808_protocol, NULL},
+    .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol,
+                                                     &jt808_protocol, &gbt32960_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
-    .config = "listener \"mqtt\" {\n"
+    .config = "listener \"all\" {\n"
               "    bind = {\"127.0.0.1:1883\", \"[::1]:1883\"}\n"
               "    protocol = auto\n"
               "}\n"
               "listener \"ws\" {\n"
               "    bind = {\"127.0.0.1:8083\", \"[::1]:8083\"}\n"
               "    transport = ws\n"
-              "    protocol = mqtt\n"
-              "    paths = {\"/mqtt\", \"/stomp=stomp\"}\n"
+              "    protocol = auto\n"
               "}\n"
               "listener \"stomp\" {\n"
               "    bind = {\"127.0.0.1:61613\", \"[::1]:61613\"}\n"
@@ -50,6 +50,10 @@ static const struct pg_assembly assembly = {
               "listener \"jt808\" {\n"
               "    bind = {\"127.0.0.1:6808\", \"[::1]:6808\"}\n"
               "    protocol = jt808\n"
+              "}\n"
+              "listener \"gbt32960\" {\n"
+              "    bind = {\"127.0.0.1:32960\", \"[::1]:32960\"}\n"
+              "    protocol = gbt32960\n"
               "}\n"
               "control { }\n"
               "sys { }\n",
@@ -61,8 +65,9 @@ static const char usage[] =
     "       polygate -V              version, what is built in, how it was built\n"
     "       polygate -h              this help\n"
     "\n"
-    "Without -c: everything on port 1883, MQTT and STOMP over WebSocket on port 8083 (/mqtt,\n"
-    "/stomp), STOMP on port 61613, and JT/T 808 on port 6808, for this machine only.\n"
+    "Without -c, for this machine only: every protocol on port 1883; over WebSocket on port 8083\n"
+    "(/mqtt, /stomp, ...), too; STOMP on port 61613, JT/T 808 on port 6808, GB/T 32960 on port "
+    "32960.\n"
     "See polygate(8) and polygate.conf(5).\n";
 
 static int print_version(void)

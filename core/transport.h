@@ -33,6 +33,9 @@ struct pg_transport {
     /* Whether the values of one listener make sense, by looking at them alone (for `polygate -t`).
      * false with error->text, in which file and line are not named. Main thread. (optional) */
     bool (*check)(const struct pg_listener_conf *conf, struct pg_error *error);
+    /* Whether those who connect to the listener are proxies, so that its clients may be anywhere. Main
+     * thread, after `check`. (optional) */
+    bool (*hands_on)(const struct pg_listener_conf *conf);
     /* Read what the block of one listener names (certificates) and keep it in conf->transport_conf,
      * for `workers` workers. Called at every load, for each address; files may have changed while
      * the configuration has not. false with error->text, which names file and line of the block.

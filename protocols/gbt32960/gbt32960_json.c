@@ -166,19 +166,35 @@ static void put_faults(struct json_out *out, unsigned faults)
     json_out_close(out, ']');
 }
 
+/* Write, and look for cell voltages in passing. */
+struct both {
+    struct wire_json json;
+    struct gbt_cells *cells;
+};
+
+static void visit_both(void *context, const struct wire_event *event)
+{
+    struct both *both = context;
+
+    wire_json_visit(&both->json, event);
+    gbt_cells_visit(both->cells, event);
+}
+
 static bool put_fields(struct json_out *out, const struct gbt_frame *frame,
                        const struct wire_row *rows, const struct gbt_json_options *options,
                        struct gbt_json_judgement *judgement)
 {
-    struct wire_json json;
+    struct both both; /* wire_json_begin() sets what is read of it */
     struct wire_walked walked;
 
-    wire_json_begin(&json, out, options->shape, WIRE_GBK);
-    json.hide_secrets = options->hide_secrets;
-    bool fine = wire_walk(rows, frame->unit, frame->edition, wire_json_visit, &json, &walked);
+    both.cells = options->cells;
+    wire_json_begin(&both.json, out, options->shape, WIRE_GBK);
+    both.json.hide_secrets = options->hide_secrets;
+    bool fine = wire_walk(rows, frame->unit, frame->edition,
+                          options->cells != NULL ? visit_both : wire_json_visit, &both, &walked);
     judgement->faults = walked.faults;
-    judgement->out_of_range = json.range_count;
-    return fine && wire_json_end(&json);
+    judgement->out_of_range = both.json.range_count;
+    return fine && wire_json_end(&both.json);
 }
 
 static void put_body(struct json_out *out, const struct gbt_frame *frame,

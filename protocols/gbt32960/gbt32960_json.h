@@ -28,11 +28,12 @@
 
 struct gbt_json_options {
     enum wire_shape shape;
-    bool uplink;           /* it came from a terminal: 80 to bf are answers */
-    bool hide_secrets;     /* leave passwords and keys out */
-    bool raw;              /* add "raw": the frame as it came, in hexadecimal */
-    int64_t received_ms;   /* wall clock, milliseconds since 1970; 0 leaves "time" out */
-    const char *signature; /* what is known of the signature: "valid", "invalid", "unverified"; or
+    bool uplink;             /* it came from a terminal: 80 to bf are answers */
+    bool hide_secrets;       /* leave passwords and keys out */
+    bool raw;                /* add "raw": the frame as it came, in hexadecimal */
+    int64_t received_ms;     /* wall clock, milliseconds since 1970; 0 leaves "time" out */
+    struct gbt_cells *cells; /* filled with the parts of subsystems; may be null */
+    const char *signature;   /* what is known of the signature: "valid", "invalid", "unverified"; or
                               null */
 };
 

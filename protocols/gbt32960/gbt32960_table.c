@@ -15,8 +15,6 @@
 
 #include "gbt32960_rows.h"
 
-extern const struct wire_row gbt_rows_signature[];
-
 enum { R_COUNT = 1, R_SIZE = 2, R_DOMAIN = 3, R_PUBLIC_DOMAIN = 4 };
 
 /* ---- login and logout ----------------------------------------------------------------------- */
@@ -311,4 +309,44 @@ bool gbt_field(const struct gbt_frame *frame, bool uplink, const char *name,
 
     return rows != NULL && !gbt_frame_is_opaque(frame) &&
            wire_find(rows, frame->unit, frame->edition, name, found);
+}
+
+/* ---- cell voltages -------------------------------------------------------------------------- */
+
+/* Places of the rows in gbt_rows_voltage_subsystem. */
+enum { ROW_NUMBER = 0, ROW_TOTAL = 3, ROW_START = 4, ROW_CELLS = 6, ROWS = 7 };
+
+extern const struct wire_row gbt_rows_voltage_subsystem[];
+
+void gbt_cells_visit(void *context, const struct wire_event *event)
+{
+    struct gbt_cells *cells = context;
+    const struct wire_row *rows = gbt_rows_voltage_subsystem;
+    struct gbt_cell_part *part = &cells->part[cells->count];
+
+    if (event->row < rows || event->row >= rows + ROWS || cells->count == GBT_CELL_PARTS) {
+        return;
+    }
+    switch (event->row - rows) {
+    case ROW_NUMBER:
+        part->number = (uint8_t)event->raw;
+        break;
+    case ROW_TOTAL:
+        part->total = (uint16_t)event->raw;
+        break;
+    case ROW_START:
+        part->start = (uint16_t)event->raw;
+        break;
+    case ROW_CELLS:
+        part->voltages = event->bytes;
+        /* Whole ones, and those that say nothing sensible, are no parts. */
+        if (event->kind == WIRE_EV_LIST_END && event->raw > 0 && event->raw < part->total &&
+            part->total <= 65531 && part->start >= 1 &&
+            part->start - 1u + event->raw <= part->total) {
+            cells->count++;
+        }
+        break;
+    default:
+        break;
+    }
 }

@@ -55,5 +55,21 @@ bool gbt_field(const struct gbt_frame *frame, bool uplink, const char *name,
 extern const struct wire_items gbt_items;      /* of reports */
 extern const struct wire_items gbt_parameters; /* of 80 and 81 */
 extern const struct wire_row gbt_rows_report[];
+extern const struct wire_row gbt_rows_joined_cells[]; /* time, number, cell_count, cells */
+extern const struct wire_row gbt_rows_signature[];
+
+/* The cell voltages of a report of 2016 that are a part of their subsystem's (at most 200 of them go
+ * into one frame). */
+#define GBT_CELL_PARTS 8u
+struct gbt_cells {
+    unsigned count;
+    struct gbt_cell_part {
+        uint8_t number;           /* of the subsystem */
+        uint16_t total, start;    /* cells of the subsystem; the first one here, from 1 */
+        struct pg_bytes voltages; /* lent, of the unit; two bytes each */
+    } part[GBT_CELL_PARTS + 1];
+};
+/* A visitor of a walk of a report (wire_visit) that fills a zeroed struct gbt_cells. */
+void gbt_cells_visit(void *cells, const struct wire_event *event);
 
 #endif

@@ -232,7 +232,7 @@ static const struct wire_row alarm_2025[] = {
 static const struct wire_row cell[] = {VALUE(2, 0, 60000, THOUSANDTHS("V")), END_OF_ROWS};
 
 /* Cells beyond 200 come in further frames of the same time; `frame_start_cell` counts from 1. */
-static const struct wire_row voltage_subsystem[] = {
+const struct wire_row gbt_rows_voltage_subsystem[] = {
     NUMBER("number", 1, 1, 250),
     NUMBER("voltage_v", 2, 0, 10000, TENTHS("V", 0)),
     NUMBER("current_a", 2, 0, 20000, TENTHS("A", -10000)),
@@ -241,9 +241,9 @@ static const struct wire_row voltage_subsystem[] = {
     COUNT("frame_cell_count", 1, R_INNER, 1, 200),
     LIST("cell_voltages_v", cell, R_INNER),
     END_OF_ROWS};
-static const struct wire_row ess_voltage[] = {COUNT("subsystem_count", 1, R_COUNT, 1, 250),
-                                              LIST("subsystems", voltage_subsystem, R_COUNT),
-                                              END_OF_ROWS};
+static const struct wire_row ess_voltage[] = {
+    COUNT("subsystem_count", 1, R_COUNT, 1, 250),
+    LIST("subsystems", gbt_rows_voltage_subsystem, R_COUNT), END_OF_ROWS};
 
 static const struct wire_row temperature_subsystem[] = {
     NUMBER("number", 1, 1, 250), COUNT("probe_count", 2, R_INNER, 1, 65531),
@@ -267,6 +267,11 @@ static const struct wire_row temperature_pack[] = {
     LIST("probe_temperatures_c", probe, R_INNER), END_OF_ROWS};
 static const struct wire_row pack_temperature[] = {
     COUNT("pack_count", 1, R_COUNT, 0, 50), LIST("packs", temperature_pack, R_COUNT), END_OF_ROWS};
+
+/* The voltages of a whole subsystem, put together from the frames that it came in. */
+const struct wire_row gbt_rows_joined_cells[] = {
+    TIME("time"), NUMBER("number", 1, 1, 250), COUNT("cell_count", 2, R_COUNT, 1, 65531),
+    LIST("cell_voltages_v", cell, R_COUNT), END_OF_ROWS};
 
 /* ---- 2025: 30 fuel cell stacks, 31 supercapacitor ------------------------------------------- */
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import gbt32960wire
 import jt808wire
 from authority import Authority
 from mqttwire import connect
@@ -87,6 +88,31 @@ def test_auto_jt808(everything, secure, piece):
 
 
 @either
+@pytest.mark.parametrize("edition", [2016, 2025])
+def test_auto_gbt32960(everything, secure, piece, edition):
+    gw = everything()
+    peer = opened(gw, secure, gbt32960wire.Vehicle)
+    peer.send_pieces(gbt32960wire.frame(gbt32960wire.LOGIN, peer.vin,
+                                        gbt32960wire.login_unit(edition), edition), piece)
+    peer.edition = edition
+    peer.expect_answer(gbt32960wire.LOGIN)
+    gw.wait_log("admitted", client=peer.vin, protocol="gbt32960", listener="all")
+
+
+@either
+@pytest.mark.parametrize("connect_frame", [
+    b"CONNECT\naccept-version:1.2\nhost:localhost\n\n\0",
+    b"\r\nSTOMP\r\naccept-version:1.2\r\nhost:localhost\r\n\r\n\0",
+], ids=["connect", "stomp"])
+def test_auto_stomp(everything, secure, piece, connect_frame):
+    gw = everything()
+    peer = opened(gw, secure)
+    peer.send_pieces(connect_frame, piece)
+    assert peer.read_until(b"\0").startswith(b"CONNECTED\n")
+    gw.wait_log("admitted", protocol="stomp", listener="all")
+
+
+@either
 @pytest.mark.parametrize("alpn", [None, ["http/1.1"], ["h2", "http/1.1"]])
 def test_auto_websocket(everything, secure, piece, alpn):
     gw = everything()
@@ -106,6 +132,8 @@ def test_auto_the_path_names_the_frontend(everything):
     peer.send(frame(REGISTRATION))
     _, answer = peer.read_frame()
     assert jt808wire.Frame(answer).message == jt808wire.REGISTER_ANSWER
+    peer = opened(gw, False, WebSocket)
+    assert peer.open("/stomp", ["v12.stomp"])["sec-websocket-protocol"] == "v12.stomp"
 
 
 def test_auto_more_behind_the_first_frame(everything):
@@ -149,7 +177,7 @@ def test_auto_openssl_and_a_terminal(everything, ca):
 
 
 def test_auto_behind_a_proxy(everything):
-    gw = everything('proxy = v2 proxy_from = {"127.0.0.1"}')
+    gw = everything('proxy = v2 proxy_from = {"127.0.0.1"} allow_anonymous = yes')
     for number, secure in enumerate((False, True)):
         peer = gw.connect("all")
         peer.send(v2())

@@ -19,9 +19,15 @@ from wswire import WebSocket, frame, request
 ACCEPTED = bytes.fromhex("20020000")
 
 
-def proxied(keys="", mode="any", transport="tcp", name="mqtt"):
+def proxied(keys="allow_anonymous = yes", mode="any", transport="tcp", name="mqtt"):
     return (f'listener "{name}" {{ bind = {{"127.0.0.1:0"}}  transport = {transport}  protocol = mqtt '
             f'proxy = {mode}  proxy_from = {{"127.0.0.1"}}  {keys} }}\n')
+
+
+def guarded(folder):
+    """Only who has a name comes in."""
+    (folder / "rules").write_text("allow all * #\n")
+    return f'authfile {{ rules_file = "{folder}/rules" }}  access {{ allow_anonymous = no }}'
 
 
 def counter(gw, name):
@@ -90,7 +96,7 @@ def test_proxy_curl_through_a_header_of_its_own(gateway):
 
 def test_proxy_below_tls(gateway, ca):  # noqa: F811
     gw = gateway(listeners={"mqtt": tls_listener(
-        ca, 'proxy = v2 proxy_from = {"127.0.0.1"}')})
+        ca, 'proxy = v2 proxy_from = {"127.0.0.1"} allow_anonymous = yes')})
     raw = socket.create_connection(("127.0.0.1", gw.port("mqtt")), TIMEOUT)
     raw.sendall(v2())
     with context(ca).wrap_socket(raw, server_hostname="localhost") as s:
@@ -99,8 +105,8 @@ def test_proxy_below_tls(gateway, ca):  # noqa: F811
     gw.wait_log("admitted", client="probe", peer=re.escape("192.0.2.7:40000"))
 
 
-def test_proxy_the_name_of_a_certificate_is_the_user(gateway):
-    gw = gateway("access { allow_anonymous = no }",
+def test_proxy_the_name_of_a_certificate_is_the_user(gateway, folder):
+    gw = gateway(guarded(folder),
                  listeners={"mqtt": proxied("proxy_identity = cn")})
     with gw.connect("mqtt") as s:
         s.send(v2(tlvs=tls("device-7")) + connect("probe", username="somebody-else"))
@@ -118,8 +124,8 @@ def test_proxy_the_name_of_a_certificate_is_the_user(gateway):
     gw.wait_log("connection_refused", start=mark, reason="bad_proxy_header")
 
 
-def test_proxy_without_the_option_a_name_is_nothing(gateway):
-    gw = gateway("access { allow_anonymous = no }", listeners={"mqtt": proxied()})
+def test_proxy_without_the_option_a_name_is_nothing(gateway, folder):
+    gw = gateway(guarded(folder), listeners={"mqtt": proxied("")})
     with gw.connect("mqtt") as s:
         s.send(v2(tlvs=tls("device-7")) + connect("probe"))
         assert s.read(4)[3] != 0
@@ -311,7 +317,7 @@ def test_unix_a_reload_keeps_opens_and_closes(gateway, short):
 
 
 def test_unix_a_proxy_on_this_machine(gateway, short):
-    gw = start_local(gateway, short, 'proxy = v2 proxy_from = {"unix"}')
+    gw = start_local(gateway, short, 'proxy = v2 proxy_from = {"unix"} allow_anonymous = yes')
     peer = LocalPeer(short / "s")
     peer.send(v2() + connect("probe"))
     assert peer.next(CONNACK).reason == 0
@@ -327,6 +333,9 @@ def test_unix_a_proxy_on_this_machine(gateway, short):
     ("proxy_identity = cn", "mean nothing while proxy is off"),
     ('proxy = v2 proxy_from = {"10.0.0.1/8"}', 'proxy_from: found "10.0.0.1/8"'),
     ('proxy = v1 proxy_from = {"unix"} proxy_identity = cn', "version 1"),
+    ('proxy = v1 proxy_from = {"127.0.0.1"}', "other machines can reach"),
+    ('transport = ws proxy = v1 proxy_from = {"127.0.0.1"}', "other machines can reach"),
+    ('transport = auto proxy = v1 proxy_from = {"127.0.0.1"}', "other machines can reach"),
     ("proxy = v3", "expected off, v1, v2 or any"),
     ("socket_mode = 0888", 'socket_mode: found "0888"'),
     ("socket_mode = 4755", 'socket_mode: found "4755"'),

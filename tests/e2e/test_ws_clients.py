@@ -17,15 +17,17 @@ def ca(tmp_path_factory):
     return authority
 
 
-@pytest.fixture(params=["ws", "wss"])
+@pytest.fixture(params=["ws", "wss", "ws on a port for everything", "wss on a port for everything"])
 def gw(request, gateway, ca):
-    """A gateway with a listener of that transport, and its URL."""
+    """A gateway with such a listener, and its URL."""
+    scheme, _, everything = request.param.partition(" ")
+    serves = "protocol = auto" if everything else f"transport = {scheme} protocol = mqtt"
     keys = ""
-    if request.param == "wss":
+    if scheme == "wss":
         keys = f'certificates = {{"{ca.folder}/server.pem"}} keys = {{"{ca.folder}/server.key"}}'
     gw = gateway(listeners={"mqtt": "mqtt", "ws": (
-        f'listener "ws" {{ bind = {{"127.0.0.1:0"}} transport = {request.param} protocol = mqtt {keys} }}\n')})
-    gw.url = f"{request.param}://localhost:{gw.port('ws')}/mqtt"
+        f'listener "ws" {{ bind = {{"127.0.0.1:0"}} {serves} {keys} }}\n')})
+    gw.url = f"{scheme}://localhost:{gw.port('ws')}/mqtt"
     return gw
 
 

@@ -15,10 +15,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
+extern const struct pg_protocol stomp_protocol;
+extern const struct pg_protocol gbt32960_protocol;
 
 static const struct pg_listener_conf frontends[] = {
     {.protocol = &mqtt_protocol},
     {.protocol = &jt808_protocol},
+    {.protocol = &stomp_protocol},
+    {.protocol = &gbt32960_protocol},
 };
 #define COUNT (sizeof(frontends) / sizeof(frontends[0]))
 

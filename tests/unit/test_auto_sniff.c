@@ -10,6 +10,8 @@
 
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
+extern const struct pg_protocol stomp_protocol;
+extern const struct pg_protocol gbt32960_protocol;
 
 /* One that needs a whole line, as text protocols do. */
 static enum pg_sniff line_sniff(struct pg_bytes head)
@@ -32,12 +34,11 @@ static enum pg_sniff fickle_sniff(struct pg_bytes head)
 static const struct pg_protocol fickle_protocol = {
     .abi = PG_ABI, .name = "fickle", .sniff = fickle_sniff};
 
-enum { MQTT, JT808, LINE, FICKLE, FRONTENDS };
+enum { MQTT, JT808, GBT32960, STOMP, LINE, FICKLE, FRONTENDS };
 static const struct pg_listener_conf frontends[FRONTENDS] = {
-    [MQTT] = {.protocol = &mqtt_protocol},
-    [JT808] = {.protocol = &jt808_protocol},
-    [LINE] = {.protocol = &line_protocol},
-    [FICKLE] = {.protocol = &fickle_protocol},
+    [MQTT] = {.protocol = &mqtt_protocol},         [JT808] = {.protocol = &jt808_protocol},
+    [GBT32960] = {.protocol = &gbt32960_protocol}, [STOMP] = {.protocol = &stomp_protocol},
+    [LINE] = {.protocol = &line_protocol},         [FICKLE] = {.protocol = &fickle_protocol},
 };
 
 static enum auto_kind sniff(const void *data, size_t len, size_t *frontend)
@@ -74,6 +75,12 @@ static void frontends_are_told(void)
     is_known("\x10\x13\0\6MQIsdp\3\2\0\x3c\0\5probe", 21, 5, AUTO_FRONTEND, MQTT);
     is_known("\x10\x91\x01\0\4MQTT\5", 10, 6, AUTO_FRONTEND, MQTT);
     is_known("\x7e\x01\0\0\1\2\3\4\5\6\7\0\1\x7e", 14, 1, AUTO_FRONTEND, JT808);
+    is_known("##\x01\xfeLPGATE00000000017\x01\0\x06", 24, 2, AUTO_FRONTEND, GBT32960);
+    is_known("$$\x01\xfeLPGATE00000000017\x01\0\x06", 24, 2, AUTO_FRONTEND, GBT32960);
+    is_known("CONNECT\naccept-version:1.2\n\n\0", 29, 8, AUTO_FRONTEND, STOMP);
+    is_known("CONNECT\r\naccept-version:1.2\r\n\r\n\0", 32, 9, AUTO_FRONTEND, STOMP);
+    is_known("STOMP\nhost:x\n\n\0", 16, 6, AUTO_FRONTEND, STOMP);
+    is_known("\r\n\n\nSTOMP\n", 10, 10, AUTO_FRONTEND, STOMP);
     is_known("HELLO you\nmore", 14, 10, AUTO_FRONTEND, LINE);
 }
 
@@ -91,7 +98,7 @@ static void requests_of_http_are_told_by_their_method(void)
     is_known("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, 6, AUTO_HTTP, 0);
     /* Words that only begin like a method, or are none. */
     is_known("GETTING /", 9, 4, AUTO_NOTHING, 0);
-    is_known("CONNECT\n\n\0", 10, 8, AUTO_NOTHING, 0);
+    is_known("CONNECTED\n", 10, 8, AUTO_NOTHING, 0);
     is_known("get / HTTP/1.1\r\n", 16, 1, AUTO_NOTHING, 0);
     is_known("PR1", 3, 3, AUTO_NOTHING, 0);
 }
@@ -107,8 +114,8 @@ static void the_rest_is_nothing(void)
 {
     size_t frontend;
     for (unsigned first = 0; first < 256; first++) {
-        static const char begins[] = {0x10, 0x7e, 'H', 'G', 'P',       'D',
-                                      'C',  'T',  'O', '<', (char)0xf1};
+        static const char begins[] = {0x10, 0x7e, 'H', 'G', 'P', 'D',  'C',  'T',
+                                      'O',  '<',  'S', '#', '$', '\r', '\n', (char)0xf1};
         uint8_t bytes[4] = {(uint8_t)first, 0, 0xee, 0xee};
         bool may = memchr(begins, (int)first, sizeof(begins)) != NULL;
         CU_ASSERT_EQUAL(sniff(bytes, 1, &frontend) == AUTO_NOTHING, !may);
@@ -118,6 +125,7 @@ static void the_rest_is_nothing(void)
     /* MQTT, but not as it begins. */
     is_known("\x30\x05\0\3a/bx", 8, 1, AUTO_NOTHING, 0);
     is_known("\x10\xff\xff\xff\xff", 5, 5, AUTO_NOTHING, 0);
+    is_known("#$", 2, 2, AUTO_NOTHING, 0);
 }
 
 static void what_was_said_first_holds(void)

@@ -31,6 +31,7 @@ const struct pg_transport auto_transport = {
     .conf_size = sizeof(struct auto_conf),
 
     .check = auto_check,
+    .hands_on = net_hands_on,
     .prepare = auto_prepare,
     .release = tls_release,
     .listen = auto_listen,

@@ -146,6 +146,7 @@ typedef void (*net_take)(struct pg_listening *listening, struct pg_worker *worke
 /* The entries of a transport's table that belong to listeners; see transport.h. net_check() also
  * keeps what it has read in the listener's struct net_conf. */
 bool net_check(const struct pg_listener_conf *conf, struct pg_error *error);
+bool net_hands_on(const struct pg_listener_conf *conf);
 struct pg_listening *net_listen(const struct pg_listener_conf *conf, unsigned workers,
                                 net_take take, struct pg_error *error);
 size_t net_addresses(const struct pg_listening *listening, struct pg_listening_info *out,

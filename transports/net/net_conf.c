@@ -76,3 +76,9 @@ bool net_check(const struct pg_listener_conf *conf, struct pg_error *error)
             return false;
     return read_mode(net, error) && read_trusted(net, conf, error) && check_proxy(net, error);
 }
+
+bool net_hands_on(const struct pg_listener_conf *conf)
+{
+    const struct net_conf *net = conf->transport_conf;
+    return net->proxy != NET_PROXY_OFF;
+}

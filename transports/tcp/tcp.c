@@ -39,6 +39,7 @@ const struct pg_transport tcp_transport = {
     .link_size = sizeof(struct net_stream),
 
     .check = net_check,
+    .hands_on = net_hands_on,
     .listen = start_listening,
     .addresses = net_addresses,
     .start = net_start,

@@ -64,6 +64,7 @@ const struct pg_transport tls_transport = {
     .link_size = sizeof(struct net_stream),
 
     .check = net_check,
+    .hands_on = net_hands_on,
     .prepare = tls_prepare,
     .release = tls_release,
     .listen = start_listening,

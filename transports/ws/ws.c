@@ -31,6 +31,7 @@ const struct pg_transport ws_transport = {
     .link_size = sizeof(struct ws_link),
 
     .check = ws_check,
+    .hands_on = net_hands_on,
     .listen = ws_listen,
     .addresses = net_addresses,
     .start = net_start,
@@ -52,6 +53,7 @@ const struct pg_transport wss_transport = {
     .link_size = sizeof(struct ws_link),
 
     .check = ws_check,
+    .hands_on = net_hands_on,
     .prepare = tls_prepare,
     .release = tls_release,
     .listen = ws_listen,

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CTL_FLEET_H
+#define CTL_FLEET_H
+
+/* simulate: devices of any protocol on one event loop. Each kind of device is a state machine of its
+ * protocol's folder behind these functions. One thread. */
+
+#include "ctl.h"
+
+#define CTL_DEVICE_NAME 24u
+
+struct ctl_device;
+struct ctl_fleet_plan;
+
+struct ctl_device_kind {
+    /* Make device number `index` (from 0) and write its name. Its `send` is ctl_device_send and the
+     * argument of its callbacks `device`. NULL: out of memory. */
+    void *(*open)(const struct ctl_fleet_plan *plan, struct ctl_device *device, size_t index,
+                  char name[CTL_DEVICE_NAME]);
+    void (*close)(void *simulator);
+    void (*connected)(void *simulator, int64_t now_ms);
+    void (*disconnected)(void *simulator);
+    void (*bytes)(void *simulator, struct pg_bytes in, int64_t now_ms);
+    void (*due)(void *simulator, int64_t now_ms);
+    int64_t (*deadline)(const void *simulator); /* PG_NEVER: nothing is due */
+    bool (*online)(const void *simulator);
+    /* Add up what a device counted, beginning anew with the first; then print it, with a newline. */
+    void (*sum)(const void *simulator, bool first);
+    void (*print_sum)(void);
+};
+
+struct ctl_fleet_plan {
+    const struct ctl_device_kind *kind;
+    const void *options; /* for the kind's `open` */
+    int64_t count;
+    int64_t duration_ms; /* 0: until a signal */
+    const char *port;    /* where --port is not given */
+};
+
+/* Play them, with the options --host and --port of the command line. Returns the exit code. */
+int ctl_fleet_run(const struct ctl_run *run, const struct ctl_fleet_plan *plan);
+
+/* For the callbacks of simulators; `arg` is the device. */
+void ctl_device_send(void *arg, struct pg_bytes frame);
+void ctl_device_online(struct ctl_device *device);
+/* Close the connection and connect again later. */
+void ctl_device_hang_up(struct ctl_device *device);
+/* "NAME what", if there are not too many devices. */
+void ctl_device_tell(const struct ctl_device *device, const char *what);
+const char *ctl_device_name(const struct ctl_device *device);
+
+#endif
