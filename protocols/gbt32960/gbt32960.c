@@ -31,6 +31,9 @@
 
 static void gbt_open(struct pg_conn *conn)
 {
+    struct gbt_conn *c = pg_conn_state(conn);
+
+    c->keys = gbt_keys_of(pg_conn_conf(conn));
     pg_conn_set_frame_limit(conn, 2 * GBT_WIRE_MAX);
 }
 
@@ -253,7 +256,8 @@ static bool gbt_check(const void *configuration, struct pg_error *error)
 
     return check_topic("uplink_topic", conf->uplink_topic, error) &&
            check_topic("downlink_topic", conf->downlink_topic, error) &&
-           check_topic("status_topic", conf->status_topic, error);
+           check_topic("status_topic", conf->status_topic, error) &&
+           gbt_keys_load(conf, conf->key_file, error);
 }
 
 static const char *const payload_words[] = {"native", "raw", NULL};
@@ -267,6 +271,7 @@ static const char *const report_ack_words[] = {"auto", "errors", "always", NULL}
 static const char *const answer_form_words[] = {"time", "echo", NULL};
 static const char *const serials_words[] = {"accept", "refuse", NULL};
 static const char *const activation_words[] = {"refuse", "accept", "publish", NULL};
+static const char *const bad_signatures_words[] = {"refuse", "accept", NULL};
 static const char *const unknown_commands_words[] = {"silent", "reject", NULL};
 
 #define AT(member) offsetof(struct gbt_conf, member)
@@ -342,6 +347,13 @@ static const struct pg_option gbt_options[] = {
     CHOICE("unknown_commands", unknown_commands, "silent", unknown_commands_words,
            "commands that no table describes, which are published in any case: silent, or reject "
            "with an error answer"),
+    TEXT(
+        "key_file", key_file, "",
+        "keys of vehicles for encrypted units and signatures, see polygate-gbt32960(7); it is read "
+        "when the configuration is; without one such units are passed on as they are"),
+    CHOICE("bad_signatures", bad_signatures, "refuse", bad_signatures_words,
+           "a report with a signature that does not hold, which is published in any case: refuse "
+           "with response flag 5, or accept; without a public key nothing is judged"),
     NUMBER("idle", PG_OPT_DURATION, idle_ms, "3m", 0, HOURS(240),
            "silence after which a vehicle is taken for gone; 0 turns it off"),
     NUMBER("frame_timeout", PG_OPT_DURATION, frame_ms, "30s", 0, HOURS(1),

@@ -84,18 +84,31 @@ struct gbt_request gbt_request_of(const struct gbt_frame *frame)
     return request;
 }
 
+/* Encrypted as the request was, where both sides have the key. */
+static void send_sealed(struct gbt_conn *c, struct gbt_frame *frame, uint8_t *room)
+{
+    char vin[GBT_ID_TEXT];
+
+    if (frame->encryption != GBT_PLAIN) {
+        gbt_id_text(frame->id, vin);
+        gbt_seal(c, gbt_fleet_find(c, vin), frame, room);
+    }
+    gbt_send(c, frame);
+}
+
 void gbt_answer(struct gbt_conn *c, const struct gbt_request *request, enum gbt_response response)
 {
+    uint8_t room[sizeof(request->time) + GBT_SEALED_ROOM];
     struct gbt_frame answer = {
         .edition = request->edition,
         .command = request->command,
         .response = (uint8_t)response,
-        .encryption = request->has_time ? GBT_PLAIN : request->encryption,
+        .encryption = request->encryption,
         .unit = {.data = request->time, .len = request->has_time ? sizeof(request->time) : 0},
     };
 
     memcpy(answer.id, request->id, sizeof(answer.id));
-    gbt_send(c, &answer);
+    send_sealed(c, &answer, room);
 }
 
 void gbt_answer_frame(struct gbt_conn *c, const struct gbt_frame *frame, enum gbt_response response)
@@ -133,14 +146,13 @@ void gbt_answer_heartbeat(struct gbt_conn *c, const struct gbt_frame *frame)
 void gbt_answer_time(struct gbt_conn *c, const struct gbt_frame *frame)
 {
     struct gbt_frame answer = *frame;
-    uint8_t time[6];
+    uint8_t time[6], room[sizeof(time) + GBT_SEALED_ROOM];
 
     if (!gbt_frame_is_answer(frame)) {
         gbt_time_bytes(pg_wall_ms(), time);
         answer.response = GBT_SUCCESS;
-        answer.encryption = GBT_PLAIN;
         answer.unit = (struct pg_bytes){.data = time, .len = sizeof(time)};
-        gbt_send(c, &answer);
+        send_sealed(c, &answer, room);
     }
 }
 

@@ -260,7 +260,12 @@ static struct gbt_command_out *command_of(struct gbt_vehicle *v, const struct pg
         if (strcmp(vin, v->vin) != 0) {
             (void)fails(error, "vin", "another one", "the VIN of this vehicle, or none");
         } else {
+            static _Thread_local uint8_t sealed[GBT_UNIT_MAX + GBT_SEALED_ROOM];
             memcpy(frame.id, v->id, GBT_ID_LEN); /* filled as the vehicle does */
+            if (frame.encryption == GBT_PLAIN && frame.unit.len + GBT_SEALED_ROOM <= GBT_UNIT_MAX) {
+                frame.encryption = v->encryption; /* as it speaks to us */
+                gbt_seal(v->conn, v, &frame, sealed);
+            }
             size_t len = gbt_frame_encode(&frame, NULL, 0);
             command = calloc(1, sizeof(*command) + len);
             if (command) {

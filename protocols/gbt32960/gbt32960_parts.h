@@ -10,6 +10,7 @@
 
 #include "gbt32960_codec.h"
 #include "gbt32960_json.h"
+#include "gbt32960_keys.h"
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
@@ -29,6 +30,7 @@ enum gbt_report_ack { GBT_REPORT_ACK_AUTO, GBT_REPORT_ACK_ERRORS, GBT_REPORT_ACK
 enum gbt_answer_form { GBT_ANSWER_FORM_TIME, GBT_ANSWER_FORM_ECHO };
 enum gbt_serials { GBT_SERIALS_ACCEPT, GBT_SERIALS_REFUSE };
 enum gbt_activation_choice { GBT_ACTIVATION_REFUSE, GBT_ACTIVATION_ACCEPT, GBT_ACTIVATION_PUBLISH };
+enum gbt_bad_signatures { GBT_BAD_SIGNATURES_REFUSE, GBT_BAD_SIGNATURES_ACCEPT };
 enum gbt_unknown_commands { GBT_UNKNOWN_COMMANDS_SILENT, GBT_UNKNOWN_COMMANDS_REJECT };
 
 struct gbt_conf {
@@ -43,11 +45,13 @@ struct gbt_conf {
     int other_vins;    /* enum gbt_other_vins */
     int platforms;     /* enum gbt_platforms */
     int64_t vehicles;
-    int report_ack;  /* enum gbt_report_ack */
-    int answer_form; /* enum gbt_answer_form */
-    int serials;     /* enum gbt_serials */
-    int activation;  /* enum gbt_activation_choice */
-    int unknown_commands;
+    int report_ack;       /* enum gbt_report_ack */
+    int answer_form;      /* enum gbt_answer_form */
+    int serials;          /* enum gbt_serials */
+    int activation;       /* enum gbt_activation_choice */
+    int unknown_commands; /* enum gbt_unknown_commands */
+    const char *key_file;
+    int bad_signatures; /* enum gbt_bad_signatures */
     int64_t idle_ms;
     int64_t frame_ms;
     int64_t session_expiry_ms;
@@ -72,6 +76,9 @@ struct gbt_conf {
     X(BAD_UNIT, "bad_unit", "a unit did not fit its table; what could be read was published")      \
     X(OUT_OF_RANGE, "out_of_range", "a report had a value that the standard does not have")        \
     X(OPAQUE, "opaque", "an encrypted unit could not be read; it was published as it is")          \
+    X(DECRYPTED, "decrypted", "an encrypted unit was read")                                        \
+    X(SIGNATURES_VALID, "signatures_valid", "a signature held")                                    \
+    X(SIGNATURES_BAD, "signatures_bad", "a signature did not hold")                                \
     X(LOGINS, "logins", "a vehicle was admitted")                                                  \
     X(LOGINS_REFUSED, "logins_refused", "a vehicle or platform was not admitted")                  \
     X(PLATFORM_LOGINS, "platform_logins", "a platform was admitted")                               \
@@ -180,7 +187,9 @@ struct gbt_vehicle {
     unsigned command_count;
     int64_t quiet_until_ms[3]; /* after a timeout of 80, 81, 82: late answers are for nobody */
     struct gbt_joining *joining;
-    struct pg_timer timer; /* the earliest of what it waits for */
+    struct gbt_key *exchanged;                     /* by 0b, for this session; NULL: none */
+    int64_t exchanged_from_ms, exchanged_until_ms; /* wall clock */
+    struct pg_timer timer;                         /* the earliest of what it waits for */
 };
 
 /* pg_conn_state() of a connection. */
@@ -198,6 +207,7 @@ struct gbt_conn {
     unsigned login_failures;
     unsigned bad_run;            /* bad frames since the last good one */
     size_t bad_bytes;            /* bytes since the last good frame */
+    struct gbt_keyring *keys;    /* of the configuration; NULL: there are none */
     struct pg_timer frame_timer; /* runs while a frame has not come whole */
 };
 
@@ -236,6 +246,23 @@ int64_t gbt_session_deadline(const struct gbt_vehicle *v);
 void gbt_session_free(struct gbt_conn *c);
 void gbt_pause(struct gbt_conn *c);
 void gbt_resume(struct gbt_conn *c);
+
+/* ---- gbt32960_secure.c ---------------------------------------------------------------------- */
+
+/* The key of a vehicle (which may be NULL) for an encryption flag: the one that it exchanged, or that
+ * of the configuration. NULL: none. */
+const struct gbt_key *gbt_secure_key(struct gbt_conn *c, const struct gbt_vehicle *v,
+                                     const char *vin, uint8_t encryption);
+/* Read an encrypted unit. true: *plain is the frame with its unit decrypted, which lives until the
+ * next call on this thread. */
+bool gbt_secure_open(struct gbt_conn *c, const struct gbt_vehicle *v, const struct gbt_frame *frame,
+                     struct gbt_frame *plain);
+/* Judge the signature of a report or activation: "valid", "invalid", "unverified" (no key), or NULL if
+ * it has none. */
+const char *gbt_secure_signature(struct gbt_conn *c, const struct gbt_frame *frame);
+/* 0b of a vehicle: keep the key for this session. Answers. */
+void gbt_secure_exchange(struct gbt_vehicle *v, const struct gbt_frame *frame);
+void gbt_secure_free(struct gbt_vehicle *v);
 
 /* ---- gbt32960_uplink.c ---------------------------------------------------------------------- */
 
@@ -286,6 +313,11 @@ void gbt_answer_time(struct gbt_conn *c, const struct gbt_frame *frame);
 void gbt_answer_activation(struct gbt_conn *c, const struct gbt_frame *frame, uint8_t status,
                            uint8_t info);
 void gbt_send(struct gbt_conn *c, const struct gbt_frame *frame);
+/* Encrypt a unit that is plain as the encryption flag of its frame says, into `room` of
+ * GBT_SEALED_ROOM bytes more than the unit has. Without a key that can, the flag becomes plain. */
+#define GBT_SEALED_ROOM 32u
+void gbt_seal(struct gbt_conn *c, const struct gbt_vehicle *v, struct gbt_frame *frame,
+              uint8_t *room);
 
 #define GBT_TOPIC_MAX 512u
 /* The topic of a template with ${vin}, ${message} and ${id} filled in. An empty range if it is

@@ -65,6 +65,7 @@ static void remove_vehicle(struct gbt_conn *c, struct gbt_vehicle *v)
     gbt_command_free(v);
     gbt_uplink_free(v);
     gbt_join_free(v);
+    gbt_secure_free(v);
     v->magic = 0;
     free(v);
 }
@@ -75,6 +76,7 @@ void gbt_session_free(struct gbt_conn *c)
         remove_vehicle(c, c->vehicles);
     }
     free(c->table);
+    gbt_keys_unref(&c->keys);
 }
 
 static struct gbt_vehicle *new_vehicle(struct gbt_conn *c, const struct gbt_frame *frame)
@@ -467,6 +469,7 @@ void gbt_session_ended(struct gbt_vehicle *v, enum pg_reason reason)
     }
     gbt_uplink_free(v);
     gbt_join_free(v);
+    gbt_secure_free(v);
     if (c->flooded) {
         c->flooded = false;
         gbt_resume(c);
@@ -506,12 +509,21 @@ void gbt_session_due(struct gbt_vehicle *v)
 
 /* ---- frames --------------------------------------------------------------------------------- */
 
+/* Whether there is a signature that does not hold, and that matters. */
+static bool is_forged(struct gbt_vehicle *v, const struct gbt_frame *frame)
+{
+    const char *signature = gbt_secure_signature(v->conn, frame);
+
+    return signature && strcmp(signature, "invalid") == 0 &&
+           gbt_conf_of(v->conn)->bad_signatures == GBT_BAD_SIGNATURES_REFUSE;
+}
+
 static void take_activation(struct gbt_vehicle *v, const struct gbt_frame *frame)
 {
     struct wire_event vin;
     bool fine = !gbt_frame_is_opaque(frame) &&
                 (gbt_frame_faults(frame, true) & ~(unsigned)WIRE_FAULT_SURPLUS) == 0 &&
-                gbt_field(frame, true, "activation_vin", &vin) &&
+                !is_forged(v, frame) && gbt_field(frame, true, "activation_vin", &vin) &&
                 memcmp(vin.bytes.data, frame->id, GBT_ID_LEN) == 0;
     bool accept = fine && gbt_conf_of(v->conn)->activation == GBT_ACTIVATION_ACCEPT;
 
@@ -605,6 +617,9 @@ static void take_online(struct gbt_vehicle *v, const struct gbt_frame *frame)
     case GBT_TIME_SYNC:
         gbt_answer_time(c, frame);
         break;
+    case GBT_KEY_EXCHANGE:
+        gbt_secure_exchange(v, frame);
+        break;
     case GBT_ACTIVATION:
         if (gbt_conf_of(c)->activation != GBT_ACTIVATION_PUBLISH) {
             take_activation(v, frame);
@@ -621,9 +636,13 @@ static void take_online(struct gbt_vehicle *v, const struct gbt_frame *frame)
 bool gbt_session_frame(struct gbt_conn *c, const struct gbt_frame *frame)
 {
     struct gbt_vehicle *v = vehicle_of(c, frame);
+    struct gbt_frame plain;
 
     if (!v) {
         return true;
+    }
+    if (gbt_frame_is_opaque(frame) && gbt_secure_open(c, v, frame, &plain)) {
+        frame = &plain;
     }
     v->seen_ms = pg_now_ms();
     v->edition = frame->edition;

@@ -127,7 +127,7 @@ static void judge(struct gbt_vehicle *v, const struct gbt_json_judgement *judgem
 
     pg_conn_count(conn, GBT_COUNT_BAD_UNIT, bad);
     pg_conn_count(conn, GBT_COUNT_OUT_OF_RANGE, judgement->out_of_range != 0);
-    if (bad) {
+    if (bad && u->bad == 0) {
         u->bad = (uint8_t)gbt_response_of(PG_MALFORMED, u->request.edition);
     }
 }
@@ -147,9 +147,14 @@ static struct pg_msg *compose(struct gbt_vehicle *v, const struct gbt_frame *fra
         .raw = conf->add_raw,
         .received_ms = pg_wall_ms(),
         .cells = cells,
+        .signature = gbt_secure_signature(v->conn, frame),
     };
     char text[TEXT_ROOM];
 
+    if (options.signature && strcmp(options.signature, "invalid") == 0 &&
+        conf->bad_signatures == GBT_BAD_SIGNATURES_REFUSE) {
+        u->bad = GBT_SIGNATURE_ERROR;
+    }
     if (conf->payload == GBT_PAYLOAD_RAW) {
         judgement.faults = gbt_frame_faults(frame, true);
         if (cells) {
