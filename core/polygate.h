@@ -113,7 +113,9 @@ PG_API int64_t pg_wall_ms(void);
     X(RECEIVE_MAXIMUM, true, "more unacknowledged messages than were granted")                     \
     X(TOPIC_ALIAS_INVALID, true, "a topic alias outside the granted range")                        \
     X(BAD_FRAMES, true, "too many bad frames in a row")                                            \
+    X(STALLED, true, "an unfinished frame did not go on within the time allowed")                  \
     X(CONNECTION_LIMIT, true, "the limit of connections is reached")                               \
+    X(CONNECTION_RATE, true, "connections come faster than is allowed")                            \
     X(BUSY, true, "the server is busy")                                                            \
     X(DRAINING, false, "the server is shutting down")                                              \
     X(LISTENER_REMOVED, false, "the listener was removed from the configuration")                  \
@@ -157,6 +159,7 @@ struct pg_log_site {
     _Atomic int64_t second;
     _Atomic uint32_t written;
     _Atomic uint32_t suppressed;
+    uint32_t limit; /* lines a second; 0: PG_LOG_SITE_LIMIT */
 };
 /* Lines a second that one call site may write: a peer must not fill the log at its own speed. */
 #define PG_LOG_SITE_LIMIT 20u
