@@ -115,15 +115,12 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
 static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf *listener,
                          const char *peer, enum pg_reason why, const char *detail)
 {
-    static struct pg_log_site sites[PG_REASON_COUNT];
-    const struct pg_field fields[] = {PG_F_TEXT("peer", peer),
-                                      PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
-                                      PG_F_TEXT("detail", detail)};
+    static struct pg_log_site sites[PG_REASON_COUNT] = {[0 ... PG_REASON_COUNT - 1] = {.limit = 1}};
     pg_worker_count(worker, PG_COUNT_CONNECTIONS_REFUSED, 1);
     pg_worker_count(worker, PG_COUNTER_REFUSE(why), 1);
-    sites[why].limit = 1;
-    pg_log_write(&sites[why], PG_WARN, "connection_refused", fields,
-                 sizeof(fields) / sizeof(fields[0]));
+    PG_LOG_SITE(PG_WARN, "connection_refused", &sites[why], PG_F_TEXT("peer", peer),
+                PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
+                PG_F_TEXT("detail", detail));
     pg_guard_offence(worker, peer, why);
 }
 

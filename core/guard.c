@@ -427,10 +427,8 @@ void pg_guard_offence(struct pg_worker *worker, const char *peer, enum pg_reason
         return;
     pg_worker_count(worker, PG_COUNT_BANS_ADDED, 1);
     static struct pg_log_site site = {.limit = 1};
-    const struct pg_field fields[] = {PG_F_TEXT("address", who), PG_F_REASON(reason),
-                                      PG_F_INT("offences", s->bans.after),
-                                      PG_F_INT("seconds", s->bans.time / 1000)};
-    pg_log_write(&site, PG_WARN, "banned", fields, sizeof(fields) / sizeof(fields[0]));
+    PG_LOG_SITE(PG_WARN, "banned", &site, PG_F_TEXT("address", who), PG_F_REASON(reason),
+                PG_F_INT("offences", s->bans.after), PG_F_INT("seconds", s->bans.time / 1000));
 }
 
 void pg_guard_free(void)

@@ -167,6 +167,14 @@ struct pg_log_site {
 PG_API void pg_log_write(struct pg_log_site *site, enum pg_level level, const char *event,
                          const struct pg_field *fields, size_t count);
 
+/* The same with a site of the caller's, such as one for each reason, or one whose `limit` is set. */
+#define PG_LOG_SITE(level, event, site, ...)                                                       \
+    do {                                                                                           \
+        const struct pg_field pg_fields_[] = {__VA_ARGS__};                                        \
+        pg_log_write((site), (level), (event), pg_fields_,                                         \
+                     sizeof(pg_fields_) / sizeof(pg_fields_[0]));                                  \
+    } while (0)
+
 /* PG_LOG(PG_WARN, "refused", PG_F_BYTES("client", id), PG_F_REASON(why)); any thread.
  * Writes one line: time, level, event=refused client=... reason=... */
 #define PG_LOG(level, event, ...)                                                                  \
