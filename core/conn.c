@@ -112,8 +112,8 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
 }
 
 /* One line a second for each reason, however many knock. */
-static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                         const char *peer, enum pg_reason why, const char *detail)
+static void refuse(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                   const char *peer, enum pg_reason why, const char *detail)
 {
     static struct pg_log_site sites[PG_REASON_COUNT] = {[0 ... PG_REASON_COUNT - 1] = {.limit = 1}};
     pg_worker_count(worker, PG_COUNT_CONNECTIONS_REFUSED, 1);
@@ -124,33 +124,56 @@ static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf
     pg_guard_offence(worker, peer, why);
 }
 
-struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                             const char *peer)
+bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                        const char *peer, struct pg_place *place)
 {
-    struct pg_config *config = listener->config;
-    struct pg_server *server = worker->server;
-    int64_t open_now = atomic_fetch_add(&server->connections, 1) + 1;
+    int64_t open_now = atomic_fetch_add(&worker->server->connections, 1) + 1;
     enum pg_reason why = PG_CONNECTION_LIMIT;
     const char *detail = "see limits.connections";
-    struct pg_meter *meter = NULL;
-    if (!within_limits(config, open_now))
-        goto refused;
-    why = pg_guard_admit(listener, peer, &meter);
-    detail = why == PG_BANNED ? "see polygatectl bans" : "see the limits of the listener";
-    if (why != PG_OK)
-        goto refused;
+    place->meter = NULL;
+    if (within_limits(listener->config, open_now)) {
+        why = pg_guard_admit(listener, peer, &place->meter);
+        detail = why == PG_BANNED ? "see polygatectl bans" : "see the limits of the listener";
+    }
+    if (why == PG_OK)
+        return true;
+    pg_conn_give_place(worker, place);
+    refuse(worker, listener, peer, why, detail);
+    return false;
+}
 
+void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place)
+{
+    pg_guard_leave(&place->meter);
+    atomic_fetch_sub(&worker->server->connections, 1);
+}
+
+static void hang_in(struct pg_conn_part *part, struct pg_conn *conn)
+{
+    conn->next = part->all;
+    if (conn->next)
+        conn->next->link = &conn->next;
+    conn->link = &part->all;
+    part->all = conn;
+    part->count++;
+}
+
+struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
+                                      const struct pg_listener_conf *listener, const char *peer,
+                                      struct pg_place *place)
+{
+    struct pg_config *config = listener->config;
     struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener, peer));
-    why = PG_NO_MEMORY;
-    detail = "";
-    if (!conn)
-        goto refused;
-
+    if (!conn) {
+        refuse(worker, listener, peer, PG_NO_MEMORY, "");
+        return NULL;
+    }
     conn->magic = CONN_MAGIC;
     conn->state = CONN_OPEN;
-    conn->meter = meter;
-    if (meter)
-        meter->conn = conn;
+    conn->meter = place->meter;
+    place->meter = NULL;
+    if (conn->meter)
+        conn->meter->conn = conn;
     conn->worker = worker;
     conn->listener = listener;
     (void)pg_config_ref(config);
@@ -158,14 +181,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
     conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
     memcpy(peer_of(conn), peer, strlen(peer) + 1);
-
-    struct pg_conn_part *part = &worker->conns;
-    conn->next = part->all;
-    if (conn->next)
-        conn->next->link = &conn->next;
-    conn->link = &part->all;
-    part->all = conn;
-    part->count++;
+    hang_in(&worker->conns, conn);
     count(conn, PG_COUNT_CONNECTIONS_OPENED, 1);
 
     arm_first_byte_deadline(conn);
@@ -173,12 +189,18 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
            PG_F_TEXT("listener", listener->name), PG_F_INT("conn", conn->id));
     listener->protocol->open(conn);
     return conn;
+}
 
-refused:
-    pg_guard_leave(&meter);
-    atomic_fetch_sub(&server->connections, 1);
-    note_refusal(worker, listener, peer, why, detail);
-    return NULL;
+struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                             const char *peer)
+{
+    struct pg_place place;
+    if (!pg_conn_take_place(worker, listener, peer, &place))
+        return NULL;
+    struct pg_conn *conn = pg_conn_open_in_place(worker, listener, peer, &place);
+    if (!conn)
+        pg_conn_give_place(worker, &place);
+    return conn;
 }
 
 void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
