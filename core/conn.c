@@ -211,13 +211,17 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
     pg_timer_start(&conn->timer, ms, on_deadline);
 }
 
+bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity)
+{
+    free(conn->identity);
+    conn->identity = strndup((const char *)identity.data, identity.len);
+    return conn->identity != NULL;
+}
+
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 {
-    if (identity.data) {
-        conn->identity = strndup((const char *)identity.data, identity.len);
-        if (!conn->identity)
-            return false;
-    }
+    if (identity.data && !pg_conn_identify(conn, identity))
+        return false;
     conn->alive_ms = (uint32_t)conn->worker->now_ms;
     if (conn->state == CONN_OPEN && conn->deadline == DEADLINE_HANDSHAKE)
         arm_first_byte_deadline(conn);

@@ -71,7 +71,7 @@ struct pg_conn {
     uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
     uint32_t idle_ms;
     uint64_t id;
-    char *identity;         /* proven by the transport; NULL: none */
+    char *identity;         /* proven to the transport or a trusted proxy; NULL: none */
     struct pg_meter *meter; /* NULL: its listener has no limits */
 };
 #define STATE_ALIGN 8u

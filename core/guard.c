@@ -370,6 +370,7 @@ static bool is_offence(enum pg_reason reason)
     case PG_HANDSHAKE_FAILED:
     case PG_LOGIN_TIMEOUT:
     case PG_STALLED:
+    case PG_UNKNOWN_PROTOCOL:
     case PG_CONNECTION_RATE:
         return true;
     default:

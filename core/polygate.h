@@ -107,6 +107,9 @@ PG_API int64_t pg_wall_ms(void);
     X(FIRST_BYTE_TIMEOUT, true, "no byte within the time allowed")                                 \
     X(HANDSHAKE_TIMEOUT, true, "the transport's handshake took longer than the time allowed")      \
     X(HANDSHAKE_FAILED, true, "the transport's handshake failed")                                  \
+    X(UNTRUSTED_PROXY, true, "connected past the proxies that may say who is there")               \
+    X(BAD_PROXY_HEADER, true, "the header that a proxy has to send first is missing or damaged")   \
+    X(UNKNOWN_PROTOCOL, true, "the first bytes are of nothing that is served here")                \
     X(LOGIN_TIMEOUT, true, "no identity within the time allowed")                                  \
     X(KEEPALIVE_TIMEOUT, true, "silent for longer than its keep-alive allows")                     \
     X(SLOW_CONSUMER, true, "queue limit reached while the peer did not read")                      \
@@ -555,7 +558,10 @@ struct pg_protocol {
     /* Check values of the configuration against each other (optional); false refuses the file
      * with error->text. Main thread. */
     bool (*check)(const void *conf, struct pg_error *error);
-    /* By the first bytes of a connection: is it this protocol? Any split. (optional) */
+    /* By the first bytes of a connection, of which there is at least one: is it this protocol? A
+     * pure function, on any thread. It is shown one byte, then two, and so on, until somebody says
+     * yes; that is final, so it should rest on bytes that no other protocol begins with. In 256
+     * bytes it has to be known. Without it, the frontend cannot share a port. (optional) */
     enum pg_sniff (*sniff)(struct pg_bytes head);
 
     void (*open)(struct pg_conn *conn);

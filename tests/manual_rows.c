@@ -25,7 +25,9 @@
 
 extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
+extern const struct pg_transport wss_transport;
 extern const struct pg_transport tls_transport;
+extern const struct pg_transport auto_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
@@ -111,7 +113,9 @@ int main(void)
     print_options("listener", pg_listener_rows);
     print_options("tcp", tcp_transport.options);
     print_options("ws", ws_transport.options);
+    print_options("wss", wss_transport.options);
     print_options("tls", tls_transport.options);
+    print_options("auto", auto_transport.options);
     print_options("plugin", pg_plugin_rows);
     print_options(mqtt_protocol.name, mqtt_protocol.options);
     print_options(jt808_protocol.name, jt808_protocol.options);
