@@ -38,6 +38,7 @@
 #include "conn_client.h"
 #include "conn_state.h"
 #include "guard.h"
+#include "peer.h"
 #include "router.h"
 #include "server.h"
 #include "why.h"
@@ -57,6 +58,7 @@ struct tail {
     struct pg_conn *conn;
     uint32_t came; /* bytes of the frame since the timer was started */
     uint32_t len, size;
+    uint32_t expect; /* whole length of the frame at the head, if the frontend knows */
     uint8_t bytes[];
 };
 
@@ -163,30 +165,32 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       struct pg_place *place)
 {
     struct pg_config *config = listener->config;
-    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener, peer));
-    if (!conn) {
+    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
+    if (!conn || !pg_peer_set(&conn->peer, peer) ||
+        (place->meter && !pg_peer_attach(&conn->peer, place->meter))) {
+        if (conn)
+            pg_peer_clear(&conn->peer);
+        pg_slab_set_free(&worker->small, conn, block_size(listener));
         refuse(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
     conn->magic = CONN_MAGIC;
     conn->state = CONN_OPEN;
-    conn->meter = place->meter;
-    place->meter = NULL;
-    if (conn->meter)
-        conn->meter->conn = conn;
+    if (place->meter)
+        place->meter->conn = conn;
+    place->meter = NULL; /* it is the connection's now */
     conn->worker = worker;
     conn->listener = listener;
     (void)pg_config_ref(config);
     conn->frame_limit = (uint32_t)config->settings.limits.login_frame_size;
     conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
-    memcpy(peer_of(conn), peer, strlen(peer) + 1);
     hang_in(&worker->conns, conn);
     count(conn, PG_COUNT_CONNECTIONS_OPENED, 1);
 
     arm_first_byte_deadline(conn);
-    PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", peer_of(conn)),
-           PG_F_TEXT("listener", listener->name), PG_F_INT("conn", conn->id));
+    PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", peer), PG_F_TEXT("listener", listener->name),
+           PG_F_INT("conn", conn->id));
     listener->protocol->open(conn);
     return conn;
 }
@@ -213,9 +217,7 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
 
 bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity)
 {
-    free(conn->identity);
-    conn->identity = strndup((const char *)identity.data, identity.len);
-    return conn->identity != NULL;
+    return pg_peer_identify(&conn->peer, identity);
 }
 
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
@@ -230,7 +232,7 @@ bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn)
 {
-    return conn->identity ? pg_bytes_str(conn->identity) : PG_BYTES_NONE;
+    return pg_peer_identity(&conn->peer);
 }
 
 struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn)
@@ -269,7 +271,7 @@ const void *pg_conn_conf(const struct pg_conn *conn)
 
 const char *pg_conn_peer(const struct pg_conn *conn)
 {
-    return peer_of(conn);
+    return pg_peer_text(&conn->peer);
 }
 
 const char *pg_conn_listener(const struct pg_conn *conn)
@@ -303,9 +305,17 @@ struct pg_client **pg_conn_clients(struct pg_conn *conn)
     return &conn->clients;
 }
 
-unsigned *pg_conn_client_count(struct pg_conn *conn)
+unsigned pg_conn_client_count(const struct pg_conn *conn)
 {
-    return &conn->client_count;
+    return conn->client_count;
+}
+
+void pg_conn_count_client(struct pg_conn *conn, bool more)
+{
+    if (more)
+        conn->client_count++;
+    else
+        conn->client_count--;
 }
 
 const struct pg_protocol *pg_conn_protocol(const struct pg_conn *conn)
@@ -345,7 +355,7 @@ void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes)
 
 void pg_conn_expect(struct pg_conn *conn, size_t bytes)
 {
-    conn->expect = bytes < conn->frame_limit ? (uint32_t)bytes : conn->frame_limit;
+    conn->worker->conns.expect = bytes < conn->frame_limit ? (uint32_t)bytes : conn->frame_limit;
 }
 
 static uint32_t tail_len(const struct pg_conn *conn)
@@ -428,17 +438,19 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room)
     *room = READ_SIZE;
     if (conn->state != CONN_OPEN)
         return part->read_buffer; /* to be discarded */
+    const struct pg_meter *meter = pg_peer_meter(&conn->peer);
     uint32_t len = tail_len(conn);
     if (!gathers(conn)) {
         if (len > 0)
             memcpy(part->read_buffer, conn->tail->bytes, len);
-        if (conn->meter)
-            *room = pg_meter_read_max(conn->meter, *room);
+        if (meter)
+            *room = pg_meter_read_max(meter, *room);
         return part->read_buffer + len;
     }
     /* Grow with what has come, up to what the frame needs and one read more. */
     size_t want = (size_t)len * 2;
-    size_t most = (size_t)(conn->expect > len ? conn->expect : len) + READ_SIZE;
+    uint32_t expect = conn->tail->expect;
+    size_t most = (size_t)(expect > len ? expect : len) + READ_SIZE;
     if (want > most)
         want = most;
     if (want < (size_t)len + READ_SIZE)
@@ -446,8 +458,8 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room)
     if (!grow_tail(conn, want))
         return part->read_buffer;
     *room = conn->tail->size - len;
-    if (conn->meter)
-        *room = pg_meter_read_max(conn->meter, *room);
+    if (meter)
+        *room = pg_meter_read_max(meter, *room);
     return conn->tail->bytes + len;
 }
 
@@ -470,6 +482,7 @@ static void keep(struct pg_conn *conn, struct pg_bytes rest, bool fresh)
     }
     tail->len = (uint32_t)rest.len;
     watch_progress(conn, fresh);
+    tail->expect = conn->worker->conns.expect;
     if (conn->pauses == 0 && tail->len > conn->frame_limit)
         pg_conn_close(conn, PG_TOO_LARGE, "an unfinished frame is longer than %u bytes",
                       conn->frame_limit);
@@ -479,10 +492,9 @@ static void keep(struct pg_conn *conn, struct pg_bytes rest, bool fresh)
 static void offer(struct pg_conn *conn, struct pg_bytes in)
 {
     size_t used = 0;
-    if (conn->pauses == 0) {
-        conn->expect = 0;
+    conn->worker->conns.expect = 0;
+    if (conn->pauses == 0)
         used = protocol_of(conn)->bytes(conn, in);
-    }
     if (conn->state != CONN_OPEN) {
         drop_tail(conn);
         return;
@@ -514,8 +526,9 @@ void pg_conn_received(struct pg_conn *conn, size_t n)
         return;
     if (conn->deadline == DEADLINE_FIRST_BYTE)
         arm_login_deadline(conn);
-    if (conn->meter)
-        slow_down(conn, pg_meter_bytes(conn->meter, n));
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    if (meter)
+        slow_down(conn, pg_meter_bytes(meter, n));
     if (conn->tail)
         conn->tail->came += (uint32_t)n;
     if (gathers(conn)) {
@@ -573,13 +586,14 @@ static void slow_down(struct pg_conn *conn, int64_t ms)
         count(conn, PG_COUNT_READS_PAUSED, 1);
         pg_conn_pause(conn);
     }
-    pg_timer_start(&conn->meter->timer, ms, on_slowed);
+    pg_timer_start(&pg_peer_meter(&conn->peer)->timer, ms, on_slowed);
 }
 
 void pg_conn_meter_message(struct pg_conn *conn)
 {
-    if (conn->meter)
-        slow_down(conn, pg_meter_message(conn->meter));
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    if (meter)
+        slow_down(conn, pg_meter_message(meter));
 }
 
 static bool grow_held(struct pg_conn_part *part)
@@ -654,8 +668,9 @@ static void become_dead(struct pg_conn *conn)
     if (conn->state == CONN_OPEN)
         pg_conn_close(conn, PG_NETWORK_ERROR, NULL);
     pg_timer_stop(&conn->timer);
-    if (conn->meter)
-        pg_timer_stop(&conn->meter->timer);
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    if (meter)
+        pg_timer_stop(&meter->timer);
     pg_conn_drop_output(conn);
     drop_tail(conn);
     transport_of(conn)->close(link_of(conn));
@@ -768,11 +783,11 @@ static void log_close(const struct pg_conn *conn, enum pg_reason reason, const c
     if (!conn->logged_in && reason == PG_PEER_CLOSED)
         level = PG_DEBUG; /* port probes and health checks */
     PG_LOG(level, "closed", PG_F_REASON(reason), PG_F_BYTES("client", client),
-           PG_F_TEXT("peer", peer_of(conn)), PG_F_TEXT("listener", conn->listener->name),
+           PG_F_TEXT("peer", pg_conn_peer(conn)), PG_F_TEXT("listener", conn->listener->name),
            PG_F_TEXT("detail", detail), PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);
-    pg_guard_offence(conn->worker, peer_of(conn), reason);
+    pg_guard_offence(conn->worker, pg_peer_text(&conn->peer), reason);
 }
 
 void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const char *format, ...)
@@ -885,9 +900,10 @@ static void free_conn(struct pg_conn *conn)
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
-    pg_guard_leave(&conn->meter);
-    free(conn->identity);
-    pg_slab_set_free(&worker->small, conn, block_size(conn->listener, peer_of(conn)));
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    pg_guard_leave(&meter);
+    pg_peer_clear(&conn->peer);
+    pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
     pg_config_unref(&config);
 }
 

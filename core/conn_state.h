@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "peer.h"
 #include "transport.h"
 #include "worker_parts.h"
 
@@ -40,41 +41,39 @@ enum conn_deadline {
 
 /* Its size matters: it exists once per connection, in one block with
  *   - the frontend's state, of protocol->conn_size,
- *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN,
- *   - the text of the peer's address. */
+ *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN. */
 struct pg_conn {
     uint32_t magic;
-    uint8_t state;       /* enum conn_state */
-    uint8_t deadline;    /* enum conn_deadline: what `timer` waits for */
-    uint8_t reason;      /* enum pg_reason, once closing */
-    uint8_t idle_reason; /* enum pg_reason */
-    bool is_dirty : 1;   /* on the worker's dirty list */
-    bool starved : 1;    /* a delivery was held back for want of room */
-    bool blocked : 1;    /* waits for pg_conn_writable */
-    bool reoffer : 1;    /* resumed: the tail is offered again at the end of the turn */
-    bool eof : 1;        /* the peer has sent its last byte */
+    uint8_t state : 4;    /* enum conn_state */
+    uint8_t deadline : 4; /* enum conn_deadline: what `timer` waits for */
+    uint8_t reason;       /* enum pg_reason, once closing */
+    uint8_t idle_reason;  /* enum pg_reason */
+    bool is_dirty : 1;    /* on the worker's dirty list */
+    bool starved : 1;     /* a delivery was held back for want of room */
+    bool blocked : 1;     /* waits for pg_conn_writable */
+    bool reoffer : 1;     /* resumed: the tail is offered again at the end of the turn */
+    bool eof : 1;         /* the peer has sent its last byte */
     bool logged_in : 1;
     bool is_held : 1;   /* among the worker's that wait for other workers */
     bool is_slowed : 1; /* not read for a while, for what came too fast */
-    uint16_t pauses;
-    unsigned client_count;
+    uint32_t client_count : 21;
+    uint32_t pauses : 11;
+    uint32_t frame_limit;
+    uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
+    uint32_t idle_ms;
+    uint64_t id;
     struct pg_worker *worker;
     const struct pg_listener_conf *listener; /* its configuration is shared */
     struct pg_conn *next, **link;            /* all connections of the worker */
     struct pg_conn *next_dirty;              /* dirty, later dead */
     struct pg_client *clients;
-    struct tail *tail; /* NULL: none */
-    uint32_t frame_limit;
-    uint32_t expect;        /* whole length of the frame at the head, if the frontend knows */
+    struct tail *tail;      /* NULL: none */
     struct out_chunk *last; /* of the output, which is a ring: the first comes after the last */
+    struct pg_peer peer;
     struct pg_timer timer;
-    uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
-    uint32_t idle_ms;
-    uint64_t id;
-    char *identity;         /* proven to the transport or a trusted proxy; NULL: none */
-    struct pg_meter *meter; /* NULL: its listener has no limits */
 };
 #define STATE_ALIGN 8u
+_Static_assert(sizeof(struct pg_conn) <= 136, "a silent connection is small");
 _Static_assert(sizeof(struct pg_conn) % STATE_ALIGN == 0, "the frontend's state is aligned");
 
 static inline const struct pg_settings *settings_of(const struct pg_conn *conn)
@@ -107,16 +106,11 @@ static inline uint8_t *link_of(const struct pg_conn *conn)
     return state_of(conn) + aligned(protocol_of(conn)->conn_size);
 }
 
-static inline char *peer_of(const struct pg_conn *conn)
-{
-    return (char *)link_of(conn) + transport_of(conn)->link_size;
-}
-
 /* Bytes of the one block of a connection. */
-static inline size_t block_size(const struct pg_listener_conf *listener, const char *peer)
+static inline size_t block_size(const struct pg_listener_conf *listener)
 {
     return sizeof(struct pg_conn) + aligned(listener->protocol->conn_size) +
-           listener->transport->link_size + strlen(peer) + 1;
+           listener->transport->link_size;
 }
 
 /* Bytes of output that are queued. */
