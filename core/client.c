@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "access.h"
+#include "ban.h"
 #include "conn_client.h"
 #include "mount.h"
 #include "router.h"
@@ -739,6 +740,10 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
         return;
     }
+    if (pg_ban_has_client(login->client_id)) {
+        refuse(client, PG_BANNED, "see polygatectl bans");
+        return;
+    }
     struct pg_bytes prefix = pg_conn_client_id_prefix(conn);
     if (prefix.len > 0 && (login->client_id.len < prefix.len ||
                            memcmp(login->client_id.data, prefix.data, prefix.len) != 0)) {
@@ -948,6 +953,7 @@ static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, 
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
     struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    pg_conn_meter_message(client->conn);
     enum pg_reason reason = msg->topic_valid ? PG_OK : pg_topic_name_valid(msg->topic);
     if (reason == PG_OK && prefix.len > 0) {
         msg = pg_mount_enter(prefix, msg, &reason);

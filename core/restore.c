@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ban.h"
 #include "client.h"
 #include "hash.h"
 #include "registry.h"
@@ -162,10 +163,18 @@ static bool take_retained(struct pg_store_restorer *restorer, struct pg_msg *msg
     return true;
 }
 
+static bool take_fact(struct pg_store_restorer *restorer, struct pg_bytes space,
+                      struct pg_bytes key, struct pg_bytes value, uint32_t expires_wall_s)
+{
+    (void)restorer;
+    return !pg_bytes_equal(space, PG_BYTES_OF("bans")) ||
+           pg_ban_restore(key, value, expires_wall_s);
+}
+
 bool pg_restore(struct pg_server *server, struct pg_error *error)
 {
     struct restoring r = {
-        .restorer = {.session = take_session, .retained = take_retained},
+        .restorer = {.session = take_session, .retained = take_retained, .fact = take_fact},
         .server = server,
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
