@@ -608,6 +608,19 @@ struct pg_disk *pg_disk_open(const struct pg_store_disk_options *options, struct
     return disk;
 }
 
+bool pg_store_disk_accept_log(const char *dir, struct pg_error *error)
+{
+    const struct pg_store_disk_options options = {.dir = dir, .map_bytes = 0};
+    struct pg_disk *disk = pg_disk_open(&options, error);
+    if (!disk)
+        return false;
+    int rc = pg_disk_map_bind(disk, 0);
+    if (rc != 0)
+        pg_error_set(error, "%s/data.mdb: %s", dir, rc < -1000 ? mdb_strerror(rc) : strerror(-rc));
+    pg_disk_close(&disk);
+    return rc == 0;
+}
+
 void pg_disk_close(struct pg_disk **where)
 {
     struct pg_disk *disk = *where;

@@ -87,12 +87,12 @@ static bool read_log(struct pg_disk *disk, struct pg_error *error)
         .context = disk,
     };
     disk->replaying = true;
-    error->text[0] = '\0';
     int rc = pg_seglog_open(disk->log_dir, &options, &disk->log, error);
-    if (rc != 0 && error->text[0] == '\0')
-        pg_error_set(error, "%s: %s", disk->log_dir,
-                     rc == -EBADMSG ? "a batch of a format that this program does not know"
-                                    : strerror(-rc));
+    if (rc == -EBADMSG)
+        pg_error_set(error,
+                     "%s: a batch of a format that this program does not know; start the newer "
+                     "version of the program that wrote it",
+                     disk->log_dir);
     if (rc == 0)
         pg_disk_settle_down(disk);
     return rc == 0 && check_pair(disk, error);
