@@ -329,7 +329,7 @@ static void two_processes_exclude_each_other(void)
 {
     begin();
     struct pg_store *other = pg_store_disk_open(&options, &error);
-    struct pg_store_restorer nothing = {NULL};
+    struct pg_store_restorer nothing = {.session = NULL};
     CU_ASSERT_PTR_NOT_NULL_FATAL(other);
     CU_ASSERT_FALSE(other->ops->restore(other, &nothing, &error));
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "in use"));
