@@ -18,6 +18,7 @@
 
 #include "access.h"
 #include "conn_client.h"
+#include "mount.h"
 #include "router.h"
 #include "server.h"
 #include "subscription.h"
@@ -508,9 +509,20 @@ static void check_will(struct pg_client *client)
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
     }
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    enum pg_reason reason;
+    if (prefix.len > 0) {
+        struct pg_will *mine = client->admission->will;
+        mine->msg = pg_mount_enter(prefix, mine->msg, &reason);
+        if (!mine->msg) {
+            refuse(client, reason, "the topic of its will, with topic_prefix in front of it");
+            return;
+        }
+        topic = mine->msg->topic;
+    }
     struct pg_identity who = identity_of(client);
-    enum pg_reason reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH,
-                                            topic, will_decided, client, &client->request);
+    reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH, topic,
+                             will_decided, client, &client->request);
     if (reason != PG_PENDING)
         will_decided(client, reason);
 }
@@ -654,6 +666,12 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     struct pg_config *config = current_config(worker);
     if (*pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
+        return;
+    }
+    struct pg_bytes prefix = pg_conn_client_id_prefix(conn);
+    if (prefix.len > 0 && (login->client_id.len < prefix.len ||
+                           memcmp(login->client_id.data, prefix.data, prefix.len) != 0)) {
+        refuse(client, PG_CLIENT_ID_INVALID, "see client_id_prefix of the listener");
         return;
     }
     enum pg_reason reason = PG_OK;
@@ -849,7 +867,16 @@ static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, 
 {
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
     enum pg_reason reason = msg->topic_valid ? PG_OK : pg_topic_name_valid(msg->topic);
+    if (reason == PG_OK && prefix.len > 0) {
+        msg = pg_mount_enter(prefix, msg, &reason);
+        if (!msg) {
+            count_publication(client, reason, prefix);
+            return reason;
+        }
+        reason = PG_OK;
+    }
     if (reason == PG_OK && too_deep(config, msg->topic))
         reason = PG_TOPIC_INVALID;
     if (reason == PG_OK && reserved_topic(msg->topic))
@@ -972,8 +999,9 @@ static void subscribe_decided(void *arg, enum pg_reason reason)
         tell_subscribed(client, token, reason);
 }
 
-enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
-                            uint64_t token)
+/* With the filter as the core knows it. */
+static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                                uint64_t token)
 {
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
@@ -1005,7 +1033,26 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
     return reason;
 }
 
-enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
+enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                            uint64_t token)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len == 0)
+        return subscribe(client, sub, token);
+    enum pg_reason reason;
+    struct pg_subscription under = *sub;
+    uint8_t *filter = pg_mount_filter(prefix, sub->filter, &under.filter.len, &reason);
+    if (!filter) {
+        note_refused_subscription(client, reason, sub->filter);
+        return reason;
+    }
+    under.filter.data = filter;
+    reason = subscribe(client, &under, token);
+    free(filter);
+    return reason;
+}
+
+static enum pg_reason unsubscribe(struct pg_client *client, struct pg_bytes filter)
 {
     struct pg_session *session = pg_client_session(client);
     if (!session || !pg_subscription_drop(session, filter))
@@ -1014,6 +1061,21 @@ enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
     if (session->kept)
         store->ops->subscription_drop(store, session->kept->handle, filter, NULL);
     return PG_OK;
+}
+
+enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len == 0)
+        return unsubscribe(client, filter);
+    enum pg_reason reason;
+    size_t len;
+    uint8_t *under = pg_mount_filter(prefix, filter, &len, &reason);
+    if (!under)
+        return PG_NO_SUBSCRIPTION;
+    reason = unsubscribe(client, (struct pg_bytes){.data = under, .len = len});
+    free(under);
+    return reason;
 }
 
 /* ---- permissions after resuming -------------------------------------------------------------- */

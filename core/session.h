@@ -111,6 +111,7 @@ struct pg_traffic {
 
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
+    size_t out_bytes; /* payloads of those that are out and not received */
     uint16_t *resend; /* identifiers due again on this connection, in order */
     uint32_t resend_at, resend_count;
 

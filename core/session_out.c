@@ -14,7 +14,9 @@
 #include <string.h>
 
 #include "client.h"
+#include "conn.h"
 #include "message.h"
+#include "mount.h"
 #include "registry.h"
 #include "router.h"
 #include "server.h"
@@ -92,6 +94,12 @@ static void fill(struct pg_delivery *out, const struct pg_entry *entry)
     }
 }
 
+void pg_session_leave_window(struct pg_traffic *t, const struct pg_out *out)
+{
+    if (out->entry.msg)
+        t->out_bytes -= out->entry.msg->payload.len;
+}
+
 static bool next_resend(struct pg_session *session, struct pg_delivery *out)
 {
     struct pg_traffic *t = session->traffic;
@@ -126,6 +134,15 @@ static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
         out->subscription_ids = &t->lent_id;
 }
 
+static bool window_has_room(const struct pg_session *session, const struct pg_msg *msg)
+{
+    const struct pg_traffic *t = session->traffic;
+    if (t->out_count >= session->window)
+        return false;
+    int64_t most = pg_session_settings(session)->session.inflight_bytes;
+    return most == 0 || t->out_count == 0 || t->out_bytes + msg->payload.len <= (uint64_t)most;
+}
+
 /* From the queue. false: there is nothing, or the window is full. */
 static bool next_queued(struct pg_session *session, struct pg_delivery *out)
 {
@@ -147,17 +164,35 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
             take_unsettled(session, out);
             return true;
         }
-        struct pg_out *o = t->out_count < session->window ? new_out(session) : NULL;
+        struct pg_out *o = window_has_room(session, entry->msg) ? new_out(session) : NULL;
         if (!o)
             return false;
         pg_session_pop(session, &o->entry);
         o->state = OUT_SENT;
         o->order = t->out_order++;
         t->out_count++;
+        t->out_bytes += o->entry.msg->payload.len;
         fill(out, &o->entry);
         out->id = o->id;
         return true;
     }
+}
+
+/* Behind a listener with a prefix of topics a client is lent a message without it. false: out of
+ * memory, and the connection closes. */
+static bool show(struct pg_session *session, struct pg_delivery *out)
+{
+    struct pg_conn *conn = pg_client_conn(session->client);
+    struct pg_bytes prefix = pg_conn_topic_prefix(conn);
+    if (prefix.len == 0 || !out->msg)
+        return true;
+    struct pg_session_part *part = &session->worker->sessions;
+    pg_msg_unref(&part->shown);
+    part->shown = pg_mount_leave(prefix, out->msg);
+    out->msg = part->shown;
+    if (!out->msg)
+        pg_conn_close(conn, PG_NO_MEMORY, "while taking the prefix from a topic");
+    return out->msg != NULL;
 }
 
 bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
@@ -168,13 +203,13 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
         return false;
     pg_traffic_forget_lent(t);
     if (t->resend && next_resend(session, out))
-        return true;
+        return show(session, out);
     if (!next_queued(session, out)) {
         pg_session_quieten(session);
         return false;
     }
     pg_session_count(session, PG_COUNT_MESSAGES_DELIVERED, 1);
-    return true;
+    return show(session, out);
 }
 
 bool pg_delivery_received(struct pg_client *client, uint16_t id)
@@ -187,8 +222,11 @@ bool pg_delivery_received(struct pg_client *client, uint16_t id)
         struct pg_store *store = session->worker->server->store;
         store->ops->received(store, session->kept->handle, out->entry.number, NULL);
     }
+    pg_session_leave_window(session->traffic, out);
     pg_entry_clear(&out->entry);
     out->state = OUT_RECEIVED;
+    if (session->traffic->queue_count > 0)
+        pg_session_make_ready(session); /* it may have waited for the bytes */
     return true;
 }
 
@@ -199,6 +237,7 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     if (!out)
         return false;
     pg_session_settle_stored(session, &out->entry);
+    pg_session_leave_window(session->traffic, out);
     pg_entry_clear(&out->entry);
     out->state = OUT_FREE;
     struct pg_traffic *t = session->traffic;

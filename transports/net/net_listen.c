@@ -23,6 +23,7 @@
  * `workers` is that worker's from net_start() to net_stop(); the rest never changes. */
 
 #include <errno.h>
+#include <ev.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
