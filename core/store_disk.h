@@ -31,8 +31,4 @@ struct pg_store_disk_options {
 struct pg_store *pg_store_disk_open(const struct pg_store_disk_options *options,
                                     struct pg_error *error);
 
-/* For an operator who gives up the queues of a store in use by nobody: the log that is in its folder,
- * or none, belongs to it from now on. false with error->text. */
-bool pg_store_disk_accept_log(const char *dir, struct pg_error *error) PG_CHECKED;
-
 #endif

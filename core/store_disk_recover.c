@@ -179,7 +179,7 @@ static bool give_session(struct pg_disk *disk, struct pg_store_session *session,
                             : session->next_number,
         .next_number = session->next_number,
     };
-    ok = ok && restorer->session(restorer, &out);
+    ok = ok && (!restorer->session || restorer->session(restorer, &out));
     free(outs);
     free(receipts);
     return ok;

@@ -16,6 +16,7 @@
 
 #include "crc32c.h"
 #include "store_bed.h"
+#include "store_disk_copy.h"
 
 static char path[160];
 
@@ -319,7 +320,10 @@ static void a_log_of_another_store_is_refused(void)
     CU_ASSERT_STRING_EQUAL(queue_of(restored.handle), "1=one ");
     pg_store_free(&store);
     run_in_dir("mv log mine");
-    CU_ASSERT(pg_store_disk_accept_log(dir, &error)); /* the queues are given up */
+    bool differs;
+    CU_ASSERT(pg_store_disk_pair(dir, false, &differs, &error) && differs);
+    CU_ASSERT(pg_store_disk_pair(dir, true, &differs, &error)); /* the queues are given up */
+    CU_ASSERT(pg_store_disk_pair(dir, false, &differs, &error) && !differs);
     CU_ASSERT_FATAL(open_store());
     CU_ASSERT_STRING_EQUAL(queue_of(restored.handle), "");
     finish();
