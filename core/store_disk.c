@@ -25,6 +25,7 @@
 
 #define TICK_MS       1000
 #define BACKLOG_BYTES ((size_t)64 * 1024 * 1024)
+#define JOIN_US       500
 /* A group's answers come when all of it is safe: so much makes a sync worth while, and not more. */
 #define GROUP_REQUESTS 4096u
 #define GROUP_BYTES    ((size_t)2 * 1024 * 1024)
@@ -34,6 +35,8 @@ struct disk_store {
     struct pg_disk *disk;
     pthread_t thread;
     bool running;
+    int64_t last_us;                           /* the thread's: what the last group took */
+    size_t last_requests;                      /* and how many it had */
     _Atomic(struct pg_disk_request *) mailbox; /* the newest first */
     size_t backlog_max;
     _Atomic size_t backlog, backlog_bytes; /* requests that are not completed */
@@ -152,6 +155,13 @@ static void wait_for_work(struct disk_store *store, int64_t wait_ms)
         ; /* one look at the mailbox answers all of them */
 }
 
+static int64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 /* Cut the list behind its first requests, as many as make a good group, and carry them out. Returns
  * the rest. */
 static struct pg_disk_request *carry_out_some(struct disk_store *store,
@@ -168,7 +178,10 @@ static struct pg_disk_request *carry_out_some(struct disk_store *store,
     }
     struct pg_disk_request *rest = last->next;
     last->next = NULL;
+    int64_t began_us = now_us();
     pg_disk_commit(store->disk, list);
+    store->last_us = now_us() - began_us;
+    store->last_requests = count;
     share_stats(store); /* so that whoever is answered sees them */
     pg_disk_answer(store->disk, list);
     atomic_fetch_sub_explicit(&store->backlog, count, memory_order_relaxed);
@@ -176,6 +189,17 @@ static struct pg_disk_request *carry_out_some(struct disk_store *store,
     if (before - bytes <= store->backlog_max / 2)
         atomic_store_explicit(&store->congested, false, memory_order_relaxed);
     return rest;
+}
+
+/* Whoever was answered last is about to ask again, and the first of them has woken the thread: a
+ * moment, short beside what the disk needs, lets the others join the group. */
+static void let_others_join(const struct disk_store *store)
+{
+    if (store->last_requests < 2)
+        return;
+    int64_t moment_us = store->last_us / 8 < JOIN_US ? store->last_us / 8 : JOIN_US;
+    struct timespec pause = {.tv_nsec = moment_us * 1000};
+    nanosleep(&pause, NULL);
 }
 
 static void *run(void *arg)
@@ -188,8 +212,10 @@ static void *run(void *arg)
         if (!list)
             list = take(store);
         int64_t since_ms = pg_now_ms() - ticked_ms;
-        if (!list && !more && since_ms < TICK_MS)
+        if (!list && !more && since_ms < TICK_MS) {
             wait_for_work(store, TICK_MS - since_ms);
+            let_others_join(store);
+        }
         if (list)
             list = carry_out_some(store, list, &stop);
         if (pg_now_ms() - ticked_ms >= TICK_MS) {
