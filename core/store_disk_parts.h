@@ -237,6 +237,7 @@ struct pg_disk {
     struct pg_disk_buffer owed;  /* empty, or a version and records */
     struct pg_disk_buffer scratch;
     bool replaying, no_memory;
+    bool strange; /* a record that no store writes */
     struct pg_disk_got *got;
     size_t got_count, got_cap;
     size_t unrouted; /* receipts whose message is not with everybody */

@@ -252,6 +252,14 @@ static bool give_unrouted(struct pg_disk *disk, struct pg_store_session *session
 {
     int error;
     struct pg_msg *msg = pg_disk_read_msg(disk, receipt->place, &error);
+    if (!msg && error != -ENOMEM) {
+        struct pg_bytes client = {.data = session->client_id, .len = session->client_id_len};
+        disk->stats.unreadable++;
+        PG_LOG(PG_ERROR, "store_unreadable", PG_F_BYTES("client", client),
+               PG_F_INT("packet_id", receipt->packet_id), PG_F_INT("segment", receipt->segment),
+               PG_F_TEXT("detail", strerror(-error)));
+        return true; /* the rest of the store is worth a start */
+    }
     struct pg_bytes *ids = calloc(disk->got_count + 1, sizeof(*ids));
     struct pg_bytes *shares = calloc(disk->got_count + 1, sizeof(*shares));
     size_t count = 0, share_count = 0;
