@@ -67,6 +67,44 @@ bool pg_session_keep(struct pg_session *session)
     return true;
 }
 
+static void put_subscription(void *arg, struct pg_session *session, struct pg_sub *sub)
+{
+    (void)arg;
+    const struct pg_subscription record = {
+        .filter = pg_sub_filter(session, sub),
+        .qos = sub->qos,
+        .no_local = sub->no_local,
+        .retain_as_published = sub->retain_as_published,
+        .id = sub->id,
+        .internal = sub->internal,
+    };
+    struct pg_store *store = store_of(session);
+    store->ops->subscription_put(store, session->kept->handle, &record, NULL);
+}
+
+bool pg_session_keep_from_now(struct pg_session *session)
+{
+    if (session->kept) {
+        pg_session_put(session, NULL);
+        return true;
+    }
+    if (!pg_session_wants_store(session))
+        return true;
+    if (!pg_session_keep(session))
+        return false;
+    pg_session_put(session, NULL);
+    pg_subscriptions_each(session, put_subscription, NULL);
+    return true;
+}
+
+void pg_session_keep_no_more(struct pg_session *session)
+{
+    if (!session->kept || session->traffic || pg_subscription_count(session) > 0)
+        return; /* it goes when the session does */
+    struct pg_store *store = store_of(session);
+    store->ops->session_drop(store, pg_session_let_go(session), NULL);
+}
+
 bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
                               uint64_t first_number, uint64_t next_number)
 {
@@ -123,7 +161,7 @@ struct share_search {
 static void compare_share(void *arg, struct pg_session *session, struct pg_sub *sub)
 {
     struct share_search *search = arg;
-    if (sub->shared && sub->node == search->node)
+    if (sub->shared && pg_sub_node(sub) == search->node)
         search->filter = pg_sub_filter(session, sub);
 }
 
@@ -222,7 +260,7 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
         from->share.len > 0 ? pg_subscription_find(session, from->share) : NULL;
     *to = (struct pg_entry){
         .msg = from->msg,
-        .share = sub ? sub->node : PG_NODE_NONE,
+        .share = sub ? pg_sub_node(sub) : PG_NODE_NONE,
         .number = from->number,
         .one_id = from->id_count == 1 ? from->ids[0] : 0,
         .qos = from->qos,
