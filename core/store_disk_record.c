@@ -227,7 +227,9 @@ struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from)
     spec.props.response_topic = pg_disk_get_bytes(from);
     spec.props.correlation_data = pg_disk_get_bytes(from);
     uint32_t count = pg_disk_get_u32(from);
-    if (from->failed || count > (size_t)(from->end - from->at) / 8)
+    if (count > (size_t)(from->end - from->at) / 8)
+        from->failed = true;
+    if (from->failed)
         return NULL;
     struct pg_property *user = NULL;
     if (count > 0) {
