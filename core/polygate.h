@@ -538,6 +538,14 @@ PG_API size_t pg_receipt_count(const struct pg_client *client);
 
 enum pg_sniff { PG_SNIFF_NO, PG_SNIFF_MORE, PG_SNIFF_YES };
 
+/* What a transport whose messages have a type (RFC 6455, 5.6) carries for a protocol. Whatever comes
+ * is one stream of bytes to it. */
+enum pg_media {
+    PG_MEDIA_BINARY, /* text is refused */
+    PG_MEDIA_TEXT,   /* binary messages are refused; what is sent and is no UTF-8 is binary */
+    PG_MEDIA_BOTH,   /* what is sent is text, and binary if it is no UTF-8 */
+};
+
 /* A protocol. One const descriptor, last in its file. NULL callbacks marked "optional" may be
  * left out. */
 struct pg_protocol {
@@ -551,6 +559,7 @@ struct pg_protocol {
     /* Names that a transport with negotiated sub-protocols (RFC 6455, 1.9) may select, up to NULL;
      * a list of NULL: it has none. */
     const char *const *subprotocols;
+    enum pg_media media; /* of such a transport */
 
     /* Check values of the configuration against each other (optional); false refuses the file
      * with error->text. Main thread. */

@@ -393,6 +393,7 @@ const struct pg_protocol example_protocol = {
     .counters = example_counters,
     .conn_size = sizeof(struct example),
     .sniff = example_sniff,
+    .media = PG_MEDIA_BOTH, /* lines can be typed into the console of a browser */
     .open = example_open,
     .bytes = example_bytes,
     .admitted = example_admitted,

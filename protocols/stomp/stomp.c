@@ -420,6 +420,7 @@ const struct pg_protocol stomp_protocol = {
     .counters = stomp_counters,
     .conn_size = sizeof(struct stomp_conn),
     .subprotocols = stomp_subprotocols,
+    .media = PG_MEDIA_BOTH, /* text is what consoles show and libraries send; bodies may be anything */
     .check = stomp_check,
     .sniff = stomp_sniff,
     .open = stomp_open,

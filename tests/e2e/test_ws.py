@@ -275,6 +275,22 @@ def test_ws_bad_frames_are_closed_with_a_code(ws, code, bad):
     gw.wait_log("closed", client="a", reason="protocol_error|unsupported")
 
 
+def test_ws_a_peer_that_answers_no_ping_is_closed(ws):
+    gw = ws("ping_interval = 1s ")
+    good, silent = connected(gw), opened(gw)
+    for _ in range(2):
+        assert good.read_frame() == (PING, b"")
+        good.send(frame(b"", PONG))
+    assert silent.read_frame() == (PING, b"")
+    silent.expect_close_frame(1008)
+    gw.wait_log("closed", reason="keepalive_timeout", detail=".*ping_interval.*")
+    good.send(frame(PINGREQ))
+    opcode, payload = good.read_frame()
+    while opcode == PING:
+        opcode, payload = good.read_frame()
+    assert (opcode, payload) == (BINARY, PINGRESP)
+
+
 # ---- closing ---------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from polygate import Peer
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY = base64.b64encode(b"0123456789abcdef").decode()
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def frame(payload=b"", opcode=BINARY, fin=True, mask=b"\x11\x22\x33\x44", rsv=0, width=None):
@@ -78,7 +78,7 @@ class WebSocket(Peer):
         """These bytes come next, in messages cut anyhow."""
         while len(self.stream) < len(data):
             opcode, payload = self.read_frame()
-            assert opcode == BINARY, (opcode, payload)
+            assert opcode in (TEXT, BINARY), (opcode, payload)
             self.stream += payload
         got, self.stream = self.stream[:len(data)], self.stream[len(data):]
         assert got == data, (got.hex(" "), data.hex(" "))
@@ -86,7 +86,7 @@ class WebSocket(Peer):
     def expect_close_frame(self, code):
         """A close frame with this status comes, possibly after messages."""
         opcode, payload = self.read_frame()
-        while opcode == BINARY:
+        while opcode in (TEXT, BINARY):
             opcode, payload = self.read_frame()
         assert opcode == CLOSE, (opcode, payload)
         assert struct.unpack(">H", payload[:2])[0] == code, payload

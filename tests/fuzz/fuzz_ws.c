@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* What a WebSocket peer sends. The first byte says what the rest is: even, the opening handshake;
- * odd, a stream of frames, and its other bits are the length of the pieces in which it comes.
+ * odd, a stream of frames. Its other bits are the length of the pieces in which that comes.
  *
- * What must hold: a response is whole and within its room; a request that is cut short anywhere is
- * not taken for a whole one; frames give the same payload and the same end whole and in pieces. */
+ * What must hold: a response is whole and within its room; the same request has the same answer whole
+ * and in pieces; so have frames the same payload and the same end. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,25 +20,28 @@ static void must(bool holds)
         abort();
 }
 
-static void handshake(const uint8_t *data, size_t size)
+static void handshake(const uint8_t *data, size_t size, size_t piece)
 {
     static const char *const mqtt[] = {"mqtt", "mqttv3.1", NULL};
     static const struct ws_route routes[] = {{"/mqtt", mqtt}, {"/raw", NULL}};
-    static const struct pg_strings origins = {0};
-    struct ws_upgrade out;
-    ws_upgrade((struct pg_bytes){.data = data, .len = size}, 8192, routes, 2, &origins, &out);
-    must(out.used <= size);
-    if (out.used == 0)
+    static const struct ws_service service = {.routes = routes, .route_count = 2, .size_max = 8192};
+    struct ws_request whole = {.has_begun = false}, pieces = {.has_begun = false};
+    struct ws_answer out = {.used = 0}, again = {.used = 0};
+    struct pg_bytes in = {.data = data, .len = size};
+    bool is_over = ws_request_read(&whole, &service, in, &out), was_over = false;
+    for (in.len = 0; in.len < size && !was_over;) {
+        in.len = size - in.len < piece ? size : in.len + piece;
+        was_over = ws_request_read(&pieces, &service, in, &again);
+    }
+    must(was_over == is_over);
+    if (!is_over)
         return;
-    must(out.response_len > 0 && out.response_len <= WS_RESPONSE_MAX);
+    must(out.used <= size && out.used == again.used && out.status == again.status);
+    must(out.response_len > 0 && out.response_len < WS_RESPONSE_MAX);
+    must(out.response_len == again.response_len &&
+         memcmp(out.response, again.response, out.response_len) == 0);
     must(memcmp(out.response, "HTTP/1.1 ", 9) == 0);
     must(!out.granted || out.route < 2);
-    if (!out.granted)
-        return;
-    struct ws_upgrade cut;
-    ws_upgrade((struct pg_bytes){.data = data, .len = out.used - 1}, 8192, routes, 2, &origins,
-               &cut);
-    must(cut.used == 0 || !cut.granted);
 }
 
 /* All that a stream gives: payload, control frames, and how it ends. */
@@ -57,7 +60,7 @@ static void take(struct result *result, const void *bytes, size_t len)
 
 static struct result frames(const uint8_t *data, size_t size, size_t piece)
 {
-    struct ws_reader reader = {0};
+    struct ws_reader reader = {.takes_text = true, .takes_binary = true};
     struct result result = {.bytes = malloc(2 * size + 1)};
     uint8_t *out = malloc(size + 1);
     must(result.bytes && out);
@@ -90,12 +93,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t kind = data[0];
     data++;
     size--;
+    size_t piece = (size_t)(kind >> 1) + 1;
     if ((kind & 1) == 0) {
-        handshake(data, size);
+        handshake(data, size, piece);
         return 0;
     }
     struct result whole = frames(data, size, size + 1);
-    struct result pieces = frames(data, size, (size_t)(kind >> 1) + 1);
+    struct result pieces = frames(data, size, piece);
     must(whole.failed == pieces.failed);
     must(whole.len == pieces.len && memcmp(whole.bytes, pieces.bytes, whole.len) == 0);
     free(whole.bytes);

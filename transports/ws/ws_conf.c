@@ -32,6 +32,16 @@ _Static_assert(offsetof(struct ws_conf, tls) == 0 && offsetof(struct tls_conf, n
      .sentence = "sites whose pages may connect from a browser, as in {\"https://example.com\"}; " \
                  "clients that are no browsers send no origin and pass. Empty by default: any, " \
                  "since who connects has to log in all the same."}, \
+    {.name = "ping_interval", \
+     .type = PG_OPT_DURATION, \
+     .offset = AT(ping_interval_ms), \
+     .fallback = "0s", \
+     .min = 0, \
+     .max = 86400000, \
+     .reloadable = true, \
+     .sentence = "how often a ping is sent; a peer that has sent nothing since the last one is " \
+                 "closed. 0 sends none, the default, since frontends have keep-alives of their " \
+                 "own; below a minute it keeps proxies from closing what is idle."}, \
     {.name = "openings", \
      .type = PG_OPT_INT, \
      .offset = AT(openings), \
@@ -100,9 +110,11 @@ static bool add_route(struct ws_conf *ws, const struct pg_listener_conf *conf, c
         pg_error_set(error, "out of memory");
         return false;
     }
-    ws->routes[ws->route_count] =
+    struct ws_service *service = &ws->service;
+    struct ws_route *routes = (struct ws_route *)(uintptr_t)service->routes;
+    routes[service->route_count] =
         (struct ws_route){.path = path, .subprotocols = served.protocol->subprotocols};
-    ws->served[ws->route_count++] = served;
+    ws->served[service->route_count++] = served;
     return true;
 }
 
@@ -112,15 +124,19 @@ bool ws_check(const struct pg_listener_conf *conf, struct pg_error *error)
     struct ws_conf *ws = conf->transport_conf;
     if (!net_check(conf, error))
         return false;
-    if (ws->routes) /* by another address of the block */
+    if (ws->service.routes) /* by another address of the block */
         return true;
     struct pg_conf_pool *pool = conf->config->pool;
     size_t count = ws->paths.count > 0 ? ws->paths.count : 1;
-    ws->routes = pg_conf_pool_alloc(pool, count * sizeof(*ws->routes));
+    ws->service = (struct ws_service){
+        .routes = pg_conf_pool_alloc(pool, count * sizeof(*ws->service.routes)),
+        .origins = ws->origins,
+        .size_max = (size_t)ws->request_size,
+    };
     ws->served = pg_conf_pool_alloc(pool, count * sizeof(*ws->served));
     size_t name_len = strlen(conf->protocol->name);
     char *own = pg_conf_pool_alloc(pool, name_len + 2);
-    if (!ws->routes || !ws->served || !own) {
+    if (!ws->service.routes || !ws->served || !own) {
         pg_error_set(error, "out of memory");
         return false;
     }

@@ -11,10 +11,10 @@ struct ws_conf {
     struct tls_conf tls; /* first, for ../net and ../tls; of `ws` only its `net` is filled in */
     struct pg_strings paths;
     struct pg_strings origins;
-    int64_t openings;        /* most opening handshakes under way, per worker */
-    int64_t request_size;    /* bytes of the longest request */
-    struct ws_route *routes; /* of `paths`; in the configuration's pool */
-    size_t route_count;
+    int64_t ping_interval_ms;  /* 0: none are sent */
+    int64_t openings;          /* most opening handshakes under way, per worker */
+    int64_t request_size;      /* bytes of the longest request */
+    struct ws_service service; /* made by ws_check(); its routes are in the configuration's pool */
     struct pg_listener_conf *served; /* for each route: the block with the route's frontend */
 };
 

@@ -7,10 +7,11 @@
  * the limits. Control frames, which may stand between the fragments of a message, are gathered; they
  * are short by 5.5. No I/O, no allocation, any thread.
  *
- * Refused: reserved bits, as no extension is negotiated (5.2), unknown opcodes, frames without a mask
- * (5.1), control frames that are long or fragmented (5.5), continuations of nothing and messages
- * within messages (5.4), lengths with the highest bit or in more bytes than needed (5.2), and text
- * messages, since what is carried is a stream of bytes. */
+ * Refused: reserved bits that no negotiated extension uses (5.2; the first is that of RFC 7692, 6),
+ * unknown opcodes, frames without a mask (5.1), control frames that are long or fragmented (5.5),
+ * continuations of nothing and messages within messages (5.4), lengths with the highest bit or in
+ * more bytes than needed (5.2), messages of a type that is not taken, and text that is not UTF-8
+ * (8.1), at its first wrong byte. */
 
 #include "ws_frame.h"
 
@@ -33,29 +34,51 @@ static size_t head_size(const struct ws_reader *reader)
     return 2u + (len == 126 ? 2u : len == 127 ? 8u : 0u) + 4u;
 }
 
+static const char *judge_control(bool is_final, unsigned len)
+{
+    if (!is_final)
+        return "a fragmented control frame";
+    return len > WS_CONTROL_MAX ? "a control frame longer than 125 bytes" : NULL;
+}
+
+/* The first frame of a message. */
+static const char *begin_message(struct ws_reader *reader, bool is_text, bool is_deflated,
+                                 enum ws_code *code)
+{
+    if (reader->in_message)
+        return "a message within a message";
+    reader->is_text = is_text;
+    reader->is_deflated = is_deflated;
+    reader->utf8 = (struct ws_utf8){.left = 0};
+    if (is_text ? reader->takes_text : reader->takes_binary)
+        return NULL;
+    *code = WS_UNSUPPORTED;
+    return is_text ? "a text message; only binary ones are served"
+                   : "a binary message; only text is served";
+}
+
 /* Why the first two bytes of a frame are not allowed; NULL: they are. */
-static const char *judge_start(const struct ws_reader *reader, enum ws_code *code)
+static const char *judge_start(struct ws_reader *reader, enum ws_code *code)
 {
     unsigned opcode = reader->head[0] & 0x0f, len = reader->head[1] & 0x7f;
-    bool is_final = (reader->head[0] & 0x80) != 0;
+    unsigned reserved = reader->head[0] & 0x70;
+    bool is_final = (reader->head[0] & WS_FIN) != 0;
+    bool begins = opcode == WS_TEXT || opcode == WS_BINARY;
     *code = WS_PROTOCOL_ERROR;
-    if (reader->head[0] & 0x70)
-        return "a reserved bit is set, and no extension was negotiated";
+    if (reserved != 0 && !(reserved == WS_RSV1 && begins && reader->takes_deflated))
+        return "a reserved bit is set that means nothing";
     if (!(reader->head[1] & 0x80))
         return "a frame without a mask";
     switch (opcode) {
     case WS_CONTINUATION:
         return reader->in_message ? NULL : "a continuation of no message";
     case WS_TEXT:
-        *code = WS_UNSUPPORTED;
-        return "a text message; only binary ones are served";
     case WS_BINARY:
-        return reader->in_message ? "a message within a message" : NULL;
+        return begin_message(reader, opcode == WS_TEXT, reserved != 0, code);
     case WS_CLOSE:
     case WS_PING:
     case WS_PONG:
-        return !is_final ? "a fragmented control frame"
-                         : (len > WS_CONTROL_MAX ? "a control frame longer than 125 bytes" : NULL);
+        return judge_control(is_final, len);
     default:
         return "an unknown opcode";
     }
@@ -84,67 +107,106 @@ static void unmask(struct ws_reader *reader, const uint8_t *in, size_t n, uint8_
 {
     const uint8_t *mask = reader->head + reader->head_len - 4;
     unsigned at = reader->mask_at;
-    for (size_t i = 0; i < n; i++)
-        out[i] = in[i] ^ mask[(at + i) & 3];
+    uint8_t turned[8]; /* the mask, twice, from the byte that is next */
+    uint64_t word, key;
+    for (unsigned i = 0; i < sizeof(turned); i++)
+        turned[i] = mask[(at + i) & 3];
+    memcpy(&key, turned, sizeof(key));
+    size_t i = 0;
+    for (; n - i >= sizeof(word); i += sizeof(word)) {
+        memcpy(&word, in + i, sizeof(word));
+        word ^= key;
+        memcpy(out + i, &word, sizeof(word));
+    }
+    for (; i < n; i++)
+        out[i] = in[i] ^ turned[i & 7];
     reader->mask_at = (uint8_t)((at + n) & 3);
     reader->left -= n;
 }
 
-/* The frame is over; whether it was a control frame. */
-static bool end_frame(struct ws_reader *reader)
+static struct ws_step failed(struct ws_step step, enum ws_code code, const char *why)
 {
+    step.event = WS_FAIL;
+    step.code = code;
+    step.why = why;
+    return step;
+}
+
+/* Bytes of headers, up to the end of one. NULL, or why they are not allowed. */
+static const char *read_head(struct ws_reader *reader, const uint8_t *in, size_t len,
+                             struct ws_step *step)
+{
+    const char *why = NULL;
+    while (!why && !reader->in_payload && step->used < len) {
+        reader->head[reader->head_len++] = in[step->used++];
+        if (reader->head_len == 2)
+            why = judge_start(reader, &step->code);
+        if (!why && reader->head_len == head_size(reader) && reader->head_len > 2) {
+            step->code = WS_PROTOCOL_ERROR;
+            why = begin_payload(reader);
+        }
+    }
+    return why;
+}
+
+/* Payload of the present frame; false if it is text and no UTF-8. */
+static bool read_payload(struct ws_reader *reader, const uint8_t *in, size_t len, uint8_t *out,
+                         struct ws_step *step)
+{
+    size_t n = len - step->used;
+    if (n > reader->left)
+        n = (size_t)reader->left;
     bool is_control = (reader->head[0] & 0x08) != 0;
-    if (!is_control)
-        reader->in_message = (reader->head[0] & 0x80) == 0;
-    reader->in_payload = false;
-    reader->head_len = 0;
-    return is_control;
+    uint8_t *to = is_control ? reader->control + reader->control_len : out + step->payload;
+    unmask(reader, in + step->used, n, to);
+    step->used += n;
+    if (is_control) {
+        reader->control_len = (uint8_t)(reader->control_len + n);
+        return true;
+    }
+    if (!reader->is_text || reader->is_deflated) {
+        step->payload += n;
+        return true;
+    }
+    size_t right = ws_utf8_take(&reader->utf8, to, n);
+    step->payload += right;
+    bool is_end = (reader->head[0] & WS_FIN) && reader->left == 0;
+    return right == n && (!is_end || reader->utf8.left == 0);
 }
 
 struct ws_step ws_read(struct ws_reader *reader, const uint8_t *in, size_t len, uint8_t *out)
 {
     struct ws_step step = {.event = WS_MORE};
     for (;;) {
-        while (!reader->in_payload && step.used < len) {
-            reader->head[reader->head_len++] = in[step.used++];
-            if (reader->head_len == 2)
-                step.why = judge_start(reader, &step.code);
-            if (!step.why && reader->head_len == head_size(reader) && reader->head_len > 2) {
-                step.code = WS_PROTOCOL_ERROR;
-                step.why = begin_payload(reader);
-            }
-            if (step.why) {
-                step.event = WS_FAIL;
-                return step;
-            }
-        }
+        const char *why = read_head(reader, in, len, &step);
+        if (why)
+            return failed(step, step.code, why);
         if (!reader->in_payload)
             return step;
-        size_t n = len - step.used;
-        if (n > reader->left)
-            n = (size_t)reader->left;
-        if (reader->head[0] & 0x08) {
-            unmask(reader, in + step.used, n, reader->control + reader->control_len);
-            reader->control_len = (uint8_t)(reader->control_len + n);
-        } else {
-            unmask(reader, in + step.used, n, out + step.payload);
-            step.payload += n;
-        }
-        step.used += n;
+        if (!read_payload(reader, in, len, out, &step))
+            return failed(step, WS_INVALID_PAYLOAD, "a text message that is not UTF-8");
         if (reader->left > 0)
             return step;
-        step.opcode = (enum ws_opcode)(reader->head[0] & 0x0f);
-        if (end_frame(reader)) {
+        bool is_control = (reader->head[0] & 0x08) != 0;
+        reader->in_payload = false;
+        reader->head_len = 0;
+        if (is_control) {
+            step.opcode = (enum ws_opcode)(reader->head[0] & 0x0f);
             step.event = WS_CONTROL;
+            return step;
+        }
+        reader->in_message = (reader->head[0] & WS_FIN) == 0;
+        if (!reader->in_message && reader->takes_deflated) {
+            step.event = WS_MESSAGE;
             return step;
         }
     }
 }
 
-size_t ws_head(uint8_t out[WS_HEAD_MAX], enum ws_opcode opcode, uint64_t payload)
+size_t ws_head(uint8_t out[WS_HEAD_MAX], unsigned flags, enum ws_opcode opcode, uint64_t payload)
 {
     size_t n = payload < 126 ? 0 : (payload <= UINT16_MAX ? 2 : 8);
-    out[0] = (uint8_t)(0x80u | opcode);
+    out[0] = (uint8_t)(flags | opcode);
     out[1] = n == 0 ? (uint8_t)payload : (n == 2 ? 126 : 127);
     for (size_t i = 0; i < n; i++)
         out[2 + i] = (uint8_t)(payload >> (8 * (n - 1 - i)));

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ws_utf8.h"
+
 enum ws_opcode {
     WS_CONTINUATION = 0x0,
     WS_TEXT = 0x1,
@@ -33,14 +35,20 @@ enum ws_code {
 #define WS_CONTROL_MAX 125u /* bytes of a control frame's payload (5.5) */
 #define WS_HEAD_MAX    10u  /* bytes of the longest header that a server sends */
 
-/* Where a stream of frames stands; all zero at its start. */
+/* Where a stream of frames stands; all zero at its start, but for what it accepts. */
 struct ws_reader {
     uint64_t left;    /* payload bytes of the present frame still to come */
     uint8_t head[14]; /* of the header, as far as it has come */
     uint8_t head_len; /* while in_payload: the whole header's */
     uint8_t mask_at;  /* which byte of the mask is next */
-    bool in_payload;  /* the header is whole */
-    bool in_message;  /* a message has begun that is not finished: continuations may come */
+    bool takes_text;  /* ... and binary messages: else 1003 */
+    bool takes_binary;
+    bool takes_deflated; /* RFC 7692 was negotiated */
+    bool in_payload;     /* the header is whole */
+    bool in_message;     /* a message has begun that is not finished: continuations may come */
+    bool is_text;        /* of the present message, as the next */
+    bool is_deflated;
+    struct ws_utf8 utf8; /* of the present message, if it is text and not deflated */
     uint8_t control_len;
     uint8_t control[WS_CONTROL_MAX]; /* payload of the present control frame */
 };
@@ -48,6 +56,8 @@ struct ws_reader {
 enum ws_event {
     WS_MORE,    /* everything is used */
     WS_CONTROL, /* a whole control frame: its opcode and reader->control */
+    WS_MESSAGE, /* the end of a message; only of streams that take deflated ones, so that a step's
+                   payload is of one message */
     WS_FAIL,    /* the stream is broken: nothing more can be read from it */
 };
 
@@ -64,8 +74,11 @@ struct ws_step {
  * room for `len` bytes and may be `in` itself. Any cut of the stream gives the same result. */
 struct ws_step ws_read(struct ws_reader *reader, const uint8_t *in, size_t len, uint8_t *out);
 
-/* The header of a final, unmasked frame; returns its length. */
-size_t ws_head(uint8_t out[WS_HEAD_MAX], enum ws_opcode opcode, uint64_t payload);
+/* The header of an unmasked frame; returns its length. `flags` are its first four bits: WS_FIN, and
+ * WS_RSV1 for the first frame of a deflated message. */
+#define WS_FIN  0x80u
+#define WS_RSV1 0x40u
+size_t ws_head(uint8_t out[WS_HEAD_MAX], unsigned flags, enum ws_opcode opcode, uint64_t payload);
 
 /* Whether a peer may send this status in a close frame (7.4). */
 bool ws_code_allowed(unsigned code);

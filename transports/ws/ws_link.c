@@ -6,7 +6,8 @@
  *                             +---- the peer's close frame, answered; close ------------^
  *
  * To the frontend a connection is a stream of bytes: frames may be cut and joined anyhow, and what
- * the core writes in one turn leaves as one binary message. A message's length is announced, so the
+ * the core writes in one turn leaves as one message, text where the frontend can do with it and it is
+ * UTF-8, else binary. A message's length is announced, so the
  * core's bytes that are offered first after a short write always are those of the message begun:
  * `frame_left` says how many. Control frames leave between messages; of pongs that wait for room
  * only the newest is kept (5.5.3), so that a peer that never reads costs nothing.
@@ -90,8 +91,9 @@ static void control(struct ws_link *link, enum ws_opcode opcode, const void *dat
     if (link->close_made)
         return;
     assert(len <= WS_CONTROL_MAX);
-    size_t head = ws_head(link->control, opcode, len);
-    memcpy(link->control + head, data, len);
+    size_t head = ws_head(link->control, WS_FIN, opcode, len);
+    if (len > 0)
+        memcpy(link->control + head, data, len);
     link->control_len = (uint8_t)(head + len);
     link->close_made = opcode == WS_CLOSE;
     (void)send_own(link);
@@ -106,13 +108,26 @@ static void send_close(struct ws_link *link, enum ws_code code, const char *text
     control(link, WS_CLOSE, payload, len + 2);
 }
 
+/* The type of a message of these bytes. */
+static enum ws_opcode type_of(const struct ws_link *link, const struct iovec *iov, int count)
+{
+    struct ws_utf8 utf8 = {.left = 0};
+    if (!link->in.takes_text)
+        return WS_BINARY;
+    for (int i = 0; i < count; i++)
+        if (ws_utf8_take(&utf8, iov[i].iov_base, iov[i].iov_len) < iov[i].iov_len)
+            return WS_BINARY;
+    return utf8.left == 0 ? WS_TEXT : WS_BINARY;
+}
+
 /* Begin a message of all that is offered. */
 static void begin_message(struct ws_link *link, const struct iovec *iov, int count)
 {
     for (int i = 0; i < count; i++)
         link->frame_left += iov[i].iov_len;
     link->out_at = 0;
-    link->out_len = (uint8_t)ws_head(link->out, WS_BINARY, link->frame_left);
+    link->out_len =
+        (uint8_t)ws_head(link->out, WS_FIN, type_of(link, iov, count), link->frame_left);
 }
 
 ssize_t ws_link_writev(void *state, const struct iovec *iov, int count)
@@ -229,6 +244,7 @@ void ws_link_close(void *state)
     if (link->state == WS_LINK_CLOSED)
         return;
     link->state = WS_LINK_CLOSED;
+    pg_timer_stop(&link->pinger);
     net_stream_close(&link->stream);
 }
 
@@ -316,6 +332,7 @@ static void read_bytes(struct ws_link *link)
             net_conn_ends(conn, &trouble);
         if (n <= 0)
             return;
+        link->heard = true;
         if (link->state == WS_LINK_CLOSING)
             link->thrown_away += (uint32_t)n;
         if (link->thrown_away >= THROW_AWAY_MAX) {
@@ -359,11 +376,40 @@ static void on_drained(struct net_stream *stream)
 
 static const struct net_owner link_owner = {.ready = on_ready, .drained = on_drained};
 
-void ws_link_begin(struct pg_conn *conn, struct net_stream *from, struct pg_bytes rest)
+/* ---- pings ------------------------------------------------------------------------------------ */
+
+static void on_ping_time(struct pg_timer *timer)
+{
+    struct ws_link *link =
+        (struct ws_link *)(void *)((char *)timer - offsetof(struct ws_link, pinger));
+    if (link->state != WS_LINK_OPEN)
+        return;
+    /* While we do not read, we cannot know. */
+    if (!link->heard && !link->held) {
+        pg_conn_close(conn_of(link), PG_KEEPALIVE_TIMEOUT,
+                      "no answer to a ping; see ping_interval of the listener");
+        return;
+    }
+    link->heard = false;
+    control(link, WS_PING, NULL, 0);
+    pg_timer_start(timer, link->ping_interval_ms, on_ping_time);
+}
+
+/* ---- beginning ------------------------------------------------------------------------------- */
+
+void ws_link_begin(struct pg_conn *conn, const struct ws_conf *conf, struct net_stream *from,
+                   struct pg_bytes rest)
 {
     struct ws_link *link = pg_conn_link(conn);
+    enum pg_media media = pg_conn_protocol(conn)->media;
     assert(link->state == WS_LINK_NEW);
     link->state = WS_LINK_OPEN;
+    link->in.takes_text = media != PG_MEDIA_BINARY;
+    link->in.takes_binary = media != PG_MEDIA_TEXT;
+    link->ping_interval_ms = (uint32_t)conf->ping_interval_ms;
+    link->heard = true;
+    if (link->ping_interval_ms > 0)
+        pg_timer_start(&link->pinger, link->ping_interval_ms, on_ping_time);
     net_stream_move(&link->stream, from, &link_owner, conn);
     watch(link);
     size_t room;

@@ -37,7 +37,8 @@ struct opening {
     struct pg_worker *worker;
     const struct pg_listener_conf *conf;
     struct pg_config *config; /* shared; conf is part of it */
-    uint8_t *request;         /* NULL: nothing has come */
+    struct ws_request request;
+    uint8_t *bytes; /* NULL: nothing has come */
     size_t len, size;
     char *identity;      /* proven by TLS; NULL: none */
     enum pg_reason late; /* why it ends when the timer does; PG_OK: it was refused already */
@@ -66,7 +67,7 @@ static void end_opening(struct opening *opening)
     opening_count--;
     pg_config_unref(&opening->config);
     free(opening->identity);
-    free(opening->request);
+    free(opening->bytes);
     free(opening);
 }
 
@@ -121,7 +122,7 @@ static void await_first_byte(struct opening *opening)
 
 /* ---- the request ----------------------------------------------------------------------------- */
 
-static bool send_response(struct opening *opening, const struct ws_upgrade *answer)
+static bool send_response(struct opening *opening, const struct ws_answer *answer)
 {
     struct iovec iov = {.iov_base = (void *)(uintptr_t)answer->response,
                         .iov_len = answer->response_len};
@@ -129,7 +130,7 @@ static bool send_response(struct opening *opening, const struct ws_upgrade *answ
 }
 
 /* Answer, and wait a while for the peer to close. */
-static void refuse(struct opening *opening, const struct ws_upgrade *answer)
+static void refuse(struct opening *opening, const struct ws_answer *answer)
 {
     note_refusal(opening->worker, opening->conf, opening->peer, PG_PROTOCOL_ERROR, answer->status,
                  answer->why);
@@ -142,7 +143,7 @@ static void refuse(struct opening *opening, const struct ws_upgrade *answer)
 }
 
 /* The stream becomes the link of a connection, and the opening ends. */
-static void grant(struct opening *opening, const struct ws_upgrade *answer)
+static void grant(struct opening *opening, const struct ws_answer *answer)
 {
     const struct pg_listener_conf *served = &conf_of(opening)->served[answer->route];
     struct pg_conn *conn = NULL;
@@ -154,8 +155,8 @@ static void grant(struct opening *opening, const struct ws_upgrade *answer)
     }
     struct pg_bytes identity = opening->identity ? pg_bytes_str(opening->identity) : PG_BYTES_NONE;
     bool known = pg_conn_handshaken(conn, identity);
-    ws_link_begin(conn, &opening->stream,
-                  (struct pg_bytes){.data = opening->request + answer->used,
+    ws_link_begin(conn, conf_of(opening), &opening->stream,
+                  (struct pg_bytes){.data = opening->bytes + answer->used,
                                     .len = opening->len - answer->used});
     if (!known)
         pg_conn_close(conn, PG_NO_MEMORY, "after the handshake");
@@ -165,11 +166,9 @@ static void grant(struct opening *opening, const struct ws_upgrade *answer)
 /* Whether more of the request is awaited; if not, the opening may be gone. */
 static bool is_unfinished(struct opening *opening)
 {
-    const struct ws_conf *ws = conf_of(opening);
-    struct ws_upgrade answer;
-    ws_upgrade((struct pg_bytes){.data = opening->request, .len = opening->len},
-               (size_t)ws->request_size, ws->routes, ws->route_count, &ws->origins, &answer);
-    if (answer.used == 0)
+    struct ws_answer answer;
+    if (!ws_request_read(&opening->request, &conf_of(opening)->service,
+                         (struct pg_bytes){.data = opening->bytes, .len = opening->len}, &answer))
         return true;
     if (answer.granted)
         grant(opening, &answer);
@@ -187,10 +186,10 @@ static bool has_room(struct opening *opening)
     size_t size = opening->size == 0 ? FIRST_ROOM : opening->size * 2;
     if (size > most)
         size = most;
-    uint8_t *grown = size > opening->size ? realloc(opening->request, size) : NULL;
+    uint8_t *grown = size > opening->size ? realloc(opening->bytes, size) : NULL;
     if (!grown)
         return false;
-    opening->request = grown;
+    opening->bytes = grown;
     opening->size = size;
     return true;
 }
@@ -208,7 +207,7 @@ static void on_ready(struct net_stream *stream, int events)
         }
         struct net_trouble trouble = {0};
         room = opening->size - opening->len;
-        n = net_stream_read(stream, opening->request + opening->len, room, &trouble);
+        n = net_stream_read(stream, opening->bytes + opening->len, room, &trouble);
         if (n < 0)
             end_opening(opening);
         if (n <= 0)
