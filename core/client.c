@@ -37,14 +37,20 @@ enum client_state {
     CLIENT_ENDED,    /* detached; `client_ended` is due if it was ever announced */
 };
 
-/* What is needed of a login until the frontend has been told of the admission. */
-struct admission {
+/* What a client has only while it logs in, or has a question out. */
+struct pending {
+    bool login; /* until the frontend was told of the admission, with what is needed for it: */
+    bool clean_start;
+    bool session_present;
+    uint32_t window;
     struct pg_will *will; /* until it is handed to the session */
     uint8_t *method_data; /* last words of an exchange */
     size_t method_data_len;
-    uint32_t window;
-    bool clean_start;
-    bool session_present;
+
+    struct pg_access_request *request; /* login, will or exchange that is out */
+    struct pg_question *questions;     /* of publications and subscriptions */
+    struct pg_ticket *tickets;
+    uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */
 };
 
 /* Its size matters: it exists once per connection, also of those that are silent. */
@@ -53,25 +59,21 @@ struct pg_client {
     uint8_t state;      /* enum client_state */
     uint8_t reason;     /* enum pg_reason: of the refusal or the end */
     bool announced : 1; /* the frontend was told of the admission */
-    bool due : 1;       /* `task` is in the worker's list of later work */
-    bool unlinked : 1;  /* no longer on its connection's list: freed by `task` */
+    bool due : 1;       /* on the worker's list of those to be told of */
+    bool unlinked : 1;  /* no longer on its connection's list: freed when it comes to its turn */
     bool has_username : 1;
+    bool has_cookie : 1; /* in `text`; else it is the frontend's state of the connection */
     uint32_t expiry_s;
-    uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */
+    uint32_t since_wall_s;
     struct pg_conn *conn;
     struct pg_client *next, **link; /* on the connection */
     struct pg_session *session;     /* attached, or the joining one */
-    void *cookie;
-    struct admission *admission;       /* NULL once the frontend was told */
-    struct pg_access_request *request; /* login, will or exchange that is out */
-    struct pg_question *questions;     /* of publications and subscriptions */
-    struct pg_ticket *tickets;
-    struct pg_task task; /* tells the frontend, later in the turn */
-    uint32_t since_wall_s;
+    struct pending *pending;        /* NULL: nothing */
+    struct pg_client *next_due;
     uint16_t id_len, username_len;
-    uint8_t text[]; /* identifier, user name */
+    uint8_t text[]; /* identifier, user name, cookie */
 };
-_Static_assert(sizeof(struct pg_client) <= 112, "a client is small");
+_Static_assert(offsetof(struct pg_client, text) <= 68, "a client is small");
 
 /* An access decision on a publication or subscription that is out. */
 struct pg_question {
@@ -127,7 +129,11 @@ struct pg_bytes pg_client_username(const struct pg_client *client)
 
 void *pg_client_cookie(const struct pg_client *client)
 {
-    return client->cookie;
+    void *cookie;
+    if (!client->has_cookie)
+        return pg_conn_state(client->conn);
+    memcpy(&cookie, client->text + client->id_len + client->username_len, sizeof(cookie));
+    return cookie;
 }
 
 struct pg_client *pg_client_next(const struct pg_client *client)
@@ -179,8 +185,8 @@ void pg_client_set_window(struct pg_client *client, uint32_t window)
 
 void pg_client_drop_will(struct pg_client *client)
 {
-    if (client->admission)
-        pg_will_free(&client->admission->will);
+    if (client->pending)
+        pg_will_free(&client->pending->will);
     if (pg_client_session(client))
         pg_will_free(&client->session->will);
 }
@@ -193,34 +199,53 @@ void pg_client_make_ready(struct pg_client *client)
 
 void pg_client_deliver(struct pg_client *client)
 {
-    if (pg_client_session(client) && client->announced && client->rechecks == 0 &&
+    bool rechecks = client->pending && client->pending->rechecks > 0;
+    if (pg_client_session(client) && client->announced && !rechecks &&
         !pg_conn_closing(client->conn))
         protocol_of(client)->deliver(client);
 }
 
 /* ---- telling the frontend -------------------------------------------------------------------- */
 
-static void free_admission(struct pg_client *client)
+/* The client's, made if it has none; NULL: out of memory. */
+static struct pending *pending_of(struct pg_client *client)
 {
-    if (!client->admission)
-        return;
-    pg_will_free(&client->admission->will);
-    free(client->admission->method_data);
-    free(client->admission);
-    client->admission = NULL;
+    if (!client->pending)
+        client->pending = calloc(1, sizeof(*client->pending));
+    return client->pending;
 }
 
-static size_t client_size(size_t id_len, size_t username_len)
+static void free_pending(struct pg_client *client)
 {
-    return offsetof(struct pg_client, text) + id_len + username_len;
+    if (!client->pending)
+        return;
+    pg_will_free(&client->pending->will);
+    free(client->pending->method_data);
+    free(client->pending);
+    client->pending = NULL;
+}
+
+/* Let go of it, if nothing is left in it. */
+static void settle_pending(struct pg_client *client)
+{
+    const struct pending *p = client->pending;
+    if (p && !p->login && !p->request && !p->questions && !p->tickets)
+        free_pending(client);
+}
+
+static size_t client_size(size_t id_len, size_t username_len, bool has_cookie)
+{
+    size_t text_len = id_len + username_len + (has_cookie ? sizeof(void *) : 0);
+    return offsetof(struct pg_client, text) + text_len;
 }
 
 /* Its connection may be gone. */
 static void free_client(struct pg_client *client, struct pg_worker *worker)
 {
-    free_admission(client);
+    free_pending(client);
     client->magic = 0;
-    pg_slab_set_free(&worker->small, client, client_size(client->id_len, client->username_len));
+    pg_slab_set_free(&worker->small, client,
+                     client_size(client->id_len, client->username_len, client->has_cookie));
 }
 
 static void unlink_client(struct pg_client *client)
@@ -231,7 +256,7 @@ static void unlink_client(struct pg_client *client)
     *client->link = client->next;
     if (client->next)
         client->next->link = client->link;
-    --*pg_conn_client_count(client->conn);
+    pg_conn_count_client(client->conn, false);
 }
 
 /* The client is over for everybody: tell the frontend, if it knows of it, and free. */
@@ -248,7 +273,7 @@ static void announce_refusal(struct pg_client *client)
 {
     struct pg_conn *conn = client->conn;
     struct pg_admission admission = {.reason = (enum pg_reason)client->reason};
-    void *cookie = client->cookie;
+    void *cookie = pg_client_cookie(client);
     bury(client);
     if (!pg_conn_closing(conn))
         pg_conn_protocol(conn)->admitted(conn, &admission, cookie);
@@ -256,23 +281,22 @@ static void announce_refusal(struct pg_client *client)
 
 static void announce_admission(struct pg_client *client)
 {
-    const struct admission *a = client->admission;
+    struct pending *p = client->pending;
     struct pg_admission admission = {
         .reason = PG_OK,
         .client = client,
-        .session_present = a->session_present,
-        .method_data = {.data = a->method_data, .len = a->method_data_len},
+        .session_present = p->session_present,
+        .method_data = {.data = p->method_data, .len = p->method_data_len},
     };
     client->announced = true;
-    protocol_of(client)->admitted(client->conn, &admission, client->cookie);
-    free_admission(client);
+    protocol_of(client)->admitted(client->conn, &admission, pg_client_cookie(client));
+    p->login = false;
+    settle_pending(client);
     pg_client_make_ready(client);
 }
 
-static void tell(struct pg_task *task, struct pg_worker *worker)
+static void tell(struct pg_client *client, struct pg_worker *worker)
 {
-    struct pg_client *client =
-        (struct pg_client *)((uint8_t *)task - offsetof(struct pg_client, task));
     client->due = false;
     if (client->unlinked)
         free_client(client, worker);
@@ -288,9 +312,32 @@ static void tell_later(struct pg_client *client)
 {
     if (client->due)
         return;
+    struct pg_worker *worker = worker_of(client);
+    struct pg_client_part *part = &worker->clients;
+    if (!part->due)
+        pg_worker_later(worker, &part->task);
     client->due = true;
-    client->task.run = tell;
-    pg_worker_later(worker_of(client), &client->task);
+    client->next_due = NULL;
+    *part->due_end = client;
+    part->due_end = &client->next_due;
+}
+
+static void tell_all(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)task;
+    struct pg_client_part *part = &worker->clients;
+    struct pg_client *client = part->due;
+    pg_clients_init(part); /* those that come meanwhile are told of later */
+    while (client) {
+        struct pg_client *next = client->next_due;
+        tell(client, worker);
+        client = next;
+    }
+}
+
+void pg_clients_init(struct pg_client_part *part)
+{
+    *part = (struct pg_client_part){.task.run = tell_all, .due_end = &part->due};
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */
@@ -300,6 +347,7 @@ static void free_question(struct pg_question *q)
     *q->link = q->next;
     if (q->next)
         q->next->link = q->link;
+    settle_pending(q->client);
     pg_access_cancel(&q->request);
     pg_msg_unref(&q->msg);
     free(q);
@@ -308,13 +356,13 @@ static void free_question(struct pg_question *q)
 /* Let go of everything that could still answer. */
 static void cancel_questions(struct pg_client *client)
 {
-    pg_access_cancel(&client->request);
-    while (client->questions)
-        free_question(client->questions);
-    while (client->tickets) {
-        struct pg_ticket *ticket = client->tickets;
-        pg_client_unlink_ticket(ticket);
-    }
+    if (client->pending)
+        pg_access_cancel(&client->pending->request);
+    while (client->pending && client->pending->questions)
+        free_question(client->pending->questions);
+    while (client->pending && client->pending->tickets)
+        pg_client_unlink_ticket(client->pending->tickets);
+    settle_pending(client);
 }
 
 /* Out of its session, whatever the state; what the frontend is told comes later. */
@@ -484,13 +532,13 @@ static void check_will(struct pg_client *client);
 static void join(struct pg_client *client)
 {
     client->state = CLIENT_JOINING;
-    pg_session_join(client, pg_client_id(client), client->admission->clean_start);
+    pg_session_join(client, pg_client_id(client), client->pending->clean_start);
 }
 
 static void will_decided(void *arg, enum pg_reason reason)
 {
     struct pg_client *client = arg;
-    client->request = NULL;
+    client->pending->request = NULL;
     if (reason == PG_OK)
         join(client);
     else
@@ -509,7 +557,7 @@ static bool too_deep(const struct pg_config *config, struct pg_bytes topic)
 
 static void check_will(struct pg_client *client)
 {
-    const struct pg_will *will = client->admission->will;
+    const struct pg_will *will = client->pending->will;
     if (!will) {
         join(client);
         return;
@@ -524,7 +572,7 @@ static void check_will(struct pg_client *client)
     struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
     enum pg_reason reason;
     if (prefix.len > 0) {
-        struct pg_will *mine = client->admission->will;
+        struct pg_will *mine = client->pending->will;
         mine->msg = pg_mount_enter(prefix, mine->msg, &reason);
         if (!mine->msg) {
             refuse(client, reason, "the topic of its will, with topic_prefix in front of it");
@@ -534,7 +582,7 @@ static void check_will(struct pg_client *client)
     }
     struct pg_identity who = identity_of(client);
     reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH, topic,
-                             will_decided, client, &client->request);
+                             will_decided, client, &client->pending->request);
     if (reason != PG_PENDING)
         will_decided(client, reason);
 }
@@ -542,7 +590,7 @@ static void check_will(struct pg_client *client)
 static void login_decided(void *arg, enum pg_reason reason)
 {
     struct pg_client *client = arg;
-    client->request = NULL;
+    client->pending->request = NULL;
     if (reason == PG_OK)
         check_will(client);
     else
@@ -556,12 +604,14 @@ static void login_decided(void *arg, enum pg_reason reason)
 static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
 {
     struct pg_client *client = arg;
-    if (reason != PG_PENDING)
-        client->request = NULL;
+    if (reason != PG_PENDING) {
+        client->pending->request = NULL;
+        settle_pending(client);
+    }
     if (pg_conn_closing(client->conn))
         return;
     if (reason == PG_PENDING) {
-        protocol_of(client)->challenge(client->conn, data, client->cookie);
+        protocol_of(client)->challenge(client->conn, data, pg_client_cookie(client));
         return;
     }
     if (client->state == CLIENT_ADMITTED) {
@@ -569,13 +619,13 @@ static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
         return;
     }
     if (reason == PG_OK && data.data) {
-        struct admission *a = client->admission;
-        a->method_data = malloc(data.len > 0 ? data.len : 1);
-        if (!a->method_data)
+        struct pending *p = client->pending;
+        p->method_data = malloc(data.len > 0 ? data.len : 1);
+        if (!p->method_data)
             reason = PG_NO_MEMORY;
         else if (data.len > 0)
-            memcpy(a->method_data, data.data, data.len);
-        a->method_data_len = data.len;
+            memcpy(p->method_data, data.data, data.len);
+        p->method_data_len = data.len;
     }
     login_decided(client, reason);
 }
@@ -587,16 +637,23 @@ static enum pg_reason begin_exchange(struct pg_client *client, struct pg_bytes m
     struct pg_identity who = identity_of(client);
     if (!protocol_of(client)->challenge)
         return PG_UNSUPPORTED;
-    return pg_access_exchange(worker, current_config(worker), &who, method, data, round_done,
-                              client, &client->request);
+    struct pending *p = pending_of(client);
+    if (!p)
+        return PG_NO_MEMORY;
+    enum pg_reason reason = pg_access_exchange(worker, current_config(worker), &who, method, data,
+                                               round_done, client, &p->request);
+    if (reason != PG_PENDING)
+        settle_pending(client);
+    return reason;
 }
 
 bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
 {
     for (struct pg_client *client = *pg_conn_clients(conn); client; client = client->next) {
-        if (client->cookie != cookie || !pg_access_waits(client->request))
+        const struct pending *p = client->pending;
+        if (pg_client_cookie(client) != cookie || !p || !pg_access_waits(p->request))
             continue;
-        if (!pg_access_continue(client->request, data))
+        if (!pg_access_continue(p->request, data))
             pg_conn_close(conn, PG_NO_MEMORY, "in an authentication exchange");
         return true;
     }
@@ -606,7 +663,7 @@ bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
 bool pg_client_reauthenticate(struct pg_client *client, struct pg_bytes method,
                               struct pg_bytes data)
 {
-    if (!pg_client_session(client) || client->request)
+    if (!pg_client_session(client) || (client->pending && client->pending->request))
         return false;
     enum pg_reason reason = begin_exchange(client, method, data);
     if (reason != PG_PENDING)
@@ -620,21 +677,20 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     if (login->client_id.len > UINT16_MAX || login->username.len > UINT16_MAX)
         return NULL;
     struct pg_worker *worker = pg_conn_worker(conn);
-    size_t size = client_size(login->client_id.len, login->username.len);
+    bool has_cookie = cookie != pg_conn_state(conn);
+    size_t size = client_size(login->client_id.len, login->username.len, has_cookie);
     struct pg_client *client = pg_slab_set_new(&worker->small, size);
-    struct admission *admission = calloc(1, sizeof(*admission));
-    if (!client || !admission) {
+    struct pending *pending = client ? pending_of(client) : NULL;
+    if (!pending) {
         pg_slab_set_free(&worker->small, client, size);
-        free(admission);
         return NULL;
     }
-    client->admission = admission;
-    admission->clean_start = login->clean_start;
-    admission->window = login->window;
+    pending->login = true;
+    pending->clean_start = login->clean_start;
+    pending->window = login->window;
     client->magic = CLIENT_MAGIC;
     client->state = CLIENT_ASKING;
     client->conn = conn;
-    client->cookie = cookie;
     client->since_wall_s = (uint32_t)(pg_wall_ms() / 1000);
     client->id_len = (uint16_t)login->client_id.len;
     memcpy(client->text, login->client_id.data, login->client_id.len);
@@ -642,10 +698,13 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     client->username_len = (uint16_t)login->username.len;
     if (login->username.len > 0)
         memcpy(client->text + client->id_len, login->username.data, login->username.len);
+    client->has_cookie = has_cookie;
+    if (has_cookie)
+        memcpy(client->text + client->id_len + client->username_len, &cookie, sizeof(cookie));
     client->expiry_s = within_expiry_max(client, login->session_expiry_s);
     if (login->will) {
-        admission->will = pg_will_new(login, pg_conn_protocol(conn)->name);
-        if (!admission->will) {
+        pending->will = pg_will_new(login, pg_conn_protocol(conn)->name);
+        if (!pending->will) {
             free_client(client, worker);
             return NULL;
         }
@@ -656,7 +715,7 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
         client->next->link = &client->next;
     client->link = head;
     *head = client;
-    ++*pg_conn_client_count(conn);
+    pg_conn_count_client(conn, true);
     return client;
 }
 
@@ -676,7 +735,7 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     }
     struct pg_worker *worker = worker_of(client);
     struct pg_config *config = current_config(worker);
-    if (*pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
+    if (pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
         return;
     }
@@ -692,7 +751,8 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     } else if (!login->trusted) {
         struct pg_identity who = identity_of(client);
         who.password = login->password;
-        reason = pg_access_login(worker, config, &who, login_decided, client, &client->request);
+        reason =
+            pg_access_login(worker, config, &who, login_decided, client, &client->pending->request);
     }
     if (reason != PG_PENDING)
         login_decided(client, reason);
@@ -744,12 +804,12 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
 {
     client->session = session;
     client->state = CLIENT_ADMITTED;
-    client->admission->session_present = present;
+    client->pending->session_present = present;
     session->expiry_s = client->expiry_s;
     pg_will_free(&session->will);
-    session->will = client->admission->will;
-    client->admission->will = NULL;
-    pg_session_attach(session, client, client->admission->window);
+    session->will = client->pending->will;
+    client->pending->will = NULL;
+    pg_session_attach(session, client, client->pending->window);
     enum pg_reason kept = keep_session(client);
     pg_conn_logged_in(client->conn);
     if (present)
@@ -768,14 +828,18 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
 
 /* ---- publish --------------------------------------------------------------------------------- */
 
-void pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
+bool pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
 {
+    struct pending *p = pending_of(client);
+    if (!p)
+        return false;
     ticket->client = client;
-    ticket->next = client->tickets;
+    ticket->next = p->tickets;
     if (ticket->next)
         ticket->next->link = &ticket->next;
-    ticket->link = &client->tickets;
-    client->tickets = ticket;
+    ticket->link = &p->tickets;
+    p->tickets = ticket;
+    return true;
 }
 
 void pg_client_unlink_ticket(struct pg_ticket *ticket)
@@ -783,6 +847,7 @@ void pg_client_unlink_ticket(struct pg_ticket *ticket)
     *ticket->link = ticket->next;
     if (ticket->next)
         ticket->next->link = ticket->link;
+    settle_pending(ticket->client);
     ticket->client = NULL;
 }
 
@@ -829,18 +894,21 @@ static enum pg_reason publish_allowed(struct pg_client *client, struct pg_bytes 
 
 static struct pg_question *new_question(struct pg_client *client, struct pg_bytes text)
 {
-    struct pg_question *q = calloc(1, sizeof(*q) + text.len);
-    if (!q)
+    struct pending *p = pending_of(client);
+    struct pg_question *q = p ? calloc(1, sizeof(*q) + text.len) : NULL;
+    if (!q) {
+        settle_pending(client);
         return NULL;
+    }
     q->client = client;
     q->text_len = text.len;
     if (text.len > 0)
         memcpy(q->text, text.data, text.len);
-    q->next = client->questions;
+    q->next = p->questions;
     if (q->next)
         q->next->link = &q->next;
-    q->link = &client->questions;
-    client->questions = q;
+    q->link = &p->questions;
+    p->questions = q;
     return q;
 }
 
@@ -1020,6 +1088,8 @@ static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscr
     enum pg_reason reason = pg_topic_filter_valid(sub->filter);
     if (reason == PG_OK && too_deep(config, sub->filter))
         reason = PG_FILTER_INVALID;
+    if (reason == PG_OK && sub->id > PG_SUBSCRIPTION_ID_MAX)
+        reason = PG_UNSUPPORTED;
     if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
@@ -1106,8 +1176,9 @@ static void resume_decided(void *arg, enum pg_reason reason)
     q->request = NULL;
     if (reason != PG_OK)
         drop_forbidden(client, question_text(q), reason);
+    bool last = --client->pending->rechecks == 0;
     free_question(q);
-    if (--client->rechecks == 0)
+    if (last)
         pg_client_make_ready(client);
 }
 
@@ -1121,7 +1192,7 @@ static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
     if (!q)
         return; /* the check at delivery is not there to fall back on: keep what was allowed */
     q->kind = ASK_RESUME;
-    client->rechecks++;
+    client->pending->rechecks++;
     struct pg_identity who = identity_of(client);
     enum pg_reason reason =
         pg_access_check(worker, current_config(worker), &who, PG_ACTION_SUBSCRIBE, question_text(q),

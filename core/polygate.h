@@ -107,6 +107,9 @@ PG_API int64_t pg_wall_ms(void);
     X(FIRST_BYTE_TIMEOUT, true, "no byte within the time allowed")                                 \
     X(HANDSHAKE_TIMEOUT, true, "the transport's handshake took longer than the time allowed")      \
     X(HANDSHAKE_FAILED, true, "the transport's handshake failed")                                  \
+    X(UNTRUSTED_PROXY, true, "connected past the proxies that may say who is there")               \
+    X(BAD_PROXY_HEADER, true, "the header that a proxy has to send first is missing or damaged")   \
+    X(UNKNOWN_PROTOCOL, true, "the first bytes are of nothing that is served here")                \
     X(LOGIN_TIMEOUT, true, "no identity within the time allowed")                                  \
     X(KEEPALIVE_TIMEOUT, true, "silent for longer than its keep-alive allows")                     \
     X(SLOW_CONSUMER, true, "queue limit reached while the peer did not read")                      \
@@ -334,7 +337,9 @@ PG_API void *pg_conn_state(struct pg_conn *conn);
 PG_API struct pg_conn *pg_conn_of_state(void *state);
 /* The frontend's configuration struct (of `conf_size`) as it was when this connection opened. */
 PG_API const void *pg_conn_conf(const struct pg_conn *conn);
-/* "127.0.0.1:40112" or "[::1]:40112"; lent. */
+/* "127.0.0.1:40112" or "[::1]:40112"; lent until this was called PG_PEERS_LENT times more on this
+ * thread. */
+#define PG_PEERS_LENT 16u
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
 /* What an identifier begins with that the frontend makes up for a client of this connection, by its
@@ -470,13 +475,15 @@ PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, 
  * Any worker. */
 PG_API void pg_announce(struct pg_msg *msg);
 
+#define PG_SUBSCRIPTION_ID_MAX 268435455u
+
 struct pg_subscription {
     struct pg_bytes filter; /* may start with $share/<group>/ */
     uint8_t qos;            /* highest QoS for deliveries */
     bool no_local;          /* not what this client published itself */
     bool retain_as_published;
     uint8_t retain_handling; /* 0 send retained, 1 only if new, 2 never */
-    uint32_t id;             /* subscription identifier, 0 none */
+    uint32_t id;             /* subscription identifier up to PG_SUBSCRIPTION_ID_MAX, 0 none */
     bool internal;           /* made by the frontend itself: not subject to access rules */
 };
 
@@ -564,7 +571,10 @@ struct pg_protocol {
     /* Check values of the configuration against each other (optional); false refuses the file
      * with error->text. Main thread. */
     bool (*check)(const void *conf, struct pg_error *error);
-    /* By the first bytes of a connection: is it this protocol? Any split. (optional) */
+    /* By the first bytes of a connection, of which there is at least one: is it this protocol? A
+     * pure function, on any thread. It is shown one byte, then two, and so on, until somebody says
+     * yes; that is final, so it should rest on bytes that no other protocol begins with. In 256
+     * bytes it has to be known. Without it, the frontend cannot share a port. (optional) */
     enum pg_sniff (*sniff)(struct pg_bytes head);
 
     void (*open)(struct pg_conn *conn);

@@ -125,10 +125,10 @@ static bool make_room(struct pg_members *m)
 
 bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub)
 {
-    struct pg_members *m = make_place(part, pg_node_id(sub->node));
+    struct pg_members *m = make_place(part, pg_node_id(pg_sub_node(sub)));
     if (!m || !make_room(m))
         return false;
-    m->generation = pg_node_generation(sub->node);
+    m->generation = sub->node_generation;
     sub->place = m->count;
     first_of(m)[m->count++] = (struct pg_member){.session = session, .sub = sub};
     return true;
@@ -136,7 +136,7 @@ bool pg_members_add(struct pg_router_part *part, struct pg_session *session, str
 
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
 {
-    struct pg_members *m = members_of(part, sub->node);
+    struct pg_members *m = members_of(part, pg_sub_node(sub));
     struct pg_member *list = first_of(m);
     list[sub->place] = list[--m->count];
     list[sub->place].sub->place = sub->place;

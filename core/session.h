@@ -29,19 +29,26 @@ enum pg_session_state {
 /* One subscription of a session, also listed with its node in the worker's router part. Its size
  * matters: most clients have one. */
 struct pg_sub {
-    pg_node_ref node;
+    uint32_t node_generation;
     uint32_t place; /* index in the node's list of members */
-    uint32_t id;    /* subscription identifier, 0 none */
-    uint8_t qos;
+    uint64_t node_id : 26;
+    uint64_t id : 28; /* subscription identifier, 0 none */
+    uint64_t qos : 2;
     bool no_local : 1;
     bool retain_as_published : 1;
     bool shared : 1;
     bool internal : 1;
     bool counted : 1;  /* shared: its session has a client, and the index knows */
-    uint16_t text_len; /* 0: an exact filter, whose text is with the node */
-    uint8_t text[];    /* the filter as asked for, with $share/group/ */
+    bool has_text : 1; /* false: an exact filter, whose text is with the node */
+    uint8_t text[];    /* the filter as asked for, with $share/group/; first two bytes of length */
 };
-_Static_assert(offsetof(struct pg_sub, text) == 20, "a subscription is small");
+_Static_assert(sizeof(struct pg_sub) == 16, "a subscription is small");
+_Static_assert(PG_NODE_IDS <= UINT64_C(1) << 26, "an id fits");
+
+static inline pg_node_ref pg_sub_node(const struct pg_sub *sub)
+{
+    return (pg_node_ref)sub->node_generation << 32 | sub->node_id;
+}
 
 /* One delivery: queued or out. */
 struct pg_entry {

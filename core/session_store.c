@@ -161,7 +161,7 @@ struct share_search {
 static void compare_share(void *arg, struct pg_session *session, struct pg_sub *sub)
 {
     struct share_search *search = arg;
-    if (sub->shared && sub->node == search->node)
+    if (sub->shared && pg_sub_node(sub) == search->node)
         search->filter = pg_sub_filter(session, sub);
 }
 
@@ -260,7 +260,7 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
         from->share.len > 0 ? pg_subscription_find(session, from->share) : NULL;
     *to = (struct pg_entry){
         .msg = from->msg,
-        .share = sub ? sub->node : PG_NODE_NONE,
+        .share = sub ? pg_sub_node(sub) : PG_NODE_NONE,
         .number = from->number,
         .one_id = from->id_count == 1 ? from->ids[0] : 0,
         .qos = from->qos,

@@ -37,7 +37,10 @@ struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token,
     ticket->done.fn = completed;
     atomic_init(&ticket->holds, 1);
     atomic_init(&ticket->worst, PG_NO_SUBSCRIBERS);
-    pg_client_link_ticket(client, ticket);
+    if (!pg_client_link_ticket(client, ticket)) {
+        free(ticket);
+        return NULL;
+    }
     return ticket;
 }
 

@@ -25,7 +25,9 @@
 
 extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
+extern const struct pg_transport wss_transport;
 extern const struct pg_transport tls_transport;
+extern const struct pg_transport auto_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol stomp_protocol;
 extern const struct pg_protocol jt808_protocol;
@@ -113,7 +115,9 @@ int main(void)
     print_options("listener", pg_listener_rows);
     print_options("tcp", tcp_transport.options);
     print_options("ws", ws_transport.options);
+    print_options("wss", wss_transport.options);
     print_options("tls", tls_transport.options);
+    print_options("auto", auto_transport.options);
     print_options("plugin", pg_plugin_rows);
     print_options(mqtt_protocol.name, mqtt_protocol.options);
     print_options(stomp_protocol.name, stomp_protocol.options);

@@ -72,8 +72,9 @@ static uint8_t suback_code(struct pg_conn *conn, enum pg_reason reason, uint8_t 
 /* SUBACK, and back to reading. */
 static void answer(struct pg_conn *conn, struct mqtt_conn *m)
 {
-    struct mqtt_subscribing *s = m->subscribing;
-    m->subscribing = NULL;
+    struct mqtt_subscribing *s = m->extras->subscribing;
+    m->extras->subscribing = NULL;
+    mqtt_extras_settle(m);
     if (!mqtt_write_suback(conn, MQTT_SUBACK, s->packet_id,
                            (struct pg_bytes){.data = s->codes, .len = s->count}, s->why)) {
         pg_conn_close(conn, PG_TOO_LARGE, "SUBACK is longer than the client takes");
@@ -131,13 +132,15 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
                         "subscription identifier; see mqtt.subscription_id_available");
         return;
     }
+    struct mqtt_extras *extras = mqtt_extras_of(m);
     struct mqtt_subscribing *s =
-        subscribing_new(packet.packet_id, count_filters(&packet, MQTT_SUBSCRIBE));
+        extras != NULL ? subscribing_new(packet.packet_id, count_filters(&packet, MQTT_SUBSCRIBE))
+                       : NULL;
     if (s == NULL) {
         pg_conn_close(conn, PG_NO_MEMORY, "for a SUBSCRIBE");
         return;
     }
-    m->subscribing = s;
+    extras->subscribing = s;
     struct mqtt_filter f;
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_SUBSCRIBE, &at, &f); i++) {
@@ -182,7 +185,7 @@ void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason re
 {
     struct mqtt_conn *m = pg_client_cookie(client);
     struct pg_conn *conn = pg_client_conn(client);
-    struct mqtt_subscribing *s = m->subscribing;
+    struct mqtt_subscribing *s = m->extras != NULL ? m->extras->subscribing : NULL;
     if (m->state != MQTT_SUBSCRIBING || s == NULL || token >= s->count) {
         return;
     }

@@ -24,7 +24,10 @@ static void handshake(const uint8_t *data, size_t size, size_t piece)
 {
     static const char *const mqtt[] = {"mqtt", "mqttv3.1", NULL};
     static const struct ws_route routes[] = {{"/mqtt", mqtt}, {"/raw", NULL}};
-    static const struct ws_service service = {.routes = routes, .route_count = 2, .size_max = 8192};
+    static const struct ws_service service = {.routes = routes,
+                                              .route_count = 2,
+                                              .size_max = 8192,
+                                              .deflate = {.on = true, .window = 12}};
     struct ws_request whole = {.has_begun = false}, pieces = {.has_begun = false};
     struct ws_answer out = {.used = 0}, again = {.used = 0};
     struct pg_bytes in = {.data = data, .len = size};
@@ -58,9 +61,10 @@ static void take(struct result *result, const void *bytes, size_t len)
     result->len += len;
 }
 
-static struct result frames(const uint8_t *data, size_t size, size_t piece)
+static struct result frames(const uint8_t *data, size_t size, size_t piece, bool deflated)
 {
-    struct ws_reader reader = {.takes_text = true, .takes_binary = true};
+    struct ws_reader reader = {
+        .takes_text = true, .takes_binary = true, .takes_deflated = deflated};
     struct result result = {.bytes = malloc(2 * size + 1)};
     uint8_t *out = malloc(size + 1);
     must(result.bytes && out);
@@ -71,6 +75,7 @@ static struct result frames(const uint8_t *data, size_t size, size_t piece)
             struct ws_step step = ws_read(&reader, data, left, out);
             must(step.used <= left && step.payload <= step.used);
             must(step.event != WS_MORE || step.used == left);
+            must(step.event != WS_MESSAGE || deflated);
             take(&result, out, step.payload);
             data += step.used;
             left -= step.used;
@@ -98,8 +103,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         handshake(data, size, piece);
         return 0;
     }
-    struct result whole = frames(data, size, size + 1);
-    struct result pieces = frames(data, size, piece);
+    bool deflated = (kind & 0x80) != 0;
+    struct result whole = frames(data, size, size + 1, deflated);
+    struct result pieces = frames(data, size, piece, deflated);
     must(whole.failed == pieces.failed);
     must(whole.len == pieces.len && memcmp(whole.bytes, pieces.bytes, whole.len) == 0);
     free(whole.bytes);

@@ -434,7 +434,7 @@ static void do_connect(void *arg)
 {
     struct connecting *c = arg;
     struct pg_worker *worker = c->bed->server.workers[c->probe->worker];
-    struct pg_conn *conn = pg_conn_open(worker, listener_now, "memory");
+    struct pg_conn *conn = pg_conn_open(worker, listener_now, "192.0.2.1:40112");
     must(conn != NULL, "no connection");
     c->probe->conn = conn;
     *(struct pg_conn **)pg_conn_link(conn) = conn;

@@ -39,8 +39,9 @@
 /* A worker's part; only its own thread touches it. */
 struct net_part {
     alignas(64) struct net_stream *ready; /* the one that the kernel named first in front */
+    struct net_stream *serving;           /* of those, the ones whose turn it is */
     struct pg_task serve;
-    bool is_due; /* serve is to run, or running */
+    bool is_due; /* serve is to run */
     struct pg_worker *worker;
 };
 static struct net_part parts[PG_WORKERS_MAX];
@@ -114,7 +115,11 @@ static void leave_ready(struct net_stream *stream)
 {
     if (!stream->is_ready)
         return;
-    struct net_stream **at = &parts[stream->worker].ready;
+    struct net_stream **at = &parts[stream->worker].serving;
+    while (*at && *at != stream)
+        at = &(*at)->next;
+    if (!*at)
+        at = &parts[stream->worker].ready;
     while (*at != stream)
         at = &(*at)->next;
     *at = stream->next;
@@ -138,6 +143,12 @@ void net_stream_hold(struct net_stream *stream, bool on)
     stream->held = on;
     net_stream_watch(stream);
     if (resumes && stream->state == NET_STREAM_OPEN && has_pending(stream))
+        make_ready(stream, EV_READ);
+}
+
+void net_stream_again(struct net_stream *stream)
+{
+    if (stream->state == NET_STREAM_OPEN)
         make_ready(stream, EV_READ);
 }
 
@@ -355,11 +366,14 @@ static void serve_ready(struct pg_task *task, struct pg_worker *worker)
 {
     (void)task;
     struct net_part *part = &parts[pg_worker_index(worker)];
-    while (part->ready) {
-        struct net_stream *stream = part->ready;
-        part->ready = stream->next;
+    /* What becomes ready meanwhile comes next, after what this has led to is delivered and sent. */
+    part->is_due = false;
+    part->serving = part->ready;
+    part->ready = NULL;
+    while (part->serving) {
+        struct net_stream *stream = part->serving;
+        part->serving = stream->next;
         stream->is_ready = false;
         serve(stream, stream->events);
     }
-    part->is_due = false;
 }

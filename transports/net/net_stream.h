@@ -98,6 +98,9 @@ void net_stream_move(struct net_stream *to, struct net_stream *from, const struc
 
 /* Not to be told of bytes for now, or to be told again. Idempotent, as the next. */
 void net_stream_hold(struct net_stream *stream, bool on);
+/* To be told soon that bytes can be read, whatever the socket knows: the owner has some. Everybody
+ * else has his turn before. */
+void net_stream_again(struct net_stream *stream);
 /* To be told when there is room to write. */
 void net_stream_block(struct net_stream *stream, bool on);
 

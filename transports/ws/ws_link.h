@@ -7,6 +7,7 @@
 #include "../net/net_stream.h"
 #include "transport.h"
 #include "ws_conf.h"
+#include "ws_deflate.h"
 #include "ws_frame.h"
 
 /* The transport's state of one connection; all zero is WS_LINK_NEW. */
@@ -25,16 +26,18 @@ struct ws_link {
     uint8_t out[2 + WS_CONTROL_MAX];     /* a header or control frame that is leaving */
     uint8_t control[2 + WS_CONTROL_MAX]; /* a control frame that waits for its turn */
     struct ws_reader in;
+    struct ws_zip *zip;     /* compression was negotiated; else NULL */
     struct pg_timer pinger; /* runs if ping_interval is given */
     uint32_t ping_interval_ms;
     bool heard; /* since the last ping */
 };
 
 /* The opening handshake of `from` has been granted: it becomes the link of `conn`, which is new and
- * of that configuration. `rest` (lent, at most 64 KiB) is what came behind the request. Afterwards the connection may be
+ * of that configuration. `deflate` (given) is NULL if no compression was agreed on. `rest` (lent) is what
+ * came behind the request. Afterwards the connection may be
  * closing. */
 void ws_link_begin(struct pg_conn *conn, const struct ws_conf *conf, struct net_stream *from,
-                   struct pg_bytes rest);
+                   struct ws_deflate *deflate, struct pg_bytes rest);
 
 /* The operations of a transport's table; see transport.h. */
 ssize_t ws_link_writev(void *link, const struct iovec *iov, int count);

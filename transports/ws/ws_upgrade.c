@@ -85,6 +85,9 @@ static void take_header(struct ws_request *request)
     } else if (ws_is_name(name, "origin")) {
         request->origins++;
         request->origin_is_good = origin_allowed(value, &request->service->origins);
+    } else if (ws_is_name(name, "sec-websocket-extensions")) {
+        if (!request->deflate.on)
+            (void)ws_deflate_choose(value, &request->service->deflate, &request->deflate);
     } else if (ws_is_name(name, "sec-websocket-protocol")) {
         select_subprotocol(request, value);
     }
@@ -215,7 +218,17 @@ static void grant(struct ws_answer *out, const struct ws_request *request)
     out->granted = true;
     out->status = 101;
     out->route = request->route;
+    out->deflate = request->deflate;
     out->response_len = (size_t)n;
+}
+
+void ws_answer_deflate(struct ws_answer *answer)
+{
+    char line[WS_DEFLATE_LINE_MAX];
+    ws_deflate_line(&answer->deflate, line);
+    size_t head = answer->response_len - 2; /* without the empty line */
+    int n = snprintf(answer->response + head, sizeof(answer->response) - head, "%s\r\n", line);
+    answer->response_len = head + (size_t)n;
 }
 
 static void judge(struct ws_answer *out, const struct ws_request *r)

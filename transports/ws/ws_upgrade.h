@@ -7,6 +7,7 @@
 #include <http_parser.h>
 
 #include "polygate.h"
+#include "ws_deflate.h"
 
 #define WS_RESPONSE_MAX 1024u
 #define WS_KEY_LEN      24u /* of Sec-WebSocket-Key: 16 bytes in base64 */
@@ -23,12 +24,14 @@ struct ws_service {
     size_t route_count;
     struct pg_strings origins; /* that may connect; empty: all */
     size_t size_max;           /* bytes of the longest request */
+    struct ws_deflate_conf deflate;
 };
 
 struct ws_answer {
-    size_t used;  /* bytes of the request */
-    bool granted; /* the response is a 101 */
-    size_t route; /* granted: which */
+    size_t used;                     /* bytes of the request */
+    bool granted;                    /* the response is a 101 */
+    size_t route;                    /* granted: which */
+    struct ws_deflate_terms deflate; /* granted: what can be agreed on */
     unsigned status;
     const char *why; /* refused: for people */
     size_t response_len;
@@ -46,6 +49,7 @@ struct ws_request {
     size_t parsed;         /* bytes that the parser has seen */
     size_t route;          /* route_count: there is none */
     const char *subprotocol;
+    struct ws_deflate_terms deflate;
     char key[WS_KEY_LEN];
     unsigned hosts, keys, versions, origins;
     bool has_begun, has_route, in_value, is_whole;
@@ -59,5 +63,7 @@ struct ws_request {
  * there are any; a request without one comes from no browser and passes. Any thread. */
 bool ws_request_read(struct ws_request *request, const struct ws_service *service,
                      struct pg_bytes in, struct ws_answer *answer);
+/* Have a granted answer say that its terms of compression are agreed on. */
+void ws_answer_deflate(struct ws_answer *answer);
 
 #endif
