@@ -286,7 +286,7 @@ static bool may_come(struct pg_conn *conn, struct stomp_conn *m,
         stomp_fail(conn, request, PG_PROTOCOL_ERROR,
                    connects ? "the connection is already open"
                             : "CONNECT must be the first frame, and be answered with CONNECTED");
-    } else if (frame->body_len > 0 && command != STOMP_SEND) {
+    } else if (frame->body_len > 0 && command != STOMP_SEND && m->version != STOMP_V10) {
         stomp_fail(conn, request, PG_PROTOCOL_ERROR, "only SEND may have a body (STOMP, Body)");
     } else if (command == STOMP_NACK && m->version == STOMP_V10) {
         stomp_fail(conn, request, PG_PROTOCOL_ERROR, "STOMP 1.0 has no NACK");
@@ -420,6 +420,7 @@ const struct pg_protocol stomp_protocol = {
     .counters = stomp_counters,
     .conn_size = sizeof(struct stomp_conn),
     .subprotocols = stomp_subprotocols,
+    .media = PG_MEDIA_BOTH, /* text is what consoles show and libraries send; bodies may be anything */
     .check = stomp_check,
     .sniff = stomp_sniff,
     .open = stomp_open,

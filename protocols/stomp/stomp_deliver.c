@@ -134,7 +134,9 @@ static void dead_letter(struct pg_conn *conn, const struct stomp_conn *m, struct
         };
         if (msg->props != NULL) {
             spec.props = *msg->props;
-            memcpy(user, msg->props->user, count * sizeof(*user));
+            for (size_t i = 0; i < count; i++) {
+                user[i] = msg->props->user[i];
+            }
         }
         user[count] = (struct pg_property){.name = PG_BYTES_OF("dead-letter-client"),
                                            .value = pg_client_id(m->client)};
