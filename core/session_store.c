@@ -94,6 +94,95 @@ void pg_session_put(struct pg_session *session, struct pg_ticket *ticket)
     store->ops->session_put(store, session->kept->handle, &record, pg_ticket_for_store(ticket));
 }
 
+/* ---- steps of QoS 2 -------------------------------------------------------------------------- */
+
+/* A step that the store was told of. The session may be gone, or its client, when it answers. */
+struct pg_session_step {
+    struct pg_task task; /* first */
+    struct pg_store_done done;
+    struct pg_worker *worker;
+    struct pg_session *session; /* NULL: nobody waits any more */
+    struct pg_session_step *next, **link;
+    enum pg_reason result;
+    uint16_t id;
+};
+
+static void step_came(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)worker;
+    struct pg_session_step *step = (struct pg_session_step *)task;
+    struct pg_session *session = step->session;
+    if (session) {
+        *step->link = step->next;
+        if (step->next)
+            step->next->link = step->link;
+        struct pg_out *out = pg_session_find_out(session, step->id);
+        if (pg_reason_is_error(step->result))
+            pg_conn_close(pg_client_conn(session->client), step->result,
+                          "its deliveries cannot be kept");
+        else if (out && out->state == OUT_SENDING)
+            out->state = OUT_SENT;
+        else if (out && out->state == OUT_RECEIVING)
+            out->state = OUT_RECEIVED;
+        pg_session_make_ready(session);
+    }
+    free(step);
+}
+
+/* On the store's thread. */
+static void stepped(struct pg_store_done *done, enum pg_reason result)
+{
+    struct pg_session_step *step =
+        (struct pg_session_step *)((uint8_t *)done - offsetof(struct pg_session_step, done));
+    step->result = result;
+    pg_worker_post(step->worker, &step->task);
+}
+
+static struct pg_session_step *new_step(struct pg_session *session, uint16_t id)
+{
+    struct pg_session_step *step = calloc(1, sizeof(*step));
+    if (!step)
+        return NULL;
+    struct pg_kept *kept = session->kept;
+    step->task.run = step_came;
+    step->done.fn = stepped;
+    step->worker = session->worker;
+    step->session = session;
+    step->id = id;
+    step->next = kept->steps;
+    step->link = &kept->steps;
+    if (step->next)
+        step->next->link = &step->next;
+    kept->steps = step;
+    return step;
+}
+
+void pg_session_step(struct pg_session *session, const struct pg_out *out)
+{
+    const struct pg_store_ops *ops = store_of(session)->ops;
+    struct pg_store_session *handle = session->kept->handle;
+    if (out->state == OUT_SENT) { /* QoS 1 */
+        ops->send(store_of(session), handle, out->entry.number, out->id, NULL);
+        return;
+    }
+    struct pg_session_step *step = new_step(session, out->id);
+    if (!step)
+        pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY, "for its deliveries");
+    else if (out->state == OUT_SENDING)
+        ops->send(store_of(session), handle, out->entry.number, out->id, &step->done);
+    else
+        ops->received(store_of(session), handle, out->entry.number, &step->done);
+}
+
+void pg_session_forget_steps(struct pg_kept *kept)
+{
+    for (struct pg_session_step *step = kept->steps; step; step = step->next)
+        step->session = NULL;
+    kept->steps = NULL;
+}
+
+/* ---- keeping --------------------------------------------------------------------------------- */
+
 static void forget_fetch(struct pg_kept *kept)
 {
     if (kept->fetch)
@@ -107,6 +196,7 @@ struct pg_store_session *pg_session_let_go(struct pg_session *session)
     if (!kept)
         return NULL;
     forget_fetch(kept);
+    pg_session_forget_steps(kept);
     struct pg_store_session *handle = kept->handle;
     free(kept);
     session->kept = NULL;
@@ -143,6 +233,12 @@ static bool has_room(const struct pg_session *session)
     if (!session->client || kept->read_number != kept->next_number)
         return false;
     return !t || (t->queue_count < PAGE_ENTRIES && t->queue_bytes < PAGE_BYTES);
+}
+
+/* QoS 0 only while nobody is there, and if it is to wait at all. */
+bool pg_session_stores(const struct pg_session *session, uint8_t qos)
+{
+    return qos > 0 || !session->client;
 }
 
 void pg_session_enqueue(struct pg_session *session, struct pg_entry *entry,
@@ -204,7 +300,7 @@ void pg_sessions_keep_fresh(struct pg_worker *worker)
         part->fresh = t->next_fresh;
         t->has_fresh = false;
         t->stamped = NULL;
-        if (entry.qos > 0)
+        if (pg_session_stores(session, entry.qos))
             pg_session_enqueue(session, &entry, t->fresh_ticket);
         else
             (void)pg_session_push(session, &entry);
@@ -241,6 +337,19 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
     return true;
 }
 
+/* An entry that is out already: sent by a former process, it is sent again. */
+static void take_out_again(struct pg_session *session, struct pg_out *out, struct pg_entry *entry)
+{
+    if (out->state != OUT_ABSENT) {
+        pg_entry_clear(entry);
+        return;
+    }
+    session->traffic->absent_count--;
+    out->entry = *entry;
+    out->state = OUT_SENT;
+    pg_session_add_due(session, out->id);
+}
+
 /* false: memory is out; the rest is fetched again. */
 static bool take_page(struct pg_session *session, struct pg_store_page *page)
 {
@@ -250,7 +359,12 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
         kept->read_number = entry.number + 1;
-        if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
+        struct pg_out *out = entry.number <= kept->absent_upto
+                                 ? pg_session_out_of(session, entry.number)
+                                 : NULL;
+        if (out)
+            take_out_again(session, out, &entry);
+        else if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
             pg_session_drop(session, &entry, PG_NOT_AUTHORIZED);
         } else if (!pg_session_append(session, &entry)) {
             kept->read_number = entry.number;
@@ -279,6 +393,7 @@ static void page_came(struct pg_task *task, struct pg_worker *worker)
                 next = fetch->upto;
             if (next > kept->read_number)
                 kept->read_number = next;
+            pg_session_drop_absent(session, kept->read_number);
             pg_session_read_ahead(session);
         } else {
             /* It stays in the store; the client comes again for it. */
@@ -330,6 +445,7 @@ void pg_session_unload(struct pg_session *session)
     if (!kept)
         return;
     forget_fetch(kept);
+    pg_session_forget_steps(kept);
     bool first = true;
     for (uint32_t left = pg_session_queued(session); left > 0; left--) {
         struct pg_entry entry;

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             .msg_id = data[1] & 3,
             .attributes = data[0] == 0xff ? 0 : JT808_ATTR_SUBPACKAGE,
             .serial = (uint16_t)(data[2] << 8 | data[3]),
-            .package_total = (data[0] & 1) ? (uint16_t)(data[4] << 8) : data[4] & 7,
+            .package_total = (uint16_t)((data[0] & 1) ? data[4] << 8 : data[4] & 7),
             .package_index = data[5] & 7,
             .body = {.data = body, .len = data[7]},
         };

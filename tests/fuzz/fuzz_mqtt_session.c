@@ -287,8 +287,8 @@ static void deliver_step(struct script *s)
         .expiry_s = 60,
         .props = {.user = user, .user_count = flags >> 7},
     };
-    fake_queue((const char *)pg_client_id(client).data, pg_msg_new(&spec), (flags & 3) % 3,
-               (flags & 16) != 0, ids, flags >> 5 & 3);
+    fake_queue((const char *)pg_client_id(client).data, pg_msg_new(&spec),
+               (uint8_t)((flags & 3) % 3), (flags & 16) != 0, ids, flags >> 5 & 3);
     fake_turn();
 }
 

@@ -308,7 +308,10 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
     for (unsigned i = 0; i < workers; i++)
         must(pg_worker_start(s->workers[i]), "no thread");
     struct pg_error error;
-    must(!store || pg_restore(s, &error), "cannot restore");
+    struct pg_unfinished *unfinished = NULL;
+    must(!store || (pg_restore(s, &unfinished, &error) &&
+                    pg_restore_finish(s, &unfinished, &error)),
+         "cannot restore");
 }
 
 void testbed_stop(struct testbed *bed)
@@ -574,7 +577,8 @@ struct settling {
 static void do_settle(void *arg)
 {
     struct settling *s = arg;
-    s->found = s->received ? pg_delivery_received(s->probe->client, s->id)
+    bool later;
+    s->found = s->received ? pg_delivery_received(s->probe->client, s->id, &later)
                            : pg_delivery_settle(s->probe->client, s->id, PG_OK);
 }
 
