@@ -432,8 +432,8 @@ static enum pg_reason begin_exchange(struct pg_client *client, struct pg_bytes m
     struct pg_identity who = client_identity(client);
     if (!client_protocol(client)->challenge)
         return PG_UNSUPPORTED;
-    return pg_access_exchange(worker, client_config(worker), &who, method, data, round_done,
-                              client, &client->request);
+    return pg_access_exchange(worker, client_config(worker), &who, method, data, round_done, client,
+                              &client->request);
 }
 
 bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)

@@ -361,8 +361,8 @@ static enum pg_reason subscribe_allowed(struct pg_client *client, const struct p
     if (!made)
         return reason;
     /* None for shared ones: MQTT 5.0 4.8.2. */
-    bool retained = !made->shared &&
-                    (sub->retain_handling == 0 || (sub->retain_handling == 1 && added));
+    bool retained =
+        !made->shared && (sub->retain_handling == 0 || (sub->retain_handling == 1 && added));
     struct pg_store *store = client_worker(client)->server->store;
     if (session->kept && !sub->internal) {
         struct pg_ticket *ticket = pg_ticket_new(client, token, sub->filter, subscription_kept);

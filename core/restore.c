@@ -288,8 +288,8 @@ static bool take_unrouted(struct pg_store_restorer *restorer, struct pg_msg *msg
                           const struct pg_bytes *shares, size_t share_count)
 {
     struct restoring *r = restoring_of(restorer);
-    struct rest *rest = calloc(1, sizeof(*rest) + names_size(client_ids, count) +
-                                      names_size(shares, share_count));
+    struct rest *rest =
+        calloc(1, sizeof(*rest) + names_size(client_ids, count) + names_size(shares, share_count));
     if (!rest)
         return false;
     uint8_t *at = (uint8_t *)&rest->names[count + share_count];

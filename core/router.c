@@ -501,8 +501,8 @@ static enum pg_reason retain(struct pg_worker *worker, struct pg_msg *msg, struc
             pg_ticket_hold(ticket);
         server->store->ops->retain(server->store, msg, &r->done);
     }
-    pg_worker_count(
-        worker, msg->payload.len > 0 ? PG_COUNT_RETAINED_STORED : PG_COUNT_RETAINED_CLEARED, 1);
+    pg_worker_count(worker,
+                    msg->payload.len > 0 ? PG_COUNT_RETAINED_STORED : PG_COUNT_RETAINED_CLEARED, 1);
     return PG_OK;
 }
 
@@ -666,8 +666,7 @@ void pg_router_publish_rest(struct pg_worker *worker, struct pg_msg *msg,
     struct pg_bytes target;
     if (p2p_target(msg->topic, &target)) {
         struct pg_registered found = pg_registry_find(server->registry, target);
-        if (found.owner == worker->index &&
-            !is_among(target, reached->client_ids, reached->count))
+        if (found.owner == worker->index && !is_among(target, reached->client_ids, reached->count))
             (void)pg_session_offer(found.session, &offer);
     } else {
         route_rest(worker, &offer, reached);

@@ -121,7 +121,7 @@ struct pg_traffic {
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
     uint32_t absent_count; /* OUT_ABSENT */
-    uint16_t *due;         /* identifiers to hand out on this connection before the queue, in order */
+    uint16_t *due; /* identifiers to hand out on this connection before the queue, in order */
     uint32_t due_at, due_count, due_size;
 
     uint16_t *receipts; /* inbound QoS 2 identifiers that are held; open addressing */

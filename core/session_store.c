@@ -359,9 +359,8 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
         kept->read_number = entry.number + 1;
-        struct pg_out *out = entry.number <= kept->absent_upto
-                                 ? pg_session_out_of(session, entry.number)
-                                 : NULL;
+        struct pg_out *out =
+            entry.number <= kept->absent_upto ? pg_session_out_of(session, entry.number) : NULL;
         if (out)
             take_out_again(session, out, &entry);
         else if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
