@@ -177,6 +177,12 @@ static json_t *store_numbers(const struct pg_server *server)
     build_size(&b, "message_bytes", stats.message_bytes);
     build_size(&b, "dropped", stats.dropped);
     build_size(&b, "expired", stats.expired);
+    build_size(&b, "unreadable", stats.unreadable);
+    build_size(&b, "backlog", stats.backlog);
+    build_size(&b, "backlog_bytes", stats.backlog_bytes);
+    build_size(&b, "refused", stats.refused);
+    build_size(&b, "stalls", stats.stalls);
+    build_size(&b, "slowest_ms", stats.slowest_ms);
     return b.object;
 }
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mount.h"
 #include "takeover.h"
 #include "ticket.h"
 #include "why.h"
@@ -377,9 +378,20 @@ static void check_will(struct pg_client *client)
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
     }
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    enum pg_reason reason;
+    if (prefix.len > 0) {
+        struct pg_will *mine = client->admission->will;
+        mine->msg = pg_mount_enter(prefix, mine->msg, &reason);
+        if (!mine->msg) {
+            refuse(client, reason, "the topic of its will, with topic_prefix in front of it");
+            return;
+        }
+        topic = mine->msg->topic;
+    }
     struct pg_identity who = client_identity(client);
-    enum pg_reason reason = pg_access_check(worker, client_config(worker), &who, PG_ACTION_PUBLISH,
-                                            topic, will_decided, client, &client->request);
+    reason = pg_access_check(worker, client_config(worker), &who, PG_ACTION_PUBLISH, topic,
+                             will_decided, client, &client->request);
     if (reason != PG_PENDING)
         will_decided(client, reason);
 }
@@ -523,6 +535,12 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     struct pg_config *config = client_config(worker);
     if (*pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
+        return;
+    }
+    struct pg_bytes prefix = pg_conn_client_id_prefix(conn);
+    if (prefix.len > 0 && (login->client_id.len < prefix.len ||
+                           memcmp(login->client_id.data, prefix.data, prefix.len) != 0)) {
+        refuse(client, PG_CLIENT_ID_INVALID, "see client_id_prefix of the listener");
         return;
     }
     enum pg_reason reason = PG_OK;

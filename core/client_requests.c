@@ -16,6 +16,7 @@
 
 #include "client_parts.h"
 #include "message.h"
+#include "mount.h"
 #include "receipt.h"
 #include "router.h"
 #include "session_flow.h"
@@ -241,10 +242,25 @@ static enum pg_reason ask_and_publish(struct pg_client *client, const struct pub
     return reason;
 }
 
+/* Behind a listener with a prefix of topics, with it. The message is given and replaced; NULL with
+ * *reason: it cannot be published. */
+static void enter_mount(struct pg_client *client, struct publication *p, enum pg_reason *reason)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len > 0 && (p->msg->topic_valid || pg_topic_name_valid(p->msg->topic) == PG_OK))
+        p->msg = pg_mount_enter(prefix, p->msg, reason);
+}
+
 /* The message is given. */
 static enum pg_reason publish(struct pg_client *client, struct publication *p)
 {
-    enum pg_reason reason = publishable(client, p->msg);
+    enum pg_reason reason;
+    enter_mount(client, p, &reason);
+    if (!p->msg) {
+        count_publication(client, reason, pg_conn_topic_prefix(client->conn));
+        return concluded(client, p, reason);
+    }
+    reason = publishable(client, p->msg);
     if (reason != PG_OK) {
         count_publication(client, reason, p->msg->topic);
         (void)concluded(client, p, reason);
@@ -408,8 +424,9 @@ static void subscribe_decided(void *arg, enum pg_reason reason)
         tell_subscribed(client, token, reason);
 }
 
-enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
-                            uint64_t token)
+/* With the filter as the core knows it. */
+static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                                uint64_t token)
 {
     struct pg_worker *worker = client_worker(client);
     struct pg_config *config = client_config(worker);
@@ -441,6 +458,25 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
     return reason;
 }
 
+enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
+                            uint64_t token)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len == 0)
+        return subscribe(client, sub, token);
+    enum pg_reason reason;
+    struct pg_subscription under = *sub;
+    uint8_t *filter = pg_mount_filter(prefix, sub->filter, &under.filter.len, &reason);
+    if (!filter) {
+        note_refused_subscription(client, reason, sub->filter);
+        return reason;
+    }
+    under.filter.data = filter;
+    reason = subscribe(client, &under, token);
+    free(filter);
+    return reason;
+}
+
 static void unsubscription_kept(struct pg_client *client, const struct pg_ticket *ticket,
                                 enum pg_reason reason)
 {
@@ -448,7 +484,7 @@ static void unsubscription_kept(struct pg_client *client, const struct pg_ticket
         client_protocol(client)->unsubscribed(client, ticket->token, reason);
 }
 
-enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter, uint64_t token)
+static enum pg_reason unsubscribe(struct pg_client *client, struct pg_bytes filter, uint64_t token)
 {
     struct pg_session *session = pg_client_session(client);
     if (!session || !pg_subscription_drop(session, filter))
@@ -461,6 +497,21 @@ enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter, 
     forget_subscription(session, filter, ticket);
     pg_ticket_done(ticket, PG_OK);
     return PG_PENDING;
+}
+
+enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter, uint64_t token)
+{
+    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
+    if (prefix.len == 0)
+        return unsubscribe(client, filter, token);
+    enum pg_reason reason;
+    size_t len;
+    uint8_t *under = pg_mount_filter(prefix, filter, &len, &reason);
+    if (!under)
+        return PG_NO_SUBSCRIPTION;
+    reason = unsubscribe(client, (struct pg_bytes){.data = under, .len = len}, token);
+    free(under);
+    return reason;
 }
 
 /* ---- permissions after resuming -------------------------------------------------------------- */

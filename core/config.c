@@ -20,6 +20,7 @@
 
 #define KINDS_MAX   128
 #define PLUGINS_MAX 32
+#define PREFIX_MAX  64
 #define BUILT_IN    "built-in configuration"
 
 /* What a listener block says before its words are looked up. */
@@ -28,6 +29,7 @@ struct listener_values {
     const char *transport;
     const char *protocol;
     int allow_anonymous;
+    const char *topic_prefix, *client_id_prefix, *assigned_id_prefix;
 };
 
 static const char *const anonymous_words[] = {"as_access", "yes", "no", NULL};
@@ -63,6 +65,31 @@ const struct pg_option pg_listener_rows[] = {
      .sentence = "Whether a client may come in through this listener that no authenticator has "
                  "judged; as_access leaves it to access.allow_anonymous. yes or no is for a "
                  "listener on another network than the rest."},
+    {.name = "topic_prefix",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, topic_prefix),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "What is put in front of every topic and filter of the clients of this listener, "
+                 "and taken away again from what they are sent, as in \"tenant7/\": they live in "
+                 "a tree of their own and see nothing outside it. Whole levels, with '/' at the "
+                 "end; access rules see topics with it. Each delivery costs a copy."},
+    {.name = "client_id_prefix",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, client_id_prefix),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "What the identifiers of the clients of this listener must begin with; others are "
+                 "refused (client_id_invalid), so that nobody takes over a client of another "
+                 "listener. Not given: anything."},
+    {.name = "assigned_id_prefix",
+     .type = PG_OPT_STRING,
+     .offset = offsetof(struct listener_values, assigned_id_prefix),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "What identifiers begin with that the frontend makes up for clients of this "
+                 "listener that come without one. Not given: client_id_prefix, or else as the "
+                 "frontend's own option says."},
     {.name = NULL},
 };
 
@@ -457,6 +484,36 @@ static bool add_addresses(struct load *load, const struct pg_conf_block *block,
     return true;
 }
 
+static bool set_prefixes(struct load *load, const struct pg_conf_block *block,
+                         const struct listener_values *values, struct pg_listener_conf *listener)
+{
+    struct pg_bytes topic = pg_bytes_str(values->topic_prefix);
+    struct pg_bytes id = pg_bytes_str(values->client_id_prefix);
+    struct pg_bytes assigned = pg_bytes_str(values->assigned_id_prefix);
+    if (topic.len > 0 && (topic.data[topic.len - 1] != '/' || topic.len > PREFIX_MAX ||
+                          pg_topic_name_valid(topic) != PG_OK))
+        return pg_conf_refuse(block, "topic_prefix", load->error,
+                              "found \"%.64s\", expected a topic name without wildcards that ends "
+                              "with '/', of at most %d bytes",
+                              values->topic_prefix, PREFIX_MAX);
+    if (id.len > PREFIX_MAX || !pg_utf8_valid(id))
+        return pg_conf_refuse(block, "client_id_prefix", load->error,
+                              "expected UTF-8 of at most %d bytes", PREFIX_MAX);
+    if (assigned.len > PREFIX_MAX || !pg_utf8_valid(assigned))
+        return pg_conf_refuse(block, "assigned_id_prefix", load->error,
+                              "expected UTF-8 of at most %d bytes", PREFIX_MAX);
+    if (assigned.len > 0 &&
+        strncmp(values->assigned_id_prefix, values->client_id_prefix, id.len) != 0)
+        return pg_conf_refuse(block, "assigned_id_prefix", load->error,
+                              "it does not begin with client_id_prefix, so who is given such an "
+                              "identifier would be refused");
+    listener->topic_prefix = topic;
+    listener->client_id_prefix = id;
+    listener->assigned_id_prefix =
+        assigned.len > 0 ? values->assigned_id_prefix : values->client_id_prefix;
+    return true;
+}
+
 static bool add_listener(struct load *load, const struct pg_conf_block *block)
 {
     struct pg_conf_pool *pool = load->config->pool;
@@ -471,6 +528,8 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
         !find_protocol(load, block, values.protocol, &listener))
         return false;
     listener.allow_anonymous = values.allow_anonymous;
+    if (!set_prefixes(load, block, &values, &listener))
+        return false;
     if (values.bind.count == 0)
         return pg_conf_refuse(block, NULL, load->error,
                               "bind is not given, expected at least one address, as in bind = "

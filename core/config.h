@@ -28,10 +28,13 @@ struct pg_listener_conf {
     struct pg_strings bind; /* one: "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
     const struct pg_transport *transport;
     const struct pg_protocol *protocol;
-    size_t protocol_index; /* in pg_config.protocols */
-    void *transport_conf;  /* of transport->conf_size, or NULL */
-    int allow_anonymous;   /* enum pg_listener_anonymous */
-    const char *file;      /* where the block stands, for errors */
+    size_t protocol_index;          /* in pg_config.protocols */
+    void *transport_conf;           /* of transport->conf_size, or NULL */
+    int allow_anonymous;            /* enum pg_listener_anonymous */
+    struct pg_bytes topic_prefix;     /* empty: none; else it ends with '/' */
+    struct pg_bytes client_id_prefix; /* what identifiers must begin with; empty: anything */
+    const char *assigned_id_prefix;   /* of made-up ones; NULL, "": as the frontend has it */
+    const char *file;               /* where the block stands, for errors */
     unsigned line;
 };
 

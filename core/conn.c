@@ -184,6 +184,8 @@ static void count(struct pg_conn *conn, size_t counter, uint64_t n)
 bool pg_conns_init(struct pg_conn_part *part)
 {
     *part = (struct pg_conn_part){.read_buffer = malloc(TAIL_IN_PLACE_MAX + READ_SIZE)};
+    part->dirty_end = &part->dirty;
+    part->put_off_end = &part->put_off;
     return part->read_buffer != NULL;
 }
 
@@ -204,9 +206,11 @@ static void mark_dirty(struct pg_conn *conn)
 {
     if (conn->is_dirty || conn->state == CONN_DEAD)
         return;
+    struct pg_conn_part *part = &conn->worker->conns;
     conn->is_dirty = true;
-    conn->next_dirty = conn->worker->conns.dirty;
-    conn->worker->conns.dirty = conn;
+    conn->next_dirty = NULL;
+    *part->dirty_end = conn;
+    part->dirty_end = &conn->next_dirty;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -220,6 +224,11 @@ static bool within_limits(const struct pg_config *config, int64_t open_now)
     return limit == 0 || open_now <= limit;
 }
 
+bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config)
+{
+    return !within_limits(config, atomic_load(&worker->server->connections) + 1);
+}
+
 static void arm_first_byte_deadline(struct pg_conn *conn)
 {
     const struct pg_settings *s = settings_of(conn);
@@ -230,21 +239,50 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, first, on_deadline);
 }
 
-struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                             const char *peer)
+static void refuse(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                   const char *peer, enum pg_reason why, const char *detail)
+{
+    pg_worker_count(worker, PG_COUNT_CONNECTIONS_REFUSED, 1);
+    pg_worker_count(worker, PG_COUNTER_REFUSE(why), 1);
+    PG_LOG(PG_WARN, "connection_refused", PG_F_TEXT("peer", peer),
+           PG_F_TEXT("listener", listener->name), PG_F_REASON(why), PG_F_TEXT("detail", detail));
+}
+
+bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                        const char *peer)
+{
+    int64_t open_now = atomic_fetch_add(&worker->server->connections, 1) + 1;
+    if (within_limits(listener->config, open_now))
+        return true;
+    pg_conn_give_place(worker);
+    refuse(worker, listener, peer, PG_CONNECTION_LIMIT, "see limits.connections");
+    return false;
+}
+
+void pg_conn_give_place(struct pg_worker *worker)
+{
+    atomic_fetch_sub(&worker->server->connections, 1);
+}
+
+static void hang_in(struct pg_conn_part *part, struct pg_conn *conn)
+{
+    conn->next = part->all;
+    if (conn->next)
+        conn->next->link = &conn->next;
+    conn->link = &part->all;
+    part->all = conn;
+    part->count++;
+}
+
+struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
+                                      const struct pg_listener_conf *listener, const char *peer)
 {
     struct pg_config *config = listener->config;
-    struct pg_server *server = worker->server;
-    int64_t open_now = atomic_fetch_add(&server->connections, 1) + 1;
-    enum pg_reason why = PG_CONNECTION_LIMIT;
-    if (!within_limits(config, open_now))
-        goto refused;
-
     struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener, peer));
-    why = PG_NO_MEMORY;
-    if (!conn)
-        goto refused;
-
+    if (!conn) {
+        refuse(worker, listener, peer, PG_NO_MEMORY, "");
+        return NULL;
+    }
     conn->magic = CONN_MAGIC;
     conn->state = CONN_OPEN;
     conn->worker = worker;
@@ -254,14 +292,7 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
     conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
     memcpy(peer_of(conn), peer, strlen(peer) + 1);
-
-    struct pg_conn_part *part = &worker->conns;
-    conn->next = part->all;
-    if (conn->next)
-        conn->next->link = &conn->next;
-    conn->link = &part->all;
-    part->all = conn;
-    part->count++;
+    hang_in(&worker->conns, conn);
     count(conn, PG_COUNT_CONNECTIONS_OPENED, 1);
 
     arm_first_byte_deadline(conn);
@@ -269,15 +300,17 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
            PG_F_TEXT("listener", listener->name), PG_F_INT("conn", conn->id));
     listener->protocol->open(conn);
     return conn;
+}
 
-refused:
-    atomic_fetch_sub(&server->connections, 1);
-    pg_worker_count(worker, PG_COUNT_CONNECTIONS_REFUSED, 1);
-    pg_worker_count(worker, PG_COUNTER_REFUSE(why), 1);
-    PG_LOG(PG_WARN, "connection_refused", PG_F_TEXT("peer", peer),
-           PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
-           PG_F_TEXT("detail", why == PG_CONNECTION_LIMIT ? "see limits.connections" : ""));
-    return NULL;
+struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                             const char *peer)
+{
+    if (!pg_conn_take_place(worker, listener, peer))
+        return NULL;
+    struct pg_conn *conn = pg_conn_open_in_place(worker, listener, peer);
+    if (!conn)
+        pg_conn_give_place(worker);
+    return conn;
 }
 
 void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
@@ -304,6 +337,16 @@ bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn)
 {
     return conn->identity ? pg_bytes_str(conn->identity) : PG_BYTES_NONE;
+}
+
+struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn)
+{
+    return conn->listener->topic_prefix;
+}
+
+struct pg_bytes pg_conn_client_id_prefix(const struct pg_conn *conn)
+{
+    return conn->listener->client_id_prefix;
 }
 
 /* ---- small accessors ------------------------------------------------------------------------- */
@@ -338,6 +381,12 @@ const char *pg_conn_peer(const struct pg_conn *conn)
 const char *pg_conn_listener(const struct pg_conn *conn)
 {
     return conn->listener->name;
+}
+
+const char *pg_conn_assigned_id_prefix(const struct pg_conn *conn)
+{
+    const char *prefix = conn->listener->assigned_id_prefix;
+    return prefix ? prefix : "";
 }
 
 uint64_t pg_conn_id(const struct pg_conn *conn)
@@ -1023,11 +1072,25 @@ static void flush(struct pg_conn *conn)
         after_write(conn);
 }
 
+void pg_conns_put_off(struct pg_worker *worker)
+{
+    struct pg_conn_part *part = &worker->conns;
+    if (!part->dirty)
+        return;
+    *part->put_off_end = part->dirty;
+    part->put_off_end = part->dirty_end;
+    part->dirty = NULL;
+    part->dirty_end = &part->dirty;
+}
+
 void pg_conns_flush(struct pg_worker *worker)
 {
     struct pg_conn_part *part = &worker->conns;
+    *part->dirty_end = part->put_off;
     struct pg_conn *conn = part->dirty;
-    part->dirty = NULL;
+    part->dirty = part->put_off = NULL;
+    part->dirty_end = &part->dirty;
+    part->put_off_end = &part->put_off;
     while (conn) {
         struct pg_conn *next = conn->next_dirty;
         bool was_dead = conn->state == CONN_DEAD;

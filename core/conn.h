@@ -16,6 +16,19 @@ struct pg_worker;
  * configuration that the listener is part of is shared. On the worker's thread. */
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer);
+/* For a transport that has to hear something before it knows which frontend serves: take a place
+ * among limits.connections for a link to come. false if there is none (counted and logged here): the
+ * transport then closes the socket. On the worker's thread. */
+bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                        const char *peer) PG_CHECKED;
+/* Nothing came of it. */
+void pg_conn_give_place(struct pg_worker *worker);
+/* As pg_conn_open(), in a place that was taken. NULL if memory is out (counted and logged); the
+ * place is still taken then. */
+struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
+                                      const struct pg_listener_conf *listener, const char *peer);
+/* Whether another connection would be refused now. Any thread. */
+bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 void *pg_conn_link(struct pg_conn *conn);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 
@@ -27,6 +40,9 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms);
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
 /* data == NULL: none. Lent, as long as the connection. */
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn);
+/* Prefixes of its listener, empty without one. Lent, as long as the connection. */
+struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn);
+struct pg_bytes pg_conn_client_id_prefix(const struct pg_conn *conn);
 
 /* Where the next bytes should be read to; at least 4 KiB. Lent until the next call for any
  * connection of this worker. */

@@ -11,9 +11,12 @@ struct pg_worker;
 struct out_chunk;
 
 struct pg_conn_part {
-    struct pg_conn *all;   /* every connection of this worker */
-    struct pg_conn *dirty; /* those with something to do at the end of the turn */
-    struct pg_conn *dead;  /* closed, to be freed at the end of the turn */
+    struct pg_conn *all; /* every connection of this worker */
+    /* Those with something to do at the end of the turn, in the order in which they got it, then
+     * those that come after them. */
+    struct pg_conn *dirty, **dirty_end;
+    struct pg_conn *put_off, **put_off_end;
+    struct pg_conn *dead; /* closed, to be freed at the end of the turn */
     size_t count;
     uint8_t *read_buffer;  /* shared by all; an idle connection holds none */
     struct pg_conn **held; /* paused until the other workers have caught up */
@@ -32,6 +35,9 @@ static inline bool pg_conns_dirty(const struct pg_conn_part *part)
 {
     return part->dirty != NULL;
 }
+/* Those that have something to write so far come after those that are still to get something, in
+ * the next pg_conns_flush(). */
+void pg_conns_put_off(struct pg_worker *worker);
 /* Offer held-back bytes again, end the clients of closing connections, write what is queued. */
 void pg_conns_flush(struct pg_worker *worker);
 /* A publisher's connection: do not read on while another worker lags behind (router.h). */

@@ -15,6 +15,7 @@
 
 extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
+extern const struct pg_transport wss_transport;
 extern const struct pg_transport tls_transport;
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
@@ -23,8 +24,8 @@ extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
 
 static const struct pg_assembly assembly = {
-    .transports =
-        (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport, NULL},
+    .transports = (const struct pg_transport *const[]){&tcp_transport, &tls_transport,
+                                                       &ws_transport, &wss_transport, NULL},
     .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},

@@ -340,6 +340,9 @@ PG_API const void *pg_conn_conf(const struct pg_conn *conn);
 /* "127.0.0.1:40112" or "[::1]:40112"; lent. */
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
+/* What an identifier begins with that the frontend makes up for a client of this connection, by its
+ * listener; at most 64 bytes, "" if the listener does not say. Lent. */
+PG_API const char *pg_conn_assigned_id_prefix(const struct pg_conn *conn);
 /* A number unique in this process: tells connections apart in logs. */
 PG_API uint64_t pg_conn_id(const struct pg_conn *conn);
 /* Whether pg_conn_close() was called or the link broke: stop handling bytes at once. */

@@ -10,9 +10,9 @@
  *
  * A failed sync. The kernel may mark pages clean that it could not write and report that once, so
  * that a second fdatasync() would succeed and prove nothing. Batches cannot move to a new segment,
- * for their positions have been handed out. Therefore the log fails until it is opened again, and
- * opening writes the used part of the last segment anew over itself (the same bytes, so that a
- * crash in between does no harm) before it syncs. Earlier segments were synced when they ended.
+ * for their positions have been handed out. Therefore the log fails until it is mended or opened
+ * again, and both write the used part of the last segment anew over itself (the same bytes, so that
+ * a crash in between does no harm) before they sync. Earlier segments were synced when they ended.
  *
  * Threads: the caller's, one at a time. Invariant: all bytes in front of `end` are sound batches,
  * and nothing behind it will be taken for one. */
@@ -47,6 +47,10 @@ struct pg_seglog {
     bool ragged;                     /* a failed write may have left bytes behind the end */
     bool unsynced;                   /* something was written since the last sync */
     bool failed;                     /* a sync has failed */
+    struct undo {                    /* where the log ended before the last append */
+        uint32_t number, bytes_used;
+        uint64_t sequence;
+    } undo;
     int64_t synced_ms;
     struct reader readers[READERS];
     unsigned next_reader;
@@ -216,7 +220,7 @@ static int leave_out_blank(struct recovery *r, struct pg_segment_list *list)
     return 0;
 }
 
-static int begin_segment(struct pg_seglog *log, uint32_t number, uint64_t bytes);
+static int begin_with_room(struct pg_seglog *log, uint32_t number, uint64_t needs);
 
 static int recover(struct recovery *r)
 {
@@ -252,7 +256,7 @@ static int recover(struct recovery *r)
             code = -errno;
         log->sequence = 1;
         if (code == 0)
-            code = begin_segment(log, 1, log->options.segment_bytes);
+            code = begin_with_room(log, 1, 0);
         if (code != 0)
             failed(r, "make it", code);
     }
@@ -384,16 +388,29 @@ static int begin_segment(struct pg_seglog *log, uint32_t number, uint64_t bytes)
     return 0;
 }
 
+/* A segment that has room for a batch of `needs` bytes: of the usual size if the disk has that. */
+static int begin_with_room(struct pg_seglog *log, uint32_t number, uint64_t needs)
+{
+    uint64_t least = needs + PG_SEGLOG_HEADER_BYTES, bytes = log->options.segment_bytes;
+    if (least < PG_SEGLOG_SEGMENT_MIN)
+        least = PG_SEGLOG_SEGMENT_MIN;
+    if (bytes < least)
+        bytes = least;
+    int code = begin_segment(log, number, bytes);
+    while ((code == -ENOSPC || code == -EDQUOT) && bytes > least) {
+        bytes = bytes / 4 > least ? bytes / 4 : least;
+        code = begin_segment(log, number, bytes);
+    }
+    return code;
+}
+
 static int rotate(struct pg_seglog *log, uint64_t needs)
 {
-    uint64_t bytes = log->options.segment_bytes;
-    if (needs + PG_SEGLOG_HEADER_BYTES > bytes)
-        bytes = needs + PG_SEGLOG_HEADER_BYTES;
     if (last_of(log)->number == UINT32_MAX)
         return -ENOTRECOVERABLE;
     /* Whatever the policy but NEVER: damage in it would be refused from now on. */
     int code = log->options.fsync == PG_SEGLOG_NEVER ? 0 : sync_now(log);
-    return code != 0 ? code : begin_segment(log, last_of(log)->number + 1, bytes);
+    return code != 0 ? code : begin_with_room(log, last_of(log)->number + 1, needs);
 }
 
 int pg_seglog_append(struct pg_seglog *log, const struct iovec *ranges, int count,
@@ -415,6 +432,9 @@ int pg_seglog_append(struct pg_seglog *log, const struct iovec *ranges, int coun
     if (len == 0)
         return -EMSGSIZE;
     size_t pad = -len & 7, needs = sizeof(head) + len + pad;
+    struct undo before = {.number = last_of(log)->number,
+                          .bytes_used = last_of(log)->bytes_used,
+                          .sequence = log->sequence};
     int code = log->ragged ? cut_to_end(log) : 0;
     if (code == 0 && last_of(log)->bytes_used + needs > log->options.segment_bytes)
         code = rotate(log, needs);
@@ -439,6 +459,55 @@ int pg_seglog_append(struct pg_seglog *log, const struct iovec *ranges, int coun
     if (last->bytes_file < last->bytes_used)
         last->bytes_file = last->bytes_used;
     log->sequence++;
+    log->undo = before;
+    return 0;
+}
+
+bool pg_seglog_failed(const struct pg_seglog *log)
+{
+    return log->failed;
+}
+
+static int mend_event(void *context, const struct pg_segment_event *event)
+{
+    (void)context, (void)event;
+    return 0; /* the walk itself finds the end of what is sound */
+}
+
+int pg_seglog_mend(struct pg_seglog *log, bool undo)
+{
+    struct pg_seglog_segment *last = last_of(log);
+    struct pg_segment segment;
+    struct pg_segment_walk walk = {.begun = true, .sequence = last->first_sequence};
+    uint32_t end = last->bytes_used;
+    uint64_t sequence = log->sequence;
+    if (undo && log->undo.number != 0) {
+        end = log->undo.number == last->number ? log->undo.bytes_used : PG_SEGLOG_HEADER_BYTES;
+        sequence = log->undo.sequence;
+    }
+    int code = pg_segment_load(log->dir_fd, last->number, &segment);
+    if (code != 0)
+        return code;
+    if (!segment.whole || pg_segment_walk(&segment, true, &walk, mend_event, NULL) != 0 ||
+        walk.end < end)
+        code = -EIO;
+    struct iovec all = {.iov_base = segment.data, .iov_len = end};
+    if (code == 0 && ftruncate(log->fd, (off_t)end) != 0)
+        code = -errno;
+    if (code == 0) {
+        last->bytes_used = last->bytes_file = end;
+        log->sequence = sequence;
+        log->undo.number = 0;
+        log->ragged = false;
+        code = pg_segment_write(log->fd, &all, 1, 0);
+    }
+    pg_segment_unload(&segment);
+    if (code == 0 && fdatasync(log->fd) != 0)
+        code = -errno;
+    if (code != 0)
+        return code;
+    log->failed = log->unsynced = false;
+    log->synced_ms = now_ms();
     return 0;
 }
 
@@ -480,14 +549,22 @@ static int reader_of(struct pg_seglog *log, uint32_t number)
     return fd;
 }
 
+bool pg_seglog_holds(const struct pg_seglog *log, struct pg_log_position position, size_t length)
+{
+    uint32_t first = log->segments[0].number;
+    if (position.segment < first || position.segment - first >= log->count)
+        return false;
+    uint32_t used = log->segments[position.segment - first].bytes_used;
+    return position.offset >= PG_SEGLOG_HEADER_BYTES && position.offset <= used &&
+           length <= used - position.offset;
+}
+
 int pg_seglog_read(struct pg_seglog *log, struct pg_log_position position, void *to, size_t length)
 {
     uint32_t first = log->segments[0].number;
     if (position.segment < first || position.segment - first >= log->count)
         return -ENOENT;
-    const struct pg_seglog_segment *segment = &log->segments[position.segment - first];
-    if (position.offset < PG_SEGLOG_HEADER_BYTES || position.offset > segment->bytes_used ||
-        length > segment->bytes_used - position.offset)
+    if (!pg_seglog_holds(log, position, length))
         return -ERANGE;
     int fd = reader_of(log, position.segment);
     if (fd < 0)
@@ -536,6 +613,11 @@ uint32_t pg_seglog_segment_count(const struct pg_seglog *log)
 struct pg_seglog_segment pg_seglog_segment_at(const struct pg_seglog *log, uint32_t index)
 {
     return log->segments[index];
+}
+
+uint32_t pg_seglog_salt(const struct pg_seglog *log)
+{
+    return log->header.salt;
 }
 
 struct pg_log_position pg_seglog_end(const struct pg_seglog *log)

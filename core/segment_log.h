@@ -80,22 +80,35 @@ int pg_seglog_close(struct pg_seglog **log);
  * recovery sees anything of this batch.
  * -EMSGSIZE  too long, or empty
  * -ENOSPC, -EDQUOT, -EFBIG, -EIO  as the system says
- * -ENOTRECOVERABLE  a sync has failed, see there; or the segment numbers are used up */
+ * -ENOTRECOVERABLE  a sync has failed, see there; or the segment numbers are used up
+ * A new segment whose usual size the disk has no room for is made smaller, as long as the batch
+ * fits. */
 PG_CHECKED int pg_seglog_append(struct pg_seglog *log, const struct iovec *ranges, int count,
                                 struct pg_log_position *position);
 /* Make durable what was appended, as the policy says. After an error nobody can know which bytes
- * reached the disk: every append and sync answers -ENOTRECOVERABLE until the log is closed and
- * opened again, reads still work, and what was appended since the last good sync must be taken as
- * not kept (though it may be there after recovery).
+ * reached the disk: every append and sync answers -ENOTRECOVERABLE until pg_seglog_mend(), or until
+ * the log is closed and opened again; reads still work, and what was appended since the last good
+ * sync must be taken as not kept (though it may be there after recovery).
  * Call it after each append with PG_SEGLOG_ALWAYS if a power failure is not to leave a hole in
  * front of a sound batch, which needs a repair. */
 PG_CHECKED int pg_seglog_sync(struct pg_seglog *log);
+
+/* Whether a sync has failed, so that it must be mended. */
+bool pg_seglog_failed(const struct pg_seglog *log);
+/* After a failed sync: write the used part of the last segment anew over itself (the same bytes, so
+ * that a crash in between does no harm), sync it, and go on. `undo`: without the batch that was
+ * appended last, whose owner was told that it is not kept. -EIO: the bytes are not what was
+ * appended any more; others as the system says. The log still fails then, and this can be repeated. */
+PG_CHECKED int pg_seglog_mend(struct pg_seglog *log, bool undo);
 
 /* Copy `length` bytes from `position` into the caller's buffer. The range must lie between the
  * header and the end of its segment; that it lies in one body is the caller's affair.
  * -ENOENT  no such segment (it was dropped)  -ERANGE  beyond its end  -EIO, ... */
 PG_CHECKED int pg_seglog_read(struct pg_seglog *log, struct pg_log_position position, void *to,
                               size_t length);
+
+/* Whether pg_seglog_read() would find that range inside a segment. */
+bool pg_seglog_holds(const struct pg_seglog *log, struct pg_log_position position, size_t length);
 
 /* Unlink the oldest segment. -ENOENT: there is only the one that is being written. */
 PG_CHECKED int pg_seglog_drop_oldest(struct pg_seglog *log);
@@ -112,6 +125,9 @@ uint32_t pg_seglog_segment_count(const struct pg_seglog *log);
 struct pg_seglog_segment pg_seglog_segment_at(const struct pg_seglog *log, uint32_t index);
 /* Where the next batch's body will not be before: everything appended so far is in front of it. */
 struct pg_log_position pg_seglog_end(const struct pg_seglog *log);
+
+/* A random number that was drawn when the log was made: tells logs apart. */
+uint32_t pg_seglog_salt(const struct pg_seglog *log);
 
 /* ---- offline: check and repair ---------------------------------------------------------------- */
 

@@ -100,6 +100,7 @@ void pg_sessions_free(struct pg_worker *worker)
 {
     struct pg_session_part *part = &worker->sessions;
     pg_wills_cancel(worker);
+    pg_msg_unref(&part->shown);
     while (part->all) {
         struct pg_session *session = part->all;
         pg_session_free(&session);

@@ -120,6 +120,7 @@ struct pg_traffic {
 
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
+    size_t out_bytes; /* payloads of those that are out and not received */
     uint32_t absent_count; /* OUT_ABSENT */
     uint16_t *due; /* identifiers to hand out on this connection before the queue, in order */
     uint32_t due_at, due_count, due_size;

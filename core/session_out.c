@@ -24,7 +24,9 @@
 #include <string.h>
 
 #include "client.h"
+#include "conn.h"
 #include "message.h"
+#include "mount.h"
 #include "registry.h"
 #include "router.h"
 #include "server.h"
@@ -115,6 +117,12 @@ static void fill(struct pg_delivery *out, const struct pg_entry *entry)
     }
 }
 
+void pg_session_leave_window(struct pg_traffic *t, const struct pg_out *out)
+{
+    if (out->entry.msg)
+        t->out_bytes -= out->entry.msg->payload.len;
+}
+
 /* ---- what is due ----------------------------------------------------------------------------- */
 
 void pg_session_forget_due(struct pg_traffic *t)
@@ -183,11 +191,21 @@ static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
         out->subscription_ids = &t->lent_id;
 }
 
+static bool window_has_room(const struct pg_session *session, const struct pg_msg *msg)
+{
+    const struct pg_traffic *t = session->traffic;
+    if (t->out_count >= session->window)
+        return false;
+    int64_t most = pg_session_settings(session)->session.inflight_bytes;
+    return most == 0 || t->out_count == 0 || t->out_bytes + msg->payload.len <= (uint64_t)most;
+}
+
 /* The front of the queue goes out; NULL: the window is full. */
 static struct pg_out *send_front(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
-    struct pg_out *o = t->out_count < session->window ? new_out(session) : NULL;
+    bool room = window_has_room(session, pg_session_front(session)->msg);
+    struct pg_out *o = room ? new_out(session) : NULL;
     if (!o)
         return NULL;
     pg_session_pop(session, &o->entry);
@@ -196,6 +214,7 @@ static struct pg_out *send_front(struct pg_session *session)
     o->handed = o->state == OUT_SENT;
     o->order = t->out_order++;
     t->out_count++;
+    t->out_bytes += o->entry.msg->payload.len;
     if (o->state == OUT_SENDING)
         pg_session_add_due(session, o->id);
     if (kept)
@@ -238,6 +257,23 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
     }
 }
 
+/* Behind a listener with a prefix of topics a client is lent a message without it. false: out of
+ * memory, and the connection closes. */
+static bool show(struct pg_session *session, struct pg_delivery *out)
+{
+    struct pg_conn *conn = pg_client_conn(session->client);
+    struct pg_bytes prefix = pg_conn_topic_prefix(conn);
+    if (prefix.len == 0 || !out->msg)
+        return true;
+    struct pg_session_part *part = &session->worker->sessions;
+    pg_msg_unref(&part->shown);
+    part->shown = pg_mount_leave(prefix, out->msg);
+    out->msg = part->shown;
+    if (!out->msg)
+        pg_conn_close(conn, PG_NO_MEMORY, "while taking the prefix from a topic");
+    return out->msg != NULL;
+}
+
 bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
 {
     struct pg_session *session = pg_client_session(client);
@@ -246,13 +282,13 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
         return false;
     pg_traffic_forget_lent(t);
     if (t->due && next_due(session, out))
-        return true;
+        return show(session, out);
     if (!next_queued(session, out)) {
         pg_session_quieten(session);
         return false;
     }
     pg_session_count(session, PG_COUNT_MESSAGES_DELIVERED, 1);
-    return true;
+    return show(session, out);
 }
 
 bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later)
@@ -263,6 +299,7 @@ bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later)
     if (!out || out->entry.qos != 2 || out->state == OUT_SENDING)
         return false;
     if (out->state == OUT_SENT) {
+        pg_session_leave_window(session->traffic, out);
         pg_entry_clear(&out->entry);
         out->state = session->kept && out->entry.number != 0 ? OUT_RECEIVING : OUT_RECEIVED;
         if (out->state == OUT_RECEIVING) {
@@ -270,6 +307,8 @@ bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later)
             pg_session_add_due(session, id);
             pg_session_step(session, out);
         }
+        if (session->traffic->queue_count > 0)
+            pg_session_make_ready(session); /* it may have waited for the bytes */
     }
     *later = out->state == OUT_RECEIVING;
     return true;
@@ -284,6 +323,7 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     struct pg_traffic *t = session->traffic;
     t->absent_count -= out->state == OUT_ABSENT;
     pg_session_settle_stored(session, &out->entry);
+    pg_session_leave_window(session->traffic, out);
     pg_entry_clear(&out->entry);
     out->state = OUT_FREE;
     t->out_count--;

@@ -20,6 +20,7 @@ struct pg_session_part {
     size_t spare_count;
     struct pg_traffic *spare_traffic;
     size_t spare_traffic_count;
+    struct pg_msg *shown; /* what the client served last was lent in place of a message */
     struct pg_will_question
         *will_questions; /* wills whose permission is being asked for (will.c) */
 };

@@ -246,12 +246,17 @@ static bool own_message(const struct pg_session *session, const struct pg_msg *m
     return pg_bytes_equal(msg->publisher, pg_session_id(session));
 }
 
+/* Of a delivery to somebody who subscribed with `granted`: MQTT 5.0 3.8.4. */
+static uint8_t qos_of(const struct pg_session *session, const struct pg_msg *msg, uint8_t granted)
+{
+    return msg->qos > granted || pg_session_settings(session)->session.upgrade_qos ? granted
+                                                                                   : msg->qos;
+}
+
 enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer)
 {
     const struct pg_sub *sub = offer->sub;
-    uint8_t qos = offer->msg->qos;
-    if (sub && sub->qos < qos)
-        qos = sub->qos;
+    uint8_t qos = sub ? qos_of(session, offer->msg, sub->qos) : offer->msg->qos;
     if (sub && sub->no_local && own_message(session, offer->msg))
         return PG_NO_SUBSCRIBERS;
     bool away = !session->client && session->state != SESSION_JOINING;
@@ -334,6 +339,7 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
         struct pg_out *out = &t->outs[i];
         if (out->state == OUT_FREE || pg_session_wants(session, &out->entry))
             continue;
+        pg_session_leave_window(t, out);
         pg_session_drop(session, &out->entry, reason);
         out->state = OUT_FREE;
         t->out_count--;
@@ -378,7 +384,7 @@ void pg_session_refill(struct pg_session *session)
             struct pg_entry entry = {
                 .msg = found[i],
                 .one_id = w->id,
-                .qos = found[i]->qos < w->qos ? found[i]->qos : w->qos,
+                .qos = qos_of(session, found[i], w->qos),
                 .retain = true,
             };
             if (pg_session_append(session, &entry))

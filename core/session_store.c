@@ -345,6 +345,7 @@ static void take_out_again(struct pg_session *session, struct pg_out *out, struc
         return;
     }
     session->traffic->absent_count--;
+    session->traffic->out_bytes += entry->msg->payload.len;
     out->entry = *entry;
     out->state = OUT_SENT;
     pg_session_add_due(session, out->id);

@@ -5,6 +5,8 @@
 
 #include "settings.h"
 
+#include "topic.h"
+
 #define KIB    (INT64_C(1) << 10)
 #define MIB    (INT64_C(1) << 20)
 #define GIB    (INT64_C(1) << 30)
@@ -167,7 +169,7 @@ static const struct pg_option limits_rows[] = {
      .offset = AT(limits.topic_levels),
      .fallback = "128",
      .min = 1,
-     .max = 65535,
+     .max = PG_TOPIC_LEVELS_MAX,
      .reloadable = true,
      .sentence = "Most levels of a topic or a filter: the work of finding subscribers grows with "
                  "them, and no real topic has so many."},
@@ -240,6 +242,24 @@ static const struct pg_option session_rows[] = {
      .sentence = "Most deliveries that are out to a client without its acknowledgement, whatever "
                  "the client grants; 256 fills a link with a long way, and bounds what is sent "
                  "again."},
+    {.name = "inflight_bytes",
+     .type = PG_OPT_SIZE,
+     .offset = AT(session.inflight_bytes),
+     .fallback = "0",
+     .min = 0,
+     .max = TIB,
+     .reloadable = true,
+     .sentence = "Most bytes of such deliveries, topics and properties not counted; one delivery "
+                 "is always let out. For clients with little memory and large messages. 0: as many "
+                 "as inflight allows."},
+    {.name = "upgrade_qos",
+     .type = PG_OPT_BOOL,
+     .offset = AT(session.upgrade_qos),
+     .fallback = "no",
+     .reloadable = true,
+     .sentence = "Whether a delivery has the QoS of its subscription also where the message was "
+                 "published with a lower one, instead of the lower of the two, which is what the "
+                 "standard asks for. For subscribers that want to acknowledge everything."},
     {.name = "receipts",
      .type = PG_OPT_INT,
      .offset = AT(session.receipts),

@@ -33,12 +33,14 @@ struct pg_settings {
     struct {
         int64_t queue_messages;
         int64_t queue_bytes;
-        int queue_policy;      /* enum pg_queue_policy */
-        bool queue_qos_0;      /* for clients that are away, too */
-        int64_t expiry_max;    /* longest life of a session without a client */
-        int64_t inflight;      /* most unsettled deliveries, whatever the client grants */
-        int64_t receipts;      /* most QoS 2 identifiers held inbound */
-        int64_t subscriptions; /* per session */
+        int queue_policy;       /* enum pg_queue_policy */
+        bool queue_qos_0;       /* for clients that are away, too */
+        int64_t expiry_max;     /* longest life of a session without a client */
+        int64_t inflight;       /* most unsettled deliveries, whatever the client grants */
+        int64_t inflight_bytes; /* of their payloads; 0: any */
+        bool upgrade_qos;       /* a subscription's QoS also raises that of a message */
+        int64_t receipts;       /* most QoS 2 identifiers held inbound */
+        int64_t subscriptions;  /* per session */
     } session;
 
     struct {

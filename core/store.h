@@ -136,8 +136,13 @@ struct pg_store_stats {
     uint64_t index_bytes; /* memory of the queues' index */
     uint64_t commits, written_bytes, message_bytes;
     uint64_t dropped, expired; /* entries given up because of a quota, or of their time */
-    enum pg_reason health;     /* PG_OK, or why nothing is kept at present */
-    char detail[160];          /* a sentence for it; empty when all is well */
+    uint64_t unreadable;       /* entries left out of a page because the disk does not give them */
+    uint64_t backlog, backlog_bytes; /* requests that wait for the disk, and their memory */
+    uint64_t refused;                /* requests refused because too many wait */
+    uint64_t stalls, slowest_ms; /* times that the disk kept requests waiting for over a second, and
+                                    the longest time */
+    enum pg_reason health;       /* PG_OK, or why nothing is kept at present */
+    char detail[160];            /* a sentence for it; empty when all is well */
 };
 
 struct pg_store_ops {

@@ -8,7 +8,10 @@
  * piles up while one group is written to the disk is the next one. Order holds between two threads of
  * which one told the other in between, because a push is one atomic exchange of the list's head.
  *
- * When there is no memory for a request it is answered where it was made. */
+ * When there is no memory for a request it is answered where it was made. So it is when those that
+ * wait for a slow disk take too much memory: requests that bring a message are refused then, until
+ * half of the others are through. All else is taken, for it makes the store smaller or is bounded by
+ * the number of clients. */
 
 #include "store_disk_parts.h"
 
@@ -20,12 +23,22 @@
 #include <string.h>
 #include <time.h>
 
+#define TICK_MS       1000
+#define BACKLOG_BYTES ((size_t)64 * 1024 * 1024)
+/* A group's answers come when all of it is safe: so much makes a sync worth while, and not more. */
+#define GROUP_REQUESTS 4096u
+#define GROUP_BYTES    ((size_t)2 * 1024 * 1024)
+
 struct disk_store {
     struct pg_store base; /* first */
     struct pg_disk *disk;
     pthread_t thread;
     bool running;
     _Atomic(struct pg_disk_request *) mailbox; /* the newest first */
+    size_t backlog_max;
+    _Atomic size_t backlog, backlog_bytes; /* requests that are not completed */
+    _Atomic bool congested;
+    _Atomic uint64_t refused;
     sem_t wake;
     pthread_mutex_t lock; /* of `shared` */
     struct pg_store_stats shared;
@@ -36,12 +49,46 @@ static struct disk_store *of(struct pg_store *store)
     return (struct disk_store *)store;
 }
 
-static void push(struct disk_store *store, struct pg_disk_request *request)
+/* true: it was empty, so that the thread may have to be woken. */
+static bool push(struct disk_store *store, struct pg_disk_request *request)
 {
     request->next = atomic_load_explicit(&store->mailbox, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&store->mailbox, &request->next, request,
                                                   memory_order_release, memory_order_relaxed))
         ;
+    return !request->next;
+}
+
+static size_t cost_of(const struct pg_disk_request *request)
+{
+    size_t cost = sizeof(*request) + request->name.len + request->value.len;
+    if (request->msg) { /* shared by all who have a reference */
+        size_t bytes = request->msg->topic.len + request->msg->payload.len;
+        cost += bytes / atomic_load_explicit(&request->msg->refs, memory_order_relaxed);
+    }
+    return cost;
+}
+
+static bool brings_message(const struct pg_disk_request *request)
+{
+    return request->ask == PG_ASK_ENQUEUE || request->ask == PG_ASK_RECEIVE ||
+           (request->ask == PG_ASK_RETAIN && request->msg->payload.len > 0);
+}
+
+/* Too many wait already. */
+static bool refuses(struct disk_store *store, const struct pg_disk_request *request)
+{
+    if (!brings_message(request))
+        return false;
+    if (!atomic_load_explicit(&store->congested, memory_order_relaxed)) {
+        size_t bytes = atomic_load_explicit(&store->backlog_bytes, memory_order_relaxed);
+        if (bytes + request->cost <= store->backlog_max)
+            return false;
+        if (!atomic_exchange_explicit(&store->congested, true, memory_order_relaxed))
+            PG_LOG(PG_WARN, "store_congested", PG_F_INT("bytes", bytes));
+    }
+    atomic_fetch_add_explicit(&store->refused, 1, memory_order_relaxed);
+    return true;
 }
 
 static void post(struct disk_store *store, struct pg_disk_request *request,
@@ -55,8 +102,17 @@ static void post(struct disk_store *store, struct pg_disk_request *request,
         return;
     }
     request->done = done;
-    push(store, request);
-    sem_post(&store->wake);
+    request->cost = cost_of(request);
+    if (refuses(store, request)) {
+        pg_disk_request_free(&request);
+        if (done)
+            done->fn(done, PG_STORE_FAILED);
+        return;
+    }
+    atomic_fetch_add_explicit(&store->backlog, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->backlog_bytes, request->cost, memory_order_relaxed);
+    if (push(store, request))
+        sem_post(&store->wake);
 }
 
 /* ---- the thread ---------------------------------------------------------------------------------- */
@@ -82,36 +138,68 @@ static void share_stats(struct disk_store *store)
     pthread_mutex_unlock(&store->lock);
 }
 
-/* Until something is there, or a second has passed. */
-static void wait_for_work(struct disk_store *store)
+/* Until something is there, or `wait_ms` have passed. */
+static void wait_for_work(struct disk_store *store, int64_t wait_ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 1;
+    until.tv_nsec += wait_ms * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     if (sem_clockwait(&store->wake, CLOCK_MONOTONIC, &until) != 0)
         return;
     while (sem_trywait(&store->wake) == 0)
         ; /* one look at the mailbox answers all of them */
 }
 
+/* Cut the list behind its first requests, as many as make a good group, and carry them out. Returns
+ * the rest. */
+static struct pg_disk_request *carry_out_some(struct disk_store *store,
+                                              struct pg_disk_request *list, bool *stop)
+{
+    struct pg_disk_request *last = list;
+    size_t count = 1, bytes = list->cost;
+    *stop |= list->ask == PG_ASK_STOP;
+    while (last->next && count < GROUP_REQUESTS && bytes < GROUP_BYTES) {
+        last = last->next;
+        count++;
+        bytes += last->cost;
+        *stop |= last->ask == PG_ASK_STOP;
+    }
+    struct pg_disk_request *rest = last->next;
+    last->next = NULL;
+    pg_disk_commit(store->disk, list);
+    share_stats(store); /* so that whoever is answered sees them */
+    pg_disk_answer(store->disk, list);
+    atomic_fetch_sub_explicit(&store->backlog, count, memory_order_relaxed);
+    size_t before = atomic_fetch_sub_explicit(&store->backlog_bytes, bytes, memory_order_relaxed);
+    if (before - bytes <= store->backlog_max / 2)
+        atomic_store_explicit(&store->congested, false, memory_order_relaxed);
+    return rest;
+}
+
 static void *run(void *arg)
 {
     struct disk_store *store = arg;
+    struct pg_disk_request *list = NULL;
     int64_t ticked_ms = pg_now_ms();
+    bool more = false;
     for (bool stop = false; !stop;) {
-        struct pg_disk_request *list = take(store);
         if (!list)
-            wait_for_work(store);
-        for (struct pg_disk_request *r = list; r; r = r->next)
-            stop |= r->ask == PG_ASK_STOP;
+            list = take(store);
+        int64_t since_ms = pg_now_ms() - ticked_ms;
+        if (!list && !more && since_ms < TICK_MS)
+            wait_for_work(store, TICK_MS - since_ms);
         if (list)
-            pg_disk_commit(store->disk, list);
-        if (pg_now_ms() - ticked_ms >= 1000) {
+            list = carry_out_some(store, list, &stop);
+        if (pg_now_ms() - ticked_ms >= TICK_MS) {
             ticked_ms = pg_now_ms();
             pg_disk_tick(store->disk);
         }
+        more = pg_disk_maintain(store->disk);
         share_stats(store);
     }
+    pg_disk_tick(store->disk); /* what is owed, if the disk takes it by now */
     return NULL;
 }
 
@@ -336,6 +424,9 @@ static void disk_stats(struct pg_store *base, struct pg_store_stats *out)
     pthread_mutex_lock(&store->lock);
     *out = store->shared;
     pthread_mutex_unlock(&store->lock);
+    out->backlog = atomic_load_explicit(&store->backlog, memory_order_relaxed);
+    out->backlog_bytes = atomic_load_explicit(&store->backlog_bytes, memory_order_relaxed);
+    out->refused = atomic_load_explicit(&store->refused, memory_order_relaxed);
 }
 
 struct draining {
@@ -425,6 +516,7 @@ struct pg_store *pg_store_disk_open(const struct pg_store_disk_options *options,
         return NULL;
     }
     store->base.ops = &disk_ops;
+    store->backlog_max = options->backlog_bytes > 0 ? options->backlog_bytes : BACKLOG_BYTES;
     store->disk = pg_disk_open(options, error);
     if (!store->disk) {
         free(store);

@@ -23,6 +23,7 @@ struct pg_store_disk_options {
     uint64_t session_count, session_bytes; /* quotas of one session */
     uint64_t total_count, total_bytes;     /* quotas of all together */
     enum pg_disk_policy policy;
+    size_t backlog_bytes; /* memory of requests that wait for the disk; 0: 64 MiB */
 };
 
 /* The embedded store in a directory (store.h has its contract). NULL with error->text: no memory,

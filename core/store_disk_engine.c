@@ -2,15 +2,19 @@
 
 /* The embedded store's engine: carries out groups of requests, on one thread.
  *
- * A group goes in four steps. The requests that belong to the maps are one transaction of LMDB. The
+ * A group goes in five steps. The requests that belong to the maps are one transaction of LMDB. The
  * others become records of one batch (a very long group: several), appended to the log and synced.
- * The batch is then read back into the index. At last the answers run, in the order of the requests.
- * The maps are ahead of the log for a moment: a process that dies in between has a session without
- * the message that came just before, which nobody was told is kept.
+ * The batch is then read back into the index. Changes of wills are a second transaction if there was
+ * a batch: a will that was sent is forgotten only when the sessions have the message. At last the
+ * answers run, in the order of the requests. The maps are ahead of the log for a moment: a process
+ * that dies in between has a session without the message that came just before, which nobody was
+ * told is kept.
  *
  * When the disk does not take a batch, nothing of it counts and its requests fail, but for what is
- * already a fact: that entries are settled and messages routed. These records are owed: the index
- * has them at once, and they go in front of the next batch. */
+ * already a fact: that entries are settled, messages routed, and deliveries received. These records
+ * are owed: the index has them at once, and they go in front of the next batch. After a failed sync
+ * the log is mended first, without the batch that was refused. Where an attempt is dear, requests
+ * fail without one for a moment. */
 
 #include "store_disk_parts.h"
 
@@ -21,6 +25,11 @@
 #include <sys/stat.h>
 
 #define BATCH_SOFT_MAX (8u * 1024 * 1024)
+#define RETRY_MS       10 /* and four times what the last attempt took */
+#define RETRY_OWED     (1024u * 1024)
+#define SWEEP_EVERY_S  10
+/* A group that takes longer is a disk that an operator should know of. */
+#define SLOW_MS 1000
 
 /* ---- requests ------------------------------------------------------------------------------------ */
 
@@ -119,29 +128,41 @@ bool pg_disk_unrouted_add(struct pg_disk *disk, const struct pg_msg *msg, uint32
     return true;
 }
 
+/* Whether the log still has it. What is in the batch that is being made is there, too. */
+static bool is_there(const struct pg_disk *disk, struct pg_disk_place place)
+{
+    return place.segment == 0 || place.segment >= disk->first_segment;
+}
+
+/* From the start of the batch's body: what is owed, or its version, is in front of the records. */
+static uint32_t batch_offset(const struct pg_disk *disk)
+{
+    return (uint32_t)((disk->owed.len > 0 ? disk->owed.len : 1) + disk->batch.len);
+}
+
 /* The place of the message, written into the batch unless it is known. */
 static struct pg_disk_place place_of(struct pg_disk *disk, const struct pg_msg *msg,
                                      uint32_t *expires)
 {
     struct pg_disk_unrouted *unrouted = *unrouted_find(disk, msg->id);
-    if (unrouted) {
+    if (unrouted && is_there(disk, unrouted->place)) {
         *expires = unrouted->deadline;
         return unrouted->place;
     }
     uint32_t slot = mix(msg->id, PG_DISK_RECENT);
     struct pg_disk_recent *recent = &disk->recent[slot];
     bool in_batch = recent->msg_id != 0 && recent->place.segment == 0;
-    if (recent->msg_id == msg->id && (in_batch || recent->place.segment >= disk->first_segment)) {
+    if (recent->msg_id == msg->id && is_there(disk, recent->place)) {
         *expires = recent->expires;
         return recent->place;
     }
     size_t start = disk->batch.len;
+    struct pg_disk_place place = {.offset = batch_offset(disk)};
     *expires = deadline_of(disk, msg);
     pg_disk_put_u8(&disk->batch, PG_DISK_MESSAGE);
     pg_disk_put_u32(&disk->batch, 0);
     pg_disk_put_msg(&disk->batch, msg, pg_disk_msg_deadline(msg));
-    struct pg_disk_place place = {.offset = (uint32_t)start,
-                                  .size = (uint32_t)(disk->batch.len - start)};
+    place.size = (uint32_t)(disk->batch.len - start);
     if (disk->batch.failed)
         return place;
     for (unsigned i = 0; i < 4; i++)
@@ -161,11 +182,6 @@ void pg_disk_begin_batch(struct pg_disk *disk)
     disk->group_entries = disk->group_bytes = 0;
     disk->batch.len = 0;
     disk->batch.failed = false;
-    if (disk->owed.len > 0)
-        pg_disk_put_raw(&disk->batch,
-                        (struct pg_bytes){.data = disk->owed.data, .len = disk->owed.len});
-    else
-        pg_disk_put_u8(&disk->batch, PG_DISK_BATCH_VERSION);
 }
 
 static void recents_placed(struct pg_disk *disk, struct pg_log_position position, bool kept)
@@ -180,41 +196,63 @@ static void recents_placed(struct pg_disk *disk, struct pg_log_position position
     disk->recent_new_count = 0;
 }
 
-static int open_again(struct pg_disk *disk)
+static int mend(struct pg_disk *disk)
 {
-    struct pg_error error;
-    struct pg_seglog_options options = {.segment_bytes = disk->options.segment_bytes,
-                                        .fsync = disk->options.fsync,
-                                        .interval_ms = disk->options.interval_ms};
-    if (disk->log)
-        (void)pg_seglog_close(&disk->log); /* it was the failure that is being repaired */
-    int rc = pg_seglog_open(disk->log_dir, &options, &disk->log, &error);
+    int rc = pg_seglog_mend(disk->log, disk->log_undo);
     disk->log_broken = rc != 0;
+    if (rc == 0)
+        disk->log_undo = false;
+    return rc;
+}
+
+static int write_batch(struct pg_disk *disk, struct pg_log_position *position)
+{
+    static uint8_t version[1] = {PG_DISK_BATCH_VERSION};
+    struct iovec ranges[2] = {{.iov_base = version, .iov_len = 1},
+                              {.iov_base = disk->batch.data, .iov_len = disk->batch.len}};
+    if (disk->batch.failed)
+        return -ENOMEM;
+    if (disk->owed.len > 0)
+        ranges[0] = (struct iovec){.iov_base = disk->owed.data, .iov_len = disk->owed.len};
+    int rc = disk->log_broken ? mend(disk) : 0;
+    if (rc == 0)
+        rc = pg_seglog_append(disk->log, ranges, disk->batch.len > 0 ? 2 : 1, position);
+    if (rc == 0) {
+        rc = pg_seglog_sync(disk->log);
+        disk->log_broken = disk->log_undo = rc != 0;
+    } else if (rc == -ENOTRECOVERABLE || pg_seglog_failed(disk->log)) {
+        disk->log_broken = true;
+    }
     return rc;
 }
 
 int pg_disk_append(struct pg_disk *disk)
 {
+    struct pg_log_position position;
+    return pg_disk_append_at(disk, &position);
+}
+
+int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *where)
+{
     struct pg_log_position position = {0};
-    struct iovec range = {.iov_base = disk->batch.data, .iov_len = disk->batch.len};
-    int rc = disk->batch.failed ? -ENOMEM : 0;
-    if (rc == 0 && disk->log_broken)
-        rc = open_again(disk);
-    if (rc == 0)
-        rc = pg_seglog_append(disk->log, &range, 1, &position);
-    if (rc == 0)
-        rc = pg_seglog_sync(disk->log);
-    if (rc == -ENOTRECOVERABLE || (rc != 0 && position.segment != 0))
-        disk->log_broken = true;
+    bool dear = disk->log_broken || disk->owed.len > RETRY_OWED;
+    bool wait = dear && disk->log_error != 0 && pg_now_ms() < disk->log_retry_ms;
+    int64_t began_ms = pg_now_ms();
+    int rc = wait ? disk->log_error : write_batch(disk, &position);
+    *where = position;
     recents_placed(disk, position, rc == 0);
+    disk->log_error = rc;
+    if (rc != 0 && !wait)
+        disk->log_retry_ms = pg_now_ms() + RETRY_MS + 4 * (pg_now_ms() - began_ms);
     pg_disk_health(disk, PG_DISK_LOG, rc, "the log");
     if (rc != 0)
         return rc;
     disk->stats.commits++;
-    disk->stats.written_bytes += disk->batch.len;
+    disk->stats.written_bytes +=
+        disk->batch.len + (disk->owed.len > 0 ? disk->owed.len : 1) + PG_SEGLOG_BATCH_OVERHEAD;
     disk->owed.len = 0;
-    if (!pg_disk_apply(disk, position,
-                       (struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len}) ||
+    if (!pg_disk_apply_records(
+            disk, position, (struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len}) ||
         disk->no_memory) {
         disk->no_memory = false;
         pg_disk_health(disk, PG_DISK_LOG, -ENOMEM, "the index");
@@ -226,27 +264,32 @@ int pg_disk_append(struct pg_disk *disk)
 /* What is a fact although the batch was not kept. */
 static void keep_owed(struct pg_disk *disk)
 {
+    static const struct pg_log_position nowhere;
     if (disk->batch.failed)
         return; /* no memory: these records are lost, and what they settle comes once more */
-    disk->owed.len = 0;
-    pg_disk_put_u8(&disk->owed, PG_DISK_BATCH_VERSION);
+    disk->owed.failed = false;
+    if (disk->owed.len == 0)
+        pg_disk_put_u8(&disk->owed, PG_DISK_BATCH_VERSION);
+    size_t before = disk->owed.len;
     struct pg_disk_reader reader =
-        pg_disk_reader((struct pg_bytes){.data = disk->batch.data + 1, .len = disk->batch.len - 1});
+        pg_disk_reader((struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len});
     struct pg_disk_step step;
     while (pg_disk_get_step(&reader, disk->batch.data, &step)) {
-        if (step.type == PG_DISK_SETTLE || step.type == PG_DISK_ROUTED)
+        if (step.type == PG_DISK_SETTLE || step.type == PG_DISK_ROUTED ||
+            step.type == PG_DISK_RECEIVED)
             pg_disk_put_raw(&disk->owed, step.whole);
     }
-    disk->owed.failed = false;
-    struct pg_log_position nowhere = {0};
-    (void)pg_disk_apply(disk, nowhere,
-                        (struct pg_bytes){.data = disk->owed.data, .len = disk->owed.len});
+    (void)pg_disk_apply_records(
+        disk, nowhere,
+        (struct pg_bytes){.data = disk->owed.data + before, .len = disk->owed.len - before});
+    if (disk->owed.len == 1)
+        disk->owed.len = 0;
 }
 
 /* Everything from `from` up to and without `to` is in the batch. */
 static void flush(struct pg_disk *disk, struct pg_disk_request *from, struct pg_disk_request *to)
 {
-    if (disk->batch.len <= 1 && !disk->batch.failed)
+    if (disk->batch.len == 0 && disk->owed.len == 0 && !disk->batch.failed)
         return;
     int rc = pg_disk_append(disk);
     if (rc != 0)
@@ -316,10 +359,12 @@ static bool drop_oldest(struct pg_disk *disk, struct pg_store_session *session)
 
 static enum pg_reason make_room(struct pg_disk *disk, struct pg_disk_request *r, uint32_t size)
 {
+    const struct pg_store_disk_options *o = &disk->options;
+    bool never = over(0, size, o->session_bytes) || over(0, size, o->total_bytes);
     while (over_quota(disk, r->session, size)) {
-        if (disk->options.policy == PG_DISK_REJECT)
+        if (o->policy == PG_DISK_REJECT)
             return PG_QUEUE_FULL;
-        if (disk->options.policy == PG_DISK_DROP_NEWEST || !drop_oldest(disk, r->session)) {
+        if (never || o->policy == PG_DISK_DROP_NEWEST || !drop_oldest(disk, r->session)) {
             pg_disk_drop_noted(disk, r->session, PG_QUEUE_FULL, r->number);
             return PG_OK;
         }
@@ -357,9 +402,15 @@ static void stage_routed(struct pg_disk *disk, struct pg_disk_request *r)
     struct pg_disk_unrouted **at = unrouted_find(disk, r->msg->id), *node = *at;
     if (!node)
         return;
-    pg_disk_put_step(&disk->batch, &(struct pg_disk_step){.type = PG_DISK_ROUTED,
-                                                          .session = node->session,
-                                                          .packet_id = node->packet_id});
+    struct pg_store_session *session = pg_disk_session_find(disk, node->session);
+    const struct pg_disk_receipt *receipt =
+        session ? pg_disk_receipt_find(session, node->packet_id) : NULL;
+    /* The identifier may have been released since, and have a new message. */
+    if (receipt && receipt->place.segment == node->place.segment &&
+        receipt->place.offset == node->place.offset)
+        pg_disk_put_step(&disk->batch, &(struct pg_disk_step){.type = PG_DISK_ROUTED,
+                                                              .session = node->session,
+                                                              .packet_id = node->packet_id});
     *at = node->next;
     free(node);
 }
@@ -421,271 +472,48 @@ static void commit_log(struct pg_disk *disk, struct pg_disk_request *list)
     flush(disk, from, NULL);
 }
 
-/* ---- requests of the maps ------------------------------------------------------------------------ */
-
-static bool owe_drop(struct pg_disk *disk, uint32_t session)
-{
-    if (disk->owed_drop_count == disk->owed_drop_cap) {
-        uint32_t cap = disk->owed_drop_cap * 2 + 16;
-        uint32_t *drops = realloc(disk->owed_drops, cap * sizeof(*drops));
-        if (!drops)
-            return false;
-        disk->owed_drops = drops;
-        disk->owed_drop_cap = cap;
-    }
-    disk->owed_drops[disk->owed_drop_count++] = session;
-    return true;
-}
-
-static uint32_t id_in_group(const struct pg_disk_request *list, const struct pg_disk_request *r)
-{
-    if (r->session->id != 0)
-        return r->session->id;
-    for (; list != r; list = list->next) {
-        if (list->session == r->session && list->new_id != 0)
-            return list->new_id;
-    }
-    return 0;
-}
-
-static int put_session(struct pg_disk *disk, MDB_txn *txn, struct pg_disk_request *list,
-                       struct pg_disk_request *r, uint32_t *next)
-{
-    uint32_t id = id_in_group(list, r);
-    if (id == 0)
-        id = r->new_id = (*next)++;
-    struct pg_disk_buffer value = {0};
-    pg_disk_put_u32(&value, r->expiry_s);
-    pg_disk_put_u32(&value, r->detached_wall_s);
-    int rc = value.failed
-                 ? -ENOMEM
-                 : pg_disk_map_put(disk, txn, PG_DISK_SESSIONS, id, r->name,
-                                   (struct pg_bytes){.data = value.data, .len = value.len});
-    free(value.data);
-    return rc;
-}
-
-static int map_request(struct pg_disk *disk, MDB_txn *txn, struct pg_disk_request *list,
-                       struct pg_disk_request *r, uint32_t *next)
-{
-    uint32_t id;
-    switch (r->ask) {
-    case PG_ASK_SESSION_PUT:
-        return put_session(disk, txn, list, r, next);
-    case PG_ASK_SESSION_DROP:
-        id = id_in_group(list, r);
-        return id == 0 ? 0 : pg_disk_map_drop_session(disk, txn, id);
-    case PG_ASK_SUB_PUT:
-    case PG_ASK_SUB_DROP:
-        id = id_in_group(list, r);
-        return id == 0 ? -ENOENT : pg_disk_map_put(disk, txn, PG_DISK_SUBS, id, r->name, r->value);
-    case PG_ASK_RETAIN: {
-        if (r->msg->payload.len == 0)
-            return pg_disk_map_put(disk, txn, PG_DISK_RETAINED, 0, r->msg->topic, PG_BYTES_NONE);
-        struct pg_disk_buffer value = {0};
-        pg_disk_put_msg(&value, r->msg, pg_disk_msg_deadline(r->msg));
-        int rc = value.failed
-                     ? -ENOMEM
-                     : pg_disk_map_put(disk, txn, PG_DISK_RETAINED, 0, r->msg->topic,
-                                       (struct pg_bytes){.data = value.data, .len = value.len});
-        free(value.data);
-        return rc;
-    }
-    case PG_ASK_WILL_PUT:
-    case PG_ASK_WILL_DROP:
-        return pg_disk_map_put(disk, txn, PG_DISK_WILLS, 0, r->name, r->value);
-    case PG_ASK_FACT_PUT:
-        return pg_disk_map_put(disk, txn, PG_DISK_FACTS, 0, r->name, r->value);
-    default:
-        return 0;
-    }
-}
-
-static int map_transaction(struct pg_disk *disk, struct pg_disk_request *list, uint32_t *next)
-{
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(disk->env, NULL, 0, &txn);
-    if (rc != 0)
-        return rc > 0 ? -rc : rc;
-    for (uint32_t i = 0; rc == 0 && i < disk->owed_drop_count; i++)
-        rc = pg_disk_map_drop_session(disk, txn, disk->owed_drops[i]);
-    for (struct pg_disk_request *r = list; rc == 0 && r; r = r->next)
-        rc = map_request(disk, txn, list, r, next);
-    if (rc == 0 && *next != disk->next_session)
-        rc = pg_disk_map_put_next_session(disk, txn, *next);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    rc = mdb_txn_commit(txn);
-    return rc > 0 ? -rc : rc;
-}
-
-static void commit_maps(struct pg_disk *disk, struct pg_disk_request *list)
-{
-    uint32_t next = disk->next_session;
-    int rc = map_transaction(disk, list, &next);
-    if (rc == 0) {
-        disk->next_session = next;
-        disk->owed_drop_count = 0;
-    }
-    pg_disk_health(disk, PG_DISK_MAPS, rc, "the maps");
-    for (struct pg_disk_request *r = list; r; r = r->next) {
-        if (r->ask >= PG_ASK_ENQUEUE)
-            continue;
-        if (rc != 0) {
-            r->result = PG_STORE_FAILED;
-            if (r->ask == PG_ASK_SESSION_DROP && r->session->id != 0 &&
-                !owe_drop(disk, r->session->id))
-                PG_LOG(PG_ERROR, "store_session_stays", PG_F_REASON(PG_NO_MEMORY));
-        } else if (r->new_id != 0) {
-            r->session->id = r->new_id;
-            if (!pg_disk_session_add(disk, r->session)) {
-                r->session->id = 0;
-                r->result = PG_NO_MEMORY;
-            }
-        }
-    }
-}
-
-/* ---- fetch --------------------------------------------------------------------------------------- */
-
-struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place)
-{
-    disk->scratch.len = 0;
-    if (disk->scratch.cap < place.size) {
-        uint8_t *data = realloc(disk->scratch.data, place.size);
-        if (!data)
-            return NULL;
-        disk->scratch.data = data;
-        disk->scratch.cap = place.size;
-    }
-    struct pg_log_position position = {.segment = place.segment, .offset = place.offset};
-    if (disk->log_broken && !disk->log)
-        return NULL;
-    int rc = pg_seglog_read(disk->log, position, disk->scratch.data, place.size);
-    if (rc != 0) {
-        pg_disk_health(disk, PG_DISK_LOG, rc, "reading the log");
-        return NULL;
-    }
-    struct pg_disk_reader reader =
-        pg_disk_reader((struct pg_bytes){.data = disk->scratch.data, .len = place.size});
-    if (pg_disk_get_u8(&reader) == PG_DISK_MESSAGE && pg_disk_get_u32(&reader) == place.size)
-        return pg_disk_get_msg(&reader);
-    return NULL;
-}
-
-struct pg_disk_chosen {
-    uint32_t count;
-    size_t text;
-    uint32_t end;
-};
-
-static struct pg_disk_chosen choose(struct pg_store_session *session,
-                                    const struct pg_disk_request *r, uint32_t from, uint32_t now)
-{
-    struct pg_disk_chosen chosen = {.end = from};
-    size_t bytes = 0;
-    for (; chosen.end < session->tail; chosen.end++) {
-        const struct pg_disk_entry *entry = &session->entries[chosen.end];
-        if ((entry->flags & PG_DISK_DEAD) || entry->expires <= now)
-            continue;
-        if (chosen.count == r->count || (bytes >= r->bytes && chosen.count > 0))
-            break;
-        if (entry->via > 0) {
-            const struct pg_disk_via *via = &session->vias[entry->via - 1];
-            chosen.text += via->id_count * 4u + via->share_len + 4u;
-        }
-        bytes += entry->size;
-        chosen.count++;
-    }
-    return chosen;
-}
-
-/* Room for `text` is behind the entries; identifiers are kept aligned. */
-static uint8_t *fill_entry(struct pg_store_entry *out, struct pg_store_session *session,
-                           const struct pg_disk_entry *entry, uint8_t *text)
-{
-    *out = (struct pg_store_entry){
-        .number = pg_disk_full_number(session, entry->number),
-        .qos = entry->flags & PG_DISK_QOS,
-        .retain = (entry->flags & PG_DISK_RETAIN) != 0,
-        .direct = (entry->flags & PG_DISK_DIRECT) != 0,
-    };
-    if (entry->via == 0)
-        return text;
-    const struct pg_disk_via *via = &session->vias[entry->via - 1];
-    uint32_t *ids = (uint32_t *)(void *)text;
-    struct pg_disk_reader reader =
-        pg_disk_reader((struct pg_bytes){.data = via->data, .len = via->id_count * 4u});
-    for (uint16_t i = 0; i < via->id_count; i++)
-        ids[i] = pg_disk_get_u32(&reader);
-    out->ids = ids;
-    out->id_count = via->id_count;
-    text += via->id_count * 4u;
-    if (via->share_len > 0)
-        memcpy(text, via->data + via->id_count * 4u, via->share_len);
-    out->share = (struct pg_bytes){.data = text, .len = via->share_len};
-    return text + (via->share_len + 3u) / 4u * 4u;
-}
-
-static void fetch(struct pg_disk *disk, struct pg_disk_request *r)
-{
-    struct pg_store_session *session = r->session;
-    uint32_t now = pg_disk_now_s(), from = pg_disk_lower_bound(session, r->number);
-    struct pg_disk_chosen chosen = choose(session, r, from, now);
-    struct pg_store_page *page =
-        malloc(sizeof(*page) + chosen.count * sizeof(struct pg_store_entry) + chosen.text);
-    if (!page) {
-        r->fetch->fn(r->fetch, NULL, PG_NO_MEMORY);
-        return;
-    }
-    *page = (struct pg_store_page){
-        .entries = (struct pg_store_entry *)(page + 1),
-        .at_end = chosen.end == session->tail,
-        .next = chosen.end == session->tail
-                    ? session->next_number
-                    : pg_disk_full_number(session, session->entries[chosen.end].number),
-    };
-    if (page->next < r->number)
-        page->next = r->number;
-    uint8_t *text = (uint8_t *)(page->entries + chosen.count);
-    for (uint32_t i = from; i < chosen.end; i++) {
-        const struct pg_disk_entry *entry = &session->entries[i];
-        if ((entry->flags & PG_DISK_DEAD) || entry->expires <= now)
-            continue;
-        struct pg_store_entry *out = &page->entries[page->count];
-        text = fill_entry(out, session, entry, text);
-        struct pg_disk_place place = {entry->segment, entry->offset, entry->size};
-        out->msg = pg_disk_read_msg(disk, place);
-        if (!out->msg) {
-            pg_store_page_free(&page);
-            r->fetch->fn(r->fetch, NULL, PG_STORE_FAILED);
-            return;
-        }
-        page->count++;
-    }
-    r->fetch->fn(r->fetch, page, PG_OK);
-}
-
 /* ---- groups -------------------------------------------------------------------------------------- */
+
+static void carry_out(struct pg_disk *disk, struct pg_disk_request *list)
+{
+    bool wills = false, others = false, log = false;
+    for (struct pg_disk_request *r = list; r; r = r->next) {
+        bool will = r->ask == PG_ASK_WILL_PUT || r->ask == PG_ASK_WILL_DROP;
+        wills |= will;
+        others |= r->ask < PG_ASK_ENQUEUE && !will;
+        log |= r->ask >= PG_ASK_ENQUEUE && r->ask < PG_ASK_FETCH;
+    }
+    unsigned first = others ? PG_DISK_OTHER_CHANGES : 0;
+    if (wills && !log)
+        first |= PG_DISK_WILL_CHANGES;
+    if (first != 0)
+        pg_disk_commit_maps(disk, list, first);
+    if (log)
+        commit_log(disk, list);
+    if (wills && log)
+        pg_disk_commit_maps(disk, list, PG_DISK_WILL_CHANGES);
+}
 
 void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list)
 {
-    bool maps = false, log = false;
-    for (struct pg_disk_request *r = list; r; r = r->next) {
-        maps |= r->ask < PG_ASK_ENQUEUE;
-        log |= r->ask >= PG_ASK_ENQUEUE && r->ask < PG_ASK_FETCH;
-    }
-    if (maps)
-        commit_maps(disk, list);
-    if (log)
-        commit_log(disk, list);
+    int64_t began_ms = pg_now_ms();
+    carry_out(disk, list);
+    int64_t took_ms = pg_now_ms() - began_ms;
+    if ((uint64_t)took_ms > disk->stats.slowest_ms)
+        disk->stats.slowest_ms = (uint64_t)took_ms;
+    if (took_ms < SLOW_MS)
+        return;
+    disk->stats.stalls++;
+    PG_LOG(PG_WARN, "store_slow", PG_F_INT("ms", took_ms));
+}
+
+void pg_disk_answer(struct pg_disk *disk, struct pg_disk_request *list)
+{
     while (list) {
         struct pg_disk_request *r = list;
         list = r->next;
         if (r->ask == PG_ASK_FETCH)
-            fetch(disk, r);
+            pg_disk_fetch(disk, r);
         if (r->ask == PG_ASK_SESSION_DROP) {
             if (r->session->id != 0)
                 pg_disk_session_remove(disk, r->session);
@@ -695,22 +523,56 @@ void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list)
             r->done->fn(r->done, r->result);
         pg_disk_request_free(&r);
     }
-    pg_disk_reclaim(disk);
+}
+
+/* What the log has not been told, or whether it takes anything. */
+static void try_log(struct pg_disk *disk)
+{
+    if (disk->log_error == 0 && disk->owed.len == 0 && !(disk->failing & PG_DISK_LOG)) {
+        int rc = pg_seglog_sync(disk->log);
+        disk->log_broken |= rc != 0;
+        disk->log_error = rc;
+        pg_disk_health(disk, PG_DISK_LOG, rc, "the log");
+        return;
+    }
+    pg_disk_begin_batch(disk);
+    pg_disk_put_step(&disk->batch, &(struct pg_disk_step){.type = PG_DISK_NOTE});
+    flush(disk, NULL, NULL);
+}
+
+void pg_disk_measure(struct pg_disk *disk)
+{
+    uint64_t bytes = pg_disk_map_bytes(disk);
+    for (uint32_t i = 0; i < pg_seglog_segment_count(disk->log); i++)
+        bytes += pg_seglog_segment_at(disk->log, i).bytes_file;
+    disk->stats.disk_bytes = bytes;
 }
 
 void pg_disk_tick(struct pg_disk *disk)
 {
-    pg_disk_sweep(disk);
-    pg_disk_begin_batch(disk);
-    if (disk->stats.health != PG_OK || disk->owed.len > 0) {
-        pg_disk_put_step(&disk->batch, &(struct pg_disk_step){.type = PG_DISK_NOTE});
-        flush(disk, NULL, NULL);
-    } else {
-        pg_disk_health(disk, PG_DISK_LOG, pg_seglog_sync(disk->log), "the log");
+    pg_disk_write_notes(disk);
+    try_log(disk);
+    if (disk->owed_count > 0 || ((disk->failing & PG_DISK_MAPS) && !disk->map_full))
+        pg_disk_commit_maps(disk, NULL, 0);
+    if (disk->env && !(disk->failing & PG_DISK_MAPS)) {
+        int rc = pg_disk_map_sweep(disk);
+        if (rc == 0 && disk->options.fsync == PG_SEGLOG_INTERVAL)
+            rc = -mdb_env_sync(disk->env, 1);
+        if (rc != 0)
+            pg_disk_health(disk, PG_DISK_MAPS, rc, "the maps");
     }
-    if (disk->owed_drop_count > 0 || (disk->failing & PG_DISK_MAPS))
-        commit_maps(disk, NULL);
-    pg_disk_reclaim(disk);
+    pg_disk_measure(disk);
+    if (!disk->sweeping && (int64_t)pg_disk_now_s() - disk->swept_s >= SWEEP_EVERY_S) {
+        disk->sweeping = true;
+        disk->swept_s = pg_disk_now_s();
+    }
+}
+
+bool pg_disk_maintain(struct pg_disk *disk)
+{
+    bool more = disk->sweeping && pg_disk_sweep(disk);
+    disk->sweeping = more;
+    return pg_disk_reclaim(disk) || more;
 }
 
 /* ---- start and end ------------------------------------------------------------------------------- */
@@ -764,7 +626,8 @@ void pg_disk_close(struct pg_disk **where)
             free(node);
         }
     }
-    free(disk->owed_drops);
+    pg_disk_owed_free(disk);
+    pg_disk_copying_end(disk);
     free(disk->recent);
     free(disk->recent_new);
     free(disk->batch.data);

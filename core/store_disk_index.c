@@ -73,7 +73,7 @@ bool pg_disk_session_add(struct pg_disk *disk, struct pg_store_session *session)
     struct pg_store_session **bucket = &disk->buckets[session->id & (disk->bucket_count - 1)];
     session->next = *bucket;
     *bucket = session;
-    disk->session_count++;
+    disk->stats.sessions = ++disk->session_count;
     return true;
 }
 
@@ -340,8 +340,6 @@ static void count_in_segment(struct pg_disk *disk, const struct pg_disk_step *st
         return;
     segment->total++;
     segment->live++;
-    if (step->expires > segment->last_expiry)
-        segment->last_expiry = step->expires;
 }
 
 static void apply_entry(struct pg_disk *disk, struct pg_store_session *session,
@@ -428,6 +426,16 @@ static void uncount_receipt(struct pg_disk *disk, struct pg_disk_receipt *receip
     segment = receipt->routed ? NULL : pg_disk_segment(disk, receipt->place.segment);
     if (segment)
         segment->pins--;
+    disk->unrouted -= !receipt->routed;
+}
+
+/* Nobody needs to know any more who got which message. */
+static void forget_got(struct pg_disk *disk)
+{
+    if (disk->unrouted > 0)
+        return;
+    disk->got_count = 0;
+    disk->got_text.len = 0;
 }
 
 static void apply_receive(struct pg_disk *disk, struct pg_store_session *session, uint32_t segment,
@@ -461,6 +469,7 @@ static void apply_receive(struct pg_disk *disk, struct pg_store_session *session
     holder = receipt->routed ? NULL : pg_disk_segment(disk, step->place.segment);
     if (holder)
         holder->pins++;
+    disk->unrouted += !receipt->routed;
 }
 
 static void apply_routed(struct pg_disk *disk, struct pg_store_session *session,
@@ -473,6 +482,8 @@ static void apply_routed(struct pg_disk *disk, struct pg_store_session *session,
     if (segment)
         segment->pins--;
     receipt->routed = true;
+    disk->unrouted--;
+    forget_got(disk);
 }
 
 static void apply_release(struct pg_disk *disk, struct pg_store_session *session,
@@ -483,6 +494,7 @@ static void apply_release(struct pg_disk *disk, struct pg_store_session *session
         return;
     uncount_receipt(disk, receipt);
     *receipt = session->receipts[--session->receipt_count];
+    forget_got(disk);
 }
 
 /* While recovering: who got what. Only those of unrouted messages are looked at in the end, and
@@ -540,14 +552,9 @@ static void apply_step(struct pg_disk *disk, uint32_t segment, const struct pg_d
     }
     case PG_DISK_RECEIVE:
         apply_receive(disk, session, segment, step);
-        disk->unrouted += step->place.size > 0;
         break;
     case PG_DISK_ROUTED:
         apply_routed(disk, session, step);
-        if (disk->unrouted > 0 && --disk->unrouted == 0) {
-            disk->got_count = 0;
-            disk->got_text.len = 0;
-        }
         break;
     case PG_DISK_RELEASE:
         apply_release(disk, session, step);
@@ -558,20 +565,30 @@ static void apply_step(struct pg_disk *disk, uint32_t segment, const struct pg_d
     }
 }
 
-bool pg_disk_apply(struct pg_disk *disk, struct pg_log_position position, struct pg_bytes body)
+bool pg_disk_apply_records(struct pg_disk *disk, struct pg_log_position position,
+                           struct pg_bytes records)
 {
-    struct pg_disk_reader reader = pg_disk_reader(body);
-    if (pg_disk_get_u8(&reader) != PG_DISK_BATCH_VERSION)
-        return false;
+    struct pg_disk_reader reader = pg_disk_reader(records);
     struct pg_disk_step step;
-    while (pg_disk_get_step(&reader, body.data, &step)) {
+    while (pg_disk_get_step(&reader, records.data, &step)) {
         if (step.place.segment == 0 && step.place.size > 0) {
             step.place.segment = position.segment;
             step.place.offset += position.offset;
         }
+        /* A message is never behind what refers to it. */
+        if (step.place.segment > position.segment)
+            return false;
         apply_step(disk, position.segment, &step);
     }
     return !reader.failed;
+}
+
+bool pg_disk_apply(struct pg_disk *disk, struct pg_log_position position, struct pg_bytes body)
+{
+    if (body.len == 0 || body.data[0] != PG_DISK_BATCH_VERSION)
+        return false;
+    return pg_disk_apply_records(disk, position,
+                                 (struct pg_bytes){.data = body.data + 1, .len = body.len - 1});
 }
 
 void pg_disk_settle_down(struct pg_disk *disk)
@@ -603,13 +620,15 @@ void pg_disk_session_remove(struct pg_disk *disk, struct pg_store_session *sessi
     while (*at != session)
         at = &(*at)->next;
     *at = session->next;
-    disk->session_count--;
+    disk->stats.sessions = --disk->session_count;
     for (uint32_t i = session->head; i < session->tail; i++) {
         if (!(session->entries[i].flags & PG_DISK_DEAD))
             uncount(disk, session, &session->entries[i]);
     }
     for (uint32_t i = 0; i < session->receipt_count; i++)
         uncount_receipt(disk, &session->receipts[i]);
+    forget_got(disk);
+    pg_disk_write_notes(disk); /* the session may be among those that have some */
     disk->stats.index_bytes -= session->cap * sizeof(*session->entries);
 }
 

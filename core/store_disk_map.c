@@ -5,6 +5,7 @@
  *
  *   "m" "version"                the format's version, u32
  *   "m" "session"                the next session number, u32; numbers are never used again
+ *   "m" "log"                    the salt of the log that belongs to it, u32; 0: not known yet
  *   's' <session u32> ...        a session: expiry u32, when its last client ended u32
  *   'f' <session u32> <filter>   a subscription: options (below), identifier u32
  *   'r' 0 <topic>                a retained message
@@ -15,8 +16,8 @@
  * allows, 1, the name's first KEY_NAME_MAX bytes and a number u32 that tells apart those that begin alike.
  * A value begins with length u32 and the whole name. A session's name is its client identifier.
  *
- * A version that is older is brought up to this one when the database is opened (there is none so
- * far); one that is newer is refused. */
+ * A database of an older version is brought up to this one when it is opened, by one step for each
+ * version, in one transaction; one that is newer is refused. Version 1 had no "m" "log". */
 
 #include "store_disk_parts.h"
 
@@ -24,7 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAP_VERSION  1u
+#define MAP_VERSION  2u
 #define KEY_MAX      511u
 #define KEY_NAME_MAX 480u
 
@@ -33,10 +34,9 @@ struct key {
     size_t len;
 };
 
+/* Errors of LMDB itself are negative, and stay what they are. */
 static int as_errno(int rc)
 {
-    if (rc == MDB_MAP_FULL || rc == MDB_TXN_FULL)
-        return -ENOSPC;
     return rc > 0 ? -rc : rc;
 }
 
@@ -109,6 +109,7 @@ int pg_disk_map_put(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, 
     MDB_val k = {.mv_data = key.bytes, .mv_size = key.len}, v;
     if (value.len == 0) {
         rc = mdb_del(txn, disk->dbi, &k, NULL);
+        disk->retained_change -= kind == PG_DISK_RETAINED && rc == 0;
         return rc == MDB_NOTFOUND ? 0 : as_errno(rc);
     }
     disk->scratch.len = 0;
@@ -120,7 +121,12 @@ int pg_disk_map_put(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, 
         return -ENOMEM;
     }
     v = (MDB_val){.mv_data = disk->scratch.data, .mv_size = disk->scratch.len};
-    return as_errno(mdb_put(txn, disk->dbi, &k, &v, 0));
+    if (kind != PG_DISK_RETAINED)
+        return as_errno(mdb_put(txn, disk->dbi, &k, &v, 0));
+    MDB_val wanted = v; /* LMDB puts what it found there */
+    rc = mdb_put(txn, disk->dbi, &k, &v, MDB_NOOVERWRITE);
+    disk->retained_change += rc == 0;
+    return as_errno(rc == MDB_KEYEXIST ? mdb_put(txn, disk->dbi, &k, &wanted, 0) : rc);
 }
 
 static int drop_prefix(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, uint32_t session)
@@ -216,7 +222,122 @@ int pg_disk_map_each(struct pg_disk *disk, enum pg_disk_kind kind, uint32_t sess
     return result != 0 ? result : rc == MDB_NOTFOUND ? 0 : as_errno(rc);
 }
 
-/* What a database of this version must have; made when there is none. */
+/* ---- expiry -------------------------------------------------------------------------------------- */
+
+#define SWEEP_KEYS 2048u /* looked at in one step */
+#define SWEEP_DROP 64u   /* deleted in one step */
+
+/* The Unix time at which it is over, or PG_DISK_NEVER. */
+static uint32_t deadline_in(enum pg_disk_kind kind, const MDB_val *value)
+{
+    struct pg_disk_reader reader =
+        pg_disk_reader((struct pg_bytes){.data = value->mv_data, .len = value->mv_size});
+    (void)pg_disk_get_bytes(&reader); /* the name */
+    if (kind == PG_DISK_RETAINED)
+        (void)pg_disk_get_u64(&reader); /* when the message was made */
+    uint32_t deadline = pg_disk_get_u32(&reader);
+    return reader.failed || deadline == 0 ? PG_DISK_NEVER : deadline;
+}
+
+/* Look at the keys of one kind from disk->sweep_key on, and collect what is over. false: there are
+ * more. */
+static bool sweep_scan(struct pg_disk *disk, MDB_txn *txn, enum pg_disk_kind kind, struct key *over,
+                       uint32_t *count)
+{
+    MDB_cursor *cursor;
+    if (mdb_cursor_open(txn, disk->dbi, &cursor) != 0)
+        return true;
+    MDB_val key = {.mv_data = disk->sweep_key, .mv_size = disk->sweep_key_len}, value;
+    uint32_t looked = 0, now = pg_disk_now_s();
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    bool more = false;
+    while (rc == 0 && ((const uint8_t *)key.mv_data)[0] == (uint8_t)kind) {
+        more = looked++ == SWEEP_KEYS || *count == SWEEP_DROP;
+        if (more) {
+            disk->sweep_key_len = key.mv_size;
+            memcpy(disk->sweep_key, key.mv_data, key.mv_size);
+            break;
+        }
+        if (deadline_in(kind, &value) <= now) {
+            over[*count].len = key.mv_size;
+            memcpy(over[(*count)++].bytes, key.mv_data, key.mv_size);
+        }
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return !more;
+}
+
+int pg_disk_map_sweep(struct pg_disk *disk)
+{
+    static const enum pg_disk_kind kinds[] = {PG_DISK_RETAINED, PG_DISK_FACTS};
+    struct key over[SWEEP_DROP];
+    uint32_t count = 0;
+    enum pg_disk_kind kind = kinds[disk->sweep_kind];
+    MDB_txn *txn;
+    if (disk->sweep_key_len == 0) {
+        disk->sweep_key[0] = (uint8_t)kind;
+        disk->sweep_key_len = 1;
+    }
+    int rc = mdb_txn_begin(disk->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return as_errno(rc);
+    if (sweep_scan(disk, txn, kind, over, &count)) {
+        disk->sweep_key_len = 0;
+        disk->sweep_kind = !disk->sweep_kind;
+    }
+    mdb_txn_abort(txn);
+    if (count == 0)
+        return 0;
+    rc = mdb_txn_begin(disk->env, NULL, 0, &txn);
+    if (rc != 0)
+        return as_errno(rc);
+    uint32_t gone = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        MDB_val key = {.mv_data = over[i].bytes, .mv_size = over[i].len};
+        rc = mdb_del(txn, disk->dbi, &key, NULL);
+        gone += kind == PG_DISK_RETAINED;
+    }
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return as_errno(rc);
+    }
+    rc = mdb_txn_commit(txn);
+    if (rc == 0)
+        disk->stats.retained -= gone;
+    return as_errno(rc);
+}
+
+/* ---- versions and files ------------------------------------------------------------------------- */
+
+/* Version 2 says which log belongs to the database. It is that which is found beside it next. */
+static int bind_later(struct pg_disk *disk, MDB_txn *txn)
+{
+    return put_number(disk, txn, "log", 0);
+}
+
+/* From version i to i + 1; there was no version 0. */
+static int (*const upgrades[MAP_VERSION])(struct pg_disk *, MDB_txn *) = {NULL, bind_later};
+
+static int make_new(struct pg_disk *disk, MDB_txn *txn)
+{
+    int rc = put_number(disk, txn, "version", MAP_VERSION);
+    if (rc == 0)
+        rc = put_number(disk, txn, "session", 1);
+    return rc == 0 ? put_number(disk, txn, "log", 0) : rc;
+}
+
+static int upgrade(struct pg_disk *disk, MDB_txn *txn, uint32_t found)
+{
+    int rc = found == 0 ? MDB_VERSION_MISMATCH : 0;
+    PG_LOG(PG_INFO, "store_upgraded", PG_F_TEXT("dir", disk->dir), PG_F_INT("from", found),
+           PG_F_INT("to", MAP_VERSION));
+    for (uint32_t version = found; rc == 0 && version < MAP_VERSION; version++)
+        rc = upgrades[version](disk, txn);
+    return rc == 0 ? put_number(disk, txn, "version", MAP_VERSION) : rc;
+}
+
+/* Bring the database to this version, and read its numbers. *found is the version that it had. */
 static int check_version(struct pg_disk *disk, uint32_t *found)
 {
     MDB_txn *txn;
@@ -225,24 +346,42 @@ static int check_version(struct pg_disk *disk, uint32_t *found)
         return rc;
     rc = mdb_dbi_open(txn, NULL, 0, &disk->dbi);
     *found = MAP_VERSION;
-    disk->next_session = 1;
     if (rc == 0)
         rc = get_number(disk, txn, "version", found);
-    if (rc == MDB_NOTFOUND) {
-        rc = put_number(disk, txn, "version", MAP_VERSION);
-        if (rc == 0)
-            rc = put_number(disk, txn, "session", 1);
-    } else if (rc == 0 && *found == MAP_VERSION) {
+    disk->fresh = rc == MDB_NOTFOUND;
+    if (rc == MDB_NOTFOUND)
+        rc = make_new(disk, txn);
+    else if (rc == 0 && *found < MAP_VERSION)
+        rc = upgrade(disk, txn, *found);
+    if (rc == 0 && *found <= MAP_VERSION)
         rc = get_number(disk, txn, "session", &disk->next_session);
-    }
-    if (rc != 0 || *found != MAP_VERSION) {
+    if (rc == 0 && *found <= MAP_VERSION)
+        rc = get_number(disk, txn, "log", &disk->bound_to);
+    if (rc != 0 || *found > MAP_VERSION) {
         mdb_txn_abort(txn);
         return rc;
     }
     return mdb_txn_commit(txn);
 }
 
-bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error)
+int pg_disk_map_bind(struct pg_disk *disk, uint32_t salt)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(disk->env, NULL, 0, &txn);
+    if (rc != 0)
+        return as_errno(rc);
+    rc = put_number(disk, txn, "log", salt);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    rc = mdb_txn_commit(txn);
+    if (rc == 0)
+        disk->bound_to = salt;
+    return as_errno(rc);
+}
+
+static int open_env(struct pg_disk *disk)
 {
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
     if (disk->options.fsync == PG_SEGLOG_NEVER)
@@ -254,6 +393,12 @@ bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error)
         rc = mdb_env_set_mapsize(disk->env, disk->options.map_bytes);
     if (rc == 0)
         rc = mdb_env_open(disk->env, disk->dir, flags, 0600);
+    return rc;
+}
+
+bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error)
+{
+    int rc = open_env(disk);
     uint32_t found = MAP_VERSION;
     if (rc == 0)
         rc = check_version(disk, &found);
@@ -262,7 +407,7 @@ bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error)
                      mdb_strerror(rc < -1000 || rc > 0 ? rc : -rc));
         return false;
     }
-    if (found != MAP_VERSION) {
+    if (found > MAP_VERSION) {
         pg_error_set(error,
                      "%s/data.mdb: format version %u, this program knows %u; start the newer "
                      "version of the program that wrote it",
@@ -270,4 +415,32 @@ bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error)
         return false;
     }
     return true;
+}
+
+int pg_disk_map_reopen(struct pg_disk *disk)
+{
+    MDB_txn *txn;
+    mdb_env_close(disk->env);
+    disk->env = NULL;
+    int rc = open_env(disk);
+    if (rc == 0)
+        rc = mdb_txn_begin(disk->env, NULL, MDB_RDONLY, &txn);
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, NULL, 0, &disk->dbi);
+        mdb_txn_abort(txn);
+    }
+    if (rc != 0 && disk->env) {
+        mdb_env_close(disk->env);
+        disk->env = NULL;
+    }
+    return as_errno(rc);
+}
+
+uint64_t pg_disk_map_bytes(struct pg_disk *disk)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    if (!disk->env || mdb_env_info(disk->env, &info) != 0 || mdb_env_stat(disk->env, &stat) != 0)
+        return 0;
+    return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
 }

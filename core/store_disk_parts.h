@@ -7,6 +7,8 @@
  *
  *   store_disk.c         the operations, the mailbox, the thread
  *   store_disk_engine.c  a group of requests: maps, one batch, index, answers
+ *   store_disk_changes.c a group's changes of the maps, and those that are owed
+ *   store_disk_fetch.c   pages of a queue, messages out of the log
  *   store_disk_index.c   the queues' index in memory; applying the records of a batch
  *   store_disk_record.c  bytes of messages and records
  *   store_disk_recover.c what is given back at start
@@ -97,6 +99,9 @@ void pg_disk_put_step(struct pg_disk_buffer *to, const struct pg_disk_step *step
 /* The next record. false at the end, or with from->failed when it is not a record. */
 bool pg_disk_get_step(struct pg_disk_reader *from, const uint8_t *start, struct pg_disk_step *step);
 
+struct pg_disk;
+struct pg_disk_request;
+
 /* ---- index (store_disk_index.c) ---------------------------------------------------------------- */
 
 /* 24 bytes for a queued message. */
@@ -125,9 +130,17 @@ struct pg_disk_receipt {
     struct pg_disk_place place; /* of the message, until it is routed */
 };
 
+/* Entries of a session that were given up and of which the log has no line yet. */
+struct pg_disk_note {
+    uint32_t count;
+    uint64_t first; /* number */
+};
+enum { PG_DISK_NOTE_FULL, PG_DISK_NOTE_EXPIRED, PG_DISK_NOTES };
+
 struct pg_store_session {
     struct pg_store_session *next; /* in its bucket */
     uint32_t id;                   /* 0: not in the store yet */
+    uint32_t pending_id;           /* given in the transaction that is being made */
     uint32_t expiry_s, detached_wall_s;
     uint64_t next_number;
     struct pg_disk_entry *entries; /* from `head` to `tail` in the order of numbers */
@@ -144,6 +157,8 @@ struct pg_store_session {
     uint64_t group;
     uint32_t group_entries, group_drops, group_cursor;
     uint64_t group_bytes;
+    struct pg_store_session *noted_next; /* in disk->noted, if any of `notes` counts */
+    struct pg_disk_note notes[PG_DISK_NOTES];
     size_t client_id_len;
     uint8_t client_id[];
 };
@@ -152,7 +167,25 @@ struct pg_disk_segment {
     uint32_t total, live; /* entries */
     uint32_t receipts;    /* whose record is here */
     uint32_t pins;        /* messages here that are not routed yet */
-    uint32_t last_expiry;
+};
+
+/* A place in a walk through all sessions' entries that is made in steps. What is added meanwhile may
+ * be missed, and what is there may be seen twice. */
+struct pg_disk_cursor {
+    uint32_t bucket, bucket_count;
+    uint32_t session; /* 0: the first of the bucket */
+    uint64_t number;  /* go on there in that session */
+};
+
+/* The oldest segment while what lives in it is copied forward. */
+struct pg_disk_copying {
+    uint32_t segment; /* 0: none */
+    uint32_t copied;  /* in this walk */
+    struct pg_disk_cursor cursor;
+    struct pg_disk_moved *moved; /* where its messages are now: a hash by offset */
+    uint32_t moved_count, moved_cap;
+    uint32_t *fresh; /* slots of `moved` whose place is in the batch that is being made */
+    uint32_t fresh_count, fresh_cap;
 };
 
 #define PG_DISK_RECENT 8192u /* messages whose place is remembered: a power of two */
@@ -162,6 +195,7 @@ struct pg_disk_recent {
     uint32_t expires;
 };
 
+#define PG_DISK_OWED     256u  /* buckets */
 #define PG_DISK_UNROUTED 1024u /* buckets */
 struct pg_disk_unrouted {
     struct pg_disk_unrouted *next;
@@ -176,6 +210,8 @@ struct pg_disk_got { /* who had got an unrouted message; while recovering */
     uint32_t session;
     size_t share_at, share_len; /* in got_text */
 };
+
+struct pg_disk_moved;
 
 struct pg_disk {
     struct pg_store_disk_options options;
@@ -193,19 +229,36 @@ struct pg_disk {
     uint32_t *recent_new; /* whose place is in the batch that is being made */
     uint32_t recent_new_count;
     struct pg_disk_unrouted *unrouted_msgs[PG_DISK_UNROUTED];
-    uint32_t *owed_drops; /* sessions that are gone, but not yet from the maps */
-    uint32_t owed_drop_count, owed_drop_cap;
-    struct pg_disk_buffer batch, owed, scratch;
+    struct pg_disk_request *owed_changes[PG_DISK_OWED]; /* of the maps: what nobody waits for */
+    size_t owed_count, owed_bytes;
+    struct pg_disk_buffer batch; /* records; what is owed comes in front of them */
+    struct pg_disk_buffer owed;  /* empty, or a version and records */
+    struct pg_disk_buffer scratch;
     bool replaying, no_memory;
     struct pg_disk_got *got;
     size_t got_count, got_cap;
-    size_t unrouted; /* while recovering: RECEIVEs without ROUTED */
+    size_t unrouted; /* receipts whose message is not with everybody */
     struct pg_disk_buffer got_text;
-    int64_t swept_s;
+    bool sweeping;
+    int64_t swept_s; /* when the last walk of expiry began */
+    struct pg_disk_cursor sweep;
+    struct pg_disk_copying copying;
+    uint32_t stuck_segment; /* cannot be copied forward: its counts are wrong */
+    struct pg_store_session *noted;
     struct pg_store_stats stats;
     uint64_t group_entries, group_bytes; /* of all sessions, in the batch that is being made */
     unsigned failing;                    /* parts, see pg_disk_health() */
-    bool log_broken;                     /* a sync failed: to be opened again */
+    int log_error;                       /* the last one, while the log is failing */
+    int64_t log_retry_ms;                /* not to be tried before */
+    bool log_broken;                     /* a sync failed: to be mended */
+    bool log_undo;                       /* without the last batch, which was refused */
+    bool map_full;                       /* the maps fail because of their own limit */
+    bool fresh;                          /* the maps were made by this start */
+    uint32_t bound_to;                   /* the salt of the maps' log; 0: not known */
+    int64_t retained_change;             /* in the transaction that is being made */
+    uint8_t sweep_key[512];              /* where the sweep through the maps goes on */
+    size_t sweep_key_len;                /* 0: at the beginning of its kind */
+    unsigned sweep_kind;
 };
 
 struct pg_store_session *pg_disk_session_new(struct pg_bytes client_id);
@@ -224,6 +277,9 @@ struct pg_disk_receipt *pg_disk_receipt_find(struct pg_store_session *session, u
 /* Carry out the records of a batch that is in the log. false: not a batch of this version. Sets
  * disk->no_memory when something could not be indexed. */
 bool pg_disk_apply(struct pg_disk *disk, struct pg_log_position position, struct pg_bytes body);
+/* The same without the byte of the version in front. */
+bool pg_disk_apply_records(struct pg_disk *disk, struct pg_log_position position,
+                           struct pg_bytes records);
 /* After the last batch: order what came out of order, and forget what is not there any more. */
 void pg_disk_settle_down(struct pg_disk *disk);
 void pg_disk_index_free(struct pg_disk *disk);
@@ -249,6 +305,22 @@ int pg_disk_map_each(struct pg_disk *disk, enum pg_disk_kind kind, uint32_t sess
                      int (*fn)(void *arg, uint32_t session, struct pg_bytes name,
                                struct pg_bytes value),
                      void *arg);
+/* Delete some of the retained messages and facts whose time is over; a bounded step of a walk
+ * without end. */
+int pg_disk_map_sweep(struct pg_disk *disk);
+/* Keep that the log with this salt belongs to these maps. */
+int pg_disk_map_bind(struct pg_disk *disk, uint32_t salt);
+/* After MDB_PANIC. On error disk->env is NULL, and it can be tried again. */
+int pg_disk_map_reopen(struct pg_disk *disk);
+uint64_t pg_disk_map_bytes(struct pg_disk *disk);
+
+/* ---- changes of the maps (store_disk_changes.c) -------------------------------------------------- */
+
+/* Carry out those of the list that are for the maps, as one transaction: those of wills, or the
+ * others, or both; and what is owed. NULL: only try whether that works. */
+enum { PG_DISK_WILL_CHANGES = 1, PG_DISK_OTHER_CHANGES = 2 };
+void pg_disk_commit_maps(struct pg_disk *disk, struct pg_disk_request *list, unsigned which);
+void pg_disk_owed_free(struct pg_disk *disk);
 
 /* ---- engine (store_disk_engine.c) ----------------------------------------------------------------- */
 
@@ -284,7 +356,8 @@ struct pg_disk_request {
     uint64_t number;
     size_t bytes;
     uint32_t count, expiry_s, detached_wall_s;
-    uint32_t new_id; /* SESSION_PUT of a new one */
+    uint32_t new_id; /* SESSION_PUT of a new one; one that is owed: the session's */
+    size_t cost;     /* what it counts in the backlog */
     uint16_t packet_id, id_count;
     uint8_t flags;
     struct pg_bytes name, value; /* ENQUEUE: share, identifiers */
@@ -298,20 +371,30 @@ void pg_disk_request_free(struct pg_disk_request **request);
 struct pg_disk *pg_disk_open(const struct pg_store_disk_options *options, struct pg_error *error);
 bool pg_disk_restore(struct pg_disk *disk, struct pg_store_restorer *restorer,
                      struct pg_error *error);
-/* Carry out a list in its order as one group: kept, answered and freed when it returns. */
+/* Carry out a list in its order as one group, all but its answers: it is kept when that returns. */
 void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list);
-/* What is due with time: expiry, segments, and whether a disk that failed works again. */
+/* Give the answers, and pages, and free the list. */
+void pg_disk_answer(struct pg_disk *disk, struct pg_disk_request *list);
+/* What is due with time: whether a disk that failed works again, lines of the log, sums. */
 void pg_disk_tick(struct pg_disk *disk);
+void pg_disk_measure(struct pg_disk *disk); /* the size of its files, into its numbers */
+/* A step of expiry and of giving back segments, bounded so that requests do not wait longer than
+ * for one another. true: there is more to do. */
+bool pg_disk_maintain(struct pg_disk *disk);
 void pg_disk_close(struct pg_disk **disk);
 
-/* A message out of the log, with one reference; NULL: disk->stats says why, or no memory. */
-struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place);
+/* A message out of the log, with one reference; NULL: a negative errno in *error, else 0. */
+struct pg_msg *pg_disk_read_msg(struct pg_disk *disk, struct pg_disk_place place, int *error);
+void pg_disk_fetch(struct pg_disk *disk, struct pg_disk_request *request);
 /* Remember that `msg` is the one of this receipt. false: no memory. */
 bool pg_disk_unrouted_add(struct pg_disk *disk, const struct pg_msg *msg, uint32_t session,
                           const struct pg_disk_receipt *receipt);
 
-/* Append disk->batch and apply it. 0, or a negative errno and nothing was kept. */
+/* Append what is owed and disk->batch, and apply the latter. 0, or a negative errno and nothing was
+ * kept. */
 int pg_disk_append(struct pg_disk *disk);
+/* The same; where the body of the batch is. */
+int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *position);
 void pg_disk_begin_batch(struct pg_disk *disk);
 /* How a part of the store does: 0, or why not. Speaks when all begins to fail or works again. */
 enum pg_disk_part { PG_DISK_LOG = 1, PG_DISK_MAPS = 2 };
@@ -319,10 +402,14 @@ void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, con
 
 /* ---- reclaim (store_disk_reclaim.c) --------------------------------------------------------------- */
 
-void pg_disk_reclaim(struct pg_disk *disk);
-void pg_disk_sweep(struct pg_disk *disk);
-/* One line in the log and the counters for an entry that is given up. */
-void pg_disk_drop_noted(struct pg_disk *disk, const struct pg_store_session *session,
+/* Count an entry that is given up. The line in the log comes with the next tick, one for all of a
+ * session. */
+void pg_disk_drop_noted(struct pg_disk *disk, struct pg_store_session *session,
                         enum pg_reason reason, uint64_t number);
+void pg_disk_write_notes(struct pg_disk *disk);
+/* A step; true: there is more to do. */
+bool pg_disk_sweep(struct pg_disk *disk);
+bool pg_disk_reclaim(struct pg_disk *disk);
+void pg_disk_copying_end(struct pg_disk *disk);
 
 #endif

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Giving space back: entries whose time is over, and the log's oldest segments.
+/* Giving space back: entries whose time is over, and the log's oldest segments. All of it in steps
+ * that are bounded by what they look at, write and unlink, so that requests wait for none of them
+ * longer than for one another.
  *
  * Segments go strictly from the oldest, so that a SETTLE is never gone before the entry that it
- * settles. The oldest goes when nothing in it lives. If little lives in all of the log, or all of the
- * oldest has outlived its time, what lives in the oldest is first written anew at the end, with the
- * state of its deliveries. A message that is not routed yet holds its segment. */
+ * settles. The oldest goes when nothing in it lives. If little lives in all of the log, what lives in
+ * the oldest is first written anew at the end, with the state of its deliveries: a walk through all
+ * sessions' entries, in which a message is copied with the first entry that needs it. A message that
+ * is not routed yet holds its segment. */
 
 #include "store_disk_parts.h"
 
@@ -13,98 +16,212 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COPY_BATCH  (1024u * 1024)
-#define SWEEP_EVERY 10 /* s */
+#define COPY_BATCH    (256u * 1024) /* bytes written in one step */
+#define COPY_ENTRIES  65536u        /* entries looked at in one step */
+#define SWEEP_ENTRIES 32768u        /* likewise; one that expires counts for more */
+#define SWEEP_KILL    8u
+#define DROP_SEGMENTS 2u /* unlinked in one step */
 
-void pg_disk_drop_noted(struct pg_disk *disk, const struct pg_store_session *session,
+/* ---- lines of the log ----------------------------------------------------------------------------- */
+
+void pg_disk_drop_noted(struct pg_disk *disk, struct pg_store_session *session,
                         enum pg_reason reason, uint64_t number)
 {
-    if (reason == PG_EXPIRED)
+    bool expired = reason == PG_EXPIRED;
+    struct pg_disk_note *notes = session->notes;
+    struct pg_disk_note *note = &notes[expired ? PG_DISK_NOTE_EXPIRED : PG_DISK_NOTE_FULL];
+    if (expired)
         disk->stats.expired++;
     else
         disk->stats.dropped++;
-    struct pg_bytes client = {.data = session->client_id, .len = session->client_id_len};
-    PG_LOG(PG_WARN, "store_dropped", PG_F_BYTES("client", client), PG_F_REASON(reason),
-           PG_F_INT("number", number));
+    if (notes[PG_DISK_NOTE_FULL].count == 0 && notes[PG_DISK_NOTE_EXPIRED].count == 0) {
+        session->noted_next = disk->noted;
+        disk->noted = session;
+    }
+    if (note->count++ == 0)
+        note->first = number;
 }
 
-/* The index forgets what has expired; a recovery sees the same clock and does so too. */
-static void expire_session(struct pg_disk *disk, struct pg_store_session *session, uint32_t now)
+static void write_note(const struct pg_store_session *session, unsigned kind)
 {
-    uint32_t i = session->head;
+    const struct pg_disk_note *note = &session->notes[kind];
+    struct pg_bytes client = {.data = session->client_id, .len = session->client_id_len};
+    if (note->count == 0)
+        return;
+    PG_LOG(PG_WARN, "store_dropped", PG_F_BYTES("client", client),
+           PG_F_REASON(kind == PG_DISK_NOTE_EXPIRED ? PG_EXPIRED : PG_QUEUE_FULL),
+           PG_F_INT("count", note->count), PG_F_INT("number", note->first));
+}
+
+void pg_disk_write_notes(struct pg_disk *disk)
+{
+    while (disk->noted) {
+        struct pg_store_session *session = disk->noted;
+        disk->noted = session->noted_next;
+        for (unsigned kind = 0; kind < PG_DISK_NOTES; kind++) {
+            write_note(session, kind);
+            session->notes[kind].count = 0;
+        }
+    }
+}
+
+/* ---- a walk in steps ----------------------------------------------------------------------------- */
+
+/* The session at which the walk stands; NULL: it is at its end. */
+static struct pg_store_session *standing(struct pg_disk *disk, struct pg_disk_cursor *at)
+{
+    if (at->bucket_count != disk->bucket_count)
+        *at = (struct pg_disk_cursor){.bucket_count = disk->bucket_count};
+    struct pg_store_session *session = pg_disk_session_find(disk, at->session);
+    while (!session && at->bucket < disk->bucket_count) {
+        session = disk->buckets[at->bucket];
+        at->number = 0;
+        if (session)
+            at->session = session->id;
+        else
+            at->bucket++;
+    }
+    return session;
+}
+
+static void go_on(struct pg_disk_cursor *at, const struct pg_store_session *session)
+{
+    at->number = 0;
+    at->session = session->next ? session->next->id : 0;
+    at->bucket += !session->next;
+}
+
+/* ---- expiry --------------------------------------------------------------------------------------- */
+
+/* false: the budget is used up. The index forgets what has expired; a recovery sees the same clock
+ * and does so too. */
+static bool expire_session(struct pg_disk *disk, struct pg_store_session *session, uint32_t now,
+                           uint32_t *budget)
+{
+    struct pg_disk_cursor *at = &disk->sweep;
+    uint32_t i = pg_disk_lower_bound(session, at->number);
     while (i < session->tail) {
         struct pg_disk_entry *entry = &session->entries[i];
+        uint64_t number = pg_disk_full_number(session, entry->number);
+        if (*budget < SWEEP_KILL) {
+            at->number = number;
+            return false;
+        }
+        (*budget)--;
         if ((entry->flags & PG_DISK_DEAD) || entry->expires > now) {
             i++;
             continue;
         }
-        uint64_t number = pg_disk_full_number(session, entry->number);
+        *budget -= SWEEP_KILL - 1;
         pg_disk_drop_noted(disk, session, PG_EXPIRED, number);
         pg_disk_kill(disk, session, i);
         i = pg_disk_lower_bound(session, number + 1); /* the vector may have been pushed together */
     }
+    return true;
 }
 
-void pg_disk_sweep(struct pg_disk *disk)
+bool pg_disk_sweep(struct pg_disk *disk)
 {
-    uint32_t now = pg_disk_now_s();
-    if ((int64_t)now - disk->swept_s < SWEEP_EVERY)
-        return;
-    disk->swept_s = now;
-    for (uint32_t i = 0; i < disk->bucket_count; i++) {
-        for (struct pg_store_session *s = disk->buckets[i]; s; s = s->next) {
-            if (s->live > 0)
-                expire_session(disk, s, now);
-        }
+    uint32_t now = pg_disk_now_s(), budget = SWEEP_ENTRIES;
+    struct pg_store_session *session;
+    while ((session = standing(disk, &disk->sweep)) != NULL) {
+        if (budget < SWEEP_KILL)
+            return true;
+        budget--;
+        if (session->live > 0 && !expire_session(disk, session, now, &budget))
+            return true;
+        go_on(&disk->sweep, session);
     }
+    disk->sweep = (struct pg_disk_cursor){0};
+    return false;
 }
 
 /* ---- copying forward ----------------------------------------------------------------------------- */
 
-/* A live entry of the oldest segment. */
-struct survivor {
-    struct pg_disk_place place;
-    struct pg_store_session *session;
-    uint64_t number;
+/* A message of the oldest segment that is at the end of the log as well. */
+struct pg_disk_moved {
+    uint32_t from; /* its offset; 0: free */
+    struct pg_disk_place to;
 };
 
-static int compare_survivors(const void *a, const void *b)
+void pg_disk_copying_end(struct pg_disk *disk)
 {
-    const struct survivor *x = a, *y = b;
-    return x->place.offset < y->place.offset ? -1 : x->place.offset > y->place.offset;
+    free(disk->copying.moved);
+    free(disk->copying.fresh);
+    disk->copying = (struct pg_disk_copying){0};
 }
 
-static size_t collect(struct pg_disk *disk, uint32_t segment, struct survivor *to, size_t room)
+static struct pg_disk_moved *moved_slot(struct pg_disk_moved *table, uint32_t cap, uint32_t from)
 {
-    size_t count = 0;
-    for (uint32_t i = 0; i < disk->bucket_count; i++) {
-        for (struct pg_store_session *s = disk->buckets[i]; s; s = s->next) {
-            for (uint32_t k = s->head; k < s->tail && count < room; k++) {
-                const struct pg_disk_entry *e = &s->entries[k];
-                if (e->segment == segment && !(e->flags & PG_DISK_DEAD))
-                    to[count++] = (struct survivor){
-                        .place = {e->segment, e->offset, e->size},
-                        .session = s,
-                        .number = pg_disk_full_number(s, e->number),
-                    };
-            }
-        }
+    uint32_t i = (uint32_t)(((uint64_t)from * 0x9e3779b97f4a7c15u) >> 32) & (cap - 1);
+    while (table[i].from != 0 && table[i].from != from)
+        i = (i + 1) & (cap - 1);
+    return &table[i];
+}
+
+/* Room for one message more. Only between batches: the slots of `fresh` change. */
+static bool moved_grow(struct pg_disk_copying *c)
+{
+    uint32_t cap = c->moved_cap ? c->moved_cap * 2 : 1024;
+    struct pg_disk_moved *table = calloc(cap, sizeof(*table));
+    if (!table)
+        return false;
+    for (uint32_t i = 0; i < c->moved_cap; i++) {
+        if (c->moved[i].from != 0)
+            *moved_slot(table, cap, c->moved[i].from) = c->moved[i];
     }
-    return count;
+    free(c->moved);
+    c->moved = table;
+    c->moved_cap = cap;
+    return true;
 }
 
-static void put_entry(struct pg_disk *disk, const struct survivor *from, uint32_t offset)
+static int copy_message(struct pg_disk *disk, const struct pg_disk_entry *entry,
+                        struct pg_disk_place *to)
 {
-    struct pg_store_session *session = from->session;
-    const struct pg_disk_entry *entry =
-        &session->entries[pg_disk_find(disk, session, from->number)];
+    struct pg_disk_copying *c = &disk->copying;
+    struct pg_disk_moved *slot = moved_slot(c->moved, c->moved_cap, entry->offset);
+    if (slot->from != 0) {
+        *to = slot->to;
+        return 0;
+    }
+    if (c->fresh_count == c->fresh_cap) {
+        uint32_t cap = c->fresh_cap * 2 + 256, *fresh = realloc(c->fresh, cap * sizeof(*fresh));
+        if (!fresh)
+            return -ENOMEM;
+        c->fresh = fresh;
+        c->fresh_cap = cap;
+    }
+    *to = (struct pg_disk_place){
+        .offset = (uint32_t)((disk->owed.len > 0 ? disk->owed.len : 1) + disk->batch.len),
+        .size = entry->size,
+    };
+    uint8_t *data = malloc(entry->size);
+    if (!data)
+        return -ENOMEM;
+    struct pg_log_position position = {.segment = entry->segment, .offset = entry->offset};
+    int rc = pg_seglog_read(disk->log, position, data, entry->size);
+    if (rc == 0)
+        pg_disk_put_raw(&disk->batch, (struct pg_bytes){.data = data, .len = entry->size});
+    free(data);
+    if (rc != 0)
+        return rc;
+    *slot = (struct pg_disk_moved){.from = entry->offset, .to = *to};
+    c->fresh[c->fresh_count++] = (uint32_t)(slot - c->moved);
+    c->moved_count++;
+    return 0;
+}
+
+static void put_entry(struct pg_disk *disk, struct pg_store_session *session,
+                      const struct pg_disk_entry *entry, struct pg_disk_place place)
+{
     struct pg_disk_step step = {
         .type = PG_DISK_ENTRY,
         .session = session->id,
-        .number = from->number,
+        .number = pg_disk_full_number(session, entry->number),
         .flags = entry->flags,
         .expires = entry->expires,
-        .place = {.offset = offset, .size = entry->size},
+        .place = place,
     };
     if (entry->via > 0) {
         const struct pg_disk_via *via = &session->vias[entry->via - 1];
@@ -114,12 +231,12 @@ static void put_entry(struct pg_disk *disk, const struct survivor *from, uint32_
         step.share = (struct pg_bytes){.data = via->data + step.ids.len, .len = via->share_len};
     }
     pg_disk_put_step(&disk->batch, &step);
-    struct pg_disk_out *out = pg_disk_out_find(session, from->number);
+    struct pg_disk_out *out = pg_disk_out_find(session, step.number);
     if (!out)
         return;
     step = (struct pg_disk_step){.type = PG_DISK_SEND,
                                  .session = session->id,
-                                 .number = from->number,
+                                 .number = out->number,
                                  .packet_id = out->packet_id,
                                  .order = out->order};
     pg_disk_put_step(&disk->batch, &step);
@@ -128,81 +245,86 @@ static void put_entry(struct pg_disk *disk, const struct survivor *from, uint32_
         pg_disk_put_step(&disk->batch, &step);
 }
 
-static int copy_message(struct pg_disk *disk, struct pg_disk_place place)
+static void put_receipts(struct pg_disk *disk, struct pg_store_session *session)
 {
-    uint8_t *data = malloc(place.size);
-    if (!data)
+    for (uint32_t k = 0; k < session->receipt_count; k++) {
+        const struct pg_disk_receipt *receipt = &session->receipts[k];
+        if (receipt->segment != disk->copying.segment)
+            continue;
+        pg_disk_put_step(&disk->batch,
+                         &(struct pg_disk_step){
+                             .type = PG_DISK_RECEIVE,
+                             .session = session->id,
+                             .packet_id = receipt->packet_id,
+                             .place = receipt->routed ? (struct pg_disk_place){0} : receipt->place,
+                         });
+        disk->copying.copied++;
+    }
+}
+
+/* 0: the session is done; 1: the step is full; else an error. */
+static int copy_session(struct pg_disk *disk, struct pg_store_session *session, uint32_t *budget)
+{
+    struct pg_disk_copying *c = &disk->copying;
+    uint32_t i = pg_disk_lower_bound(session, c->cursor.number);
+    for (; i < session->tail; i++) {
+        const struct pg_disk_entry *entry = &session->entries[i];
+        if (*budget == 0 || disk->batch.len >= COPY_BATCH ||
+            c->moved_count + c->moved_count / 2 >= c->moved_cap) {
+            c->cursor.number = pg_disk_full_number(session, entry->number);
+            return 1;
+        }
+        (*budget)--;
+        if (entry->segment != c->segment || (entry->flags & PG_DISK_DEAD))
+            continue;
+        struct pg_disk_place place;
+        int rc = copy_message(disk, entry, &place);
+        if (rc != 0)
+            return rc;
+        put_entry(disk, session, entry, place);
+        c->copied++;
+    }
+    put_receipts(disk, session);
+    return 0;
+}
+
+static void place_moved(struct pg_disk_copying *c, uint32_t segment, uint32_t offset)
+{
+    for (uint32_t i = 0; i < c->fresh_count; i++) {
+        struct pg_disk_place *to = &c->moved[c->fresh[i]].to;
+        to->segment = segment;
+        to->offset += offset;
+    }
+    c->fresh_count = 0;
+}
+
+/* One step; 0: the walk has ended; 1: it goes on; else an error. */
+static int copy_step(struct pg_disk *disk)
+{
+    struct pg_disk_copying *c = &disk->copying;
+    uint32_t budget = COPY_ENTRIES;
+    struct pg_store_session *session;
+    int rc = 0;
+    if (c->moved_count + c->moved_count / 2 >= c->moved_cap && !moved_grow(c))
         return -ENOMEM;
-    struct pg_log_position position = {.segment = place.segment, .offset = place.offset};
-    int rc = pg_seglog_read(disk->log, position, data, place.size);
-    if (rc == 0)
-        pg_disk_put_raw(&disk->batch, (struct pg_bytes){.data = data, .len = place.size});
-    free(data);
-    return rc;
-}
-
-static int copy_survivors(struct pg_disk *disk, const struct survivor *list, size_t count)
-{
-    uint32_t offset = 0;
-    int rc = 0;
     pg_disk_begin_batch(disk);
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        if (i == 0 || list[i].place.offset != list[i - 1].place.offset) {
-            if (disk->batch.len > COPY_BATCH) {
-                rc = pg_disk_append(disk);
-                pg_disk_begin_batch(disk);
-            }
-            offset = (uint32_t)disk->batch.len;
-            if (rc == 0)
-                rc = copy_message(disk, list[i].place);
+    while (rc == 0 && (session = standing(disk, &c->cursor)) != NULL) {
+        if (budget == 0 || disk->batch.len >= COPY_BATCH) {
+            rc = 1;
+            break;
         }
+        budget--;
+        rc = copy_session(disk, session, &budget);
         if (rc == 0)
-            put_entry(disk, &list[i], offset);
+            go_on(&c->cursor, session);
     }
-    if (rc == 0 && disk->batch.len > 1)
-        rc = pg_disk_append(disk);
-    return rc;
-}
-
-static int copy_receipts(struct pg_disk *disk, uint32_t segment)
-{
-    pg_disk_begin_batch(disk);
-    for (uint32_t i = 0; i < disk->bucket_count; i++) {
-        for (struct pg_store_session *s = disk->buckets[i]; s; s = s->next) {
-            for (uint32_t k = 0; k < s->receipt_count; k++) {
-                const struct pg_disk_receipt *receipt = &s->receipts[k];
-                if (receipt->segment == segment)
-                    pg_disk_put_step(
-                        &disk->batch,
-                        &(struct pg_disk_step){
-                            .type = PG_DISK_RECEIVE,
-                            .session = s->id,
-                            .packet_id = receipt->packet_id,
-                            .place = receipt->routed ? (struct pg_disk_place){0} : receipt->place,
-                        });
-            }
-        }
-    }
-    return disk->batch.len > 1 ? pg_disk_append(disk) : 0;
-}
-
-static int copy_forward(struct pg_disk *disk, uint32_t number)
-{
-    struct pg_disk_segment *segment = pg_disk_segment(disk, number);
-    int rc = 0;
-    if (segment->live > 0) {
-        size_t room = segment->live;
-        struct survivor *list = calloc(room, sizeof(*list));
-        if (!list)
-            return -ENOMEM;
-        size_t count = collect(disk, number, list, room);
-        qsort(list, count, sizeof(*list), compare_survivors);
-        rc = copy_survivors(disk, list, count);
-        free(list);
-    }
-    segment = pg_disk_segment(disk, number);
-    if (rc == 0 && segment->receipts > 0)
-        rc = copy_receipts(disk, number);
+    if (rc < 0 || disk->batch.len == 0)
+        return rc;
+    struct pg_log_position at;
+    int appended = pg_disk_append_at(disk, &at);
+    if (appended != 0)
+        return appended;
+    place_moved(c, at.segment, at.offset);
     return rc;
 }
 
@@ -223,44 +345,75 @@ static bool sparse(struct pg_disk *disk)
     return live * 2 < used;
 }
 
-static void forget_segment(struct pg_disk *disk, uint32_t number)
+static void forget_segments(struct pg_disk *disk)
 {
-    if (number == disk->first_segment && disk->segment_count > 0) {
-        disk->segment_count--;
-        memmove(disk->segments, disk->segments + 1, disk->segment_count * sizeof(*disk->segments));
-    }
-    disk->first_segment = number + 1;
-}
-
-static void count_disk(struct pg_disk *disk)
-{
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < pg_seglog_segment_count(disk->log); i++)
-        bytes += pg_seglog_segment_at(disk->log, i).bytes_file;
-    disk->stats.disk_bytes = bytes;
-    disk->stats.sessions = disk->session_count;
-}
-
-void pg_disk_reclaim(struct pg_disk *disk)
-{
-    if (!disk->log)
-        return;
-    while (pg_seglog_segment_count(disk->log) > 1) {
-        uint32_t number = pg_seglog_segment_at(disk->log, 0).number;
-        struct pg_disk_segment *segment = pg_disk_segment(disk, number);
-        if (segment && segment->pins > 0)
-            break;
-        if (segment && (segment->live > 0 || segment->receipts > 0)) {
-            if (disk->stats.health != PG_OK || (segment->live > 0 && !sparse(disk)) ||
-                copy_forward(disk, number) != 0)
-                break;
-            segment = pg_disk_segment(disk, number);
-            if (segment && (segment->live > 0 || segment->receipts > 0))
-                break;
+    uint32_t first = pg_seglog_segment_at(disk->log, 0).number;
+    while (disk->first_segment < first) {
+        if (disk->segment_count > 0) {
+            disk->segment_count--;
+            memmove(disk->segments, disk->segments + 1,
+                    disk->segment_count * sizeof(*disk->segments));
         }
-        if (pg_seglog_drop_oldest(disk->log) != 0)
-            break;
-        forget_segment(disk, number);
+        disk->first_segment++;
     }
-    count_disk(disk);
+}
+
+/* Whether anything is needed of the oldest segment, which is not the one that is written. */
+static bool lives(const struct pg_disk_segment *segment)
+{
+    return segment && (segment->live > 0 || segment->receipts > 0 || segment->pins > 0);
+}
+
+static bool drop_dead(struct pg_disk *disk)
+{
+    for (unsigned i = 0; i < DROP_SEGMENTS; i++) {
+        if (pg_seglog_segment_count(disk->log) < 2)
+            return false;
+        uint32_t number = pg_seglog_segment_at(disk->log, 0).number;
+        if (lives(pg_disk_segment(disk, number)))
+            return false;
+        /* On error it may be gone or not; it is tried again with the next group. */
+        int rc = pg_seglog_drop_oldest(disk->log);
+        forget_segments(disk);
+        if (rc != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Whether the oldest segment is to be copied forward. */
+static bool is_due(struct pg_disk *disk)
+{
+    if (disk->stats.health != PG_OK || pg_seglog_segment_count(disk->log) < 2)
+        return false;
+    uint32_t number = pg_seglog_segment_at(disk->log, 0).number;
+    const struct pg_disk_segment *segment = pg_disk_segment(disk, number);
+    if (!lives(segment) || segment->pins > 0 || number == disk->stuck_segment)
+        return false;
+    return segment->live == 0 || sparse(disk);
+}
+
+bool pg_disk_reclaim(struct pg_disk *disk)
+{
+    struct pg_disk_copying *c = &disk->copying;
+    if (drop_dead(disk))
+        return true;
+    if (c->segment == 0 && !is_due(disk))
+        return false;
+    if (c->segment == 0)
+        c->segment = pg_seglog_segment_at(disk->log, 0).number;
+    if (c->segment != pg_seglog_segment_at(disk->log, 0).number) {
+        pg_disk_copying_end(disk); /* nothing lived in it any more */
+        return true;
+    }
+    int rc = copy_step(disk);
+    if (rc > 0)
+        return true;
+    const struct pg_disk_segment *segment = pg_disk_segment(disk, c->segment);
+    if (rc == 0 && c->copied == 0 && lives(segment) && segment->pins == 0) {
+        disk->stuck_segment = c->segment;
+        PG_LOG(PG_ERROR, "store_segment_stays", PG_F_INT("segment", c->segment));
+    }
+    pg_disk_copying_end(disk);
+    return rc == 0;
 }

@@ -83,8 +83,10 @@ void pg_disk_put_u64(struct pg_disk_buffer *to, uint64_t value)
 
 void pg_disk_put_raw(struct pg_disk_buffer *to, struct pg_bytes bytes)
 {
+    if (bytes.len == 0)
+        return;
     uint8_t *at = room(to, bytes.len);
-    if (at && bytes.len > 0)
+    if (at)
         memcpy(at, bytes.data, bytes.len);
 }
 

@@ -32,6 +32,7 @@ static int apply_batch(void *context, struct pg_log_position position, uint64_t 
 {
     (void)sequence;
     struct pg_disk *disk = context;
+    disk->stats.commits++; /* for read_log(); from zero afterwards */
     if (disk->first_segment == 0)
         disk->first_segment = position.segment;
     (void)pg_disk_segment(disk, position.segment);
@@ -45,6 +46,34 @@ static void log_note(void *context, const char *file, uint64_t bytes, const char
     (void)context;
     PG_LOG(PG_WARN, "store_note", PG_F_TEXT("file", file), PG_F_INT("bytes", bytes),
            PG_F_TEXT("detail", text));
+}
+
+/* Sessions and queues belong together: a log of another store would be read as queues of sessions
+ * that happen to have the same numbers, and one that is missing as queues that are empty. */
+static bool check_pair(struct pg_disk *disk, struct pg_error *error)
+{
+    uint32_t salt = pg_seglog_salt(disk->log);
+    uint64_t batches = disk->stats.commits;
+    disk->stats.commits = 0;
+    if (disk->fresh && batches > 0) {
+        pg_error_set(error,
+                     "%s: there is a log, but no data.mdb, without which nobody knows whose queues "
+                     "are in it; put it back, or move the log away",
+                     disk->dir);
+        return false;
+    }
+    if (disk->bound_to != 0 && disk->bound_to != salt) {
+        pg_error_set(error,
+                     "%s: the log is not the one that belongs to data.mdb; put back the one that "
+                     "does, or `polygatectl store repair %s` gives up the queues",
+                     disk->dir, disk->dir);
+        return false;
+    }
+    int rc = disk->bound_to == salt ? 0 : pg_disk_map_bind(disk, salt);
+    if (rc != 0)
+        pg_error_set(error, "%s/data.mdb: %s", disk->dir,
+                     rc < -1000 ? mdb_strerror(rc) : strerror(-rc));
+    return rc == 0;
 }
 
 static bool read_log(struct pg_disk *disk, struct pg_error *error)
@@ -66,7 +95,7 @@ static bool read_log(struct pg_disk *disk, struct pg_error *error)
                                     : strerror(-rc));
     if (rc == 0)
         pg_disk_settle_down(disk);
-    return rc == 0;
+    return rc == 0 && check_pair(disk, error);
 }
 
 /* ---- the callbacks ------------------------------------------------------------------------------- */
@@ -169,7 +198,8 @@ static int give_retained(void *arg, uint32_t session, struct pg_bytes name, stru
     struct pg_msg *msg = pg_disk_get_msg(&reader);
     if (!msg)
         return reader.failed ? MDB_CORRUPTED : -ENOMEM;
-    bool ok = pg_msg_expired(msg) || giving->restorer->retained(giving->restorer, msg);
+    bool ok = pg_msg_expired(msg) || !giving->restorer->retained ||
+              giving->restorer->retained(giving->restorer, msg);
     giving->disk->stats.retained++;
     pg_msg_unref(&msg);
     return ok ? 0 : -ENOMEM;
@@ -220,7 +250,8 @@ static bool same_place(struct pg_disk_place a, struct pg_disk_place b)
 static bool give_unrouted(struct pg_disk *disk, struct pg_store_session *session,
                           struct pg_disk_receipt *receipt, struct pg_store_restorer *restorer)
 {
-    struct pg_msg *msg = pg_disk_read_msg(disk, receipt->place);
+    int error;
+    struct pg_msg *msg = pg_disk_read_msg(disk, receipt->place, &error);
     struct pg_bytes *ids = calloc(disk->got_count + 1, sizeof(*ids));
     struct pg_bytes *shares = calloc(disk->got_count + 1, sizeof(*shares));
     size_t count = 0, share_count = 0;
@@ -287,5 +318,6 @@ bool pg_disk_restore(struct pg_disk *disk, struct pg_store_restorer *restorer,
     free(disk->got);
     disk->got = NULL;
     disk->got_count = disk->got_cap = 0;
+    pg_disk_measure(disk);
     return true;
 }

@@ -20,14 +20,14 @@
  * valid by the standard, and each level is a node of a tree: without a cap one SUBSCRIBE or one
  * retained PUBLISH of 64 KiB makes megabytes of nodes, and trees that are walked by recursion fall
  * over. Real topics have fewer than 20 levels. */
-#define PG_TOPIC_LEVELS_MAX 128u
+#define PG_TOPIC_LEVELS_MAX 256u
 
 /* X(NAME, "sentence"): the first fault of a name or filter, in the order of reading. */
 #define PG_TOPIC_FAULTS(X)                                                                         \
     X(NONE, "valid")                                                                               \
     X(EMPTY, "it is empty")                                                                        \
     X(TOO_LONG, "it is longer than 65535 bytes")                                                   \
-    X(TOO_DEEP, "it has more than 128 levels")                                                     \
+    X(TOO_DEEP, "it has more than 256 levels")                                                     \
     X(BAD_UTF8, "it is not well-formed UTF-8")                                                     \
     X(NUL, "it holds the character U+0000")                                                        \
     X(WILDCARD_IN_NAME, "a topic name must not hold '+' or '#'")                                   \

@@ -144,6 +144,7 @@ static void end_of_turn(struct ev_loop *loop, struct ev_prepare *watcher, int ev
         run_tasks(worker, take_mailbox(worker));
         run_tasks(worker, take_later(worker));
         pg_conns_release_held(worker);
+        pg_conns_put_off(worker); /* messages leave before the answers to their publishers */
         pg_sessions_deliver(worker);
         /* Others have what was published before the publisher reads its acknowledgement: whoever
          * asks them then finds it. */

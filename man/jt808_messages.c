@@ -1,185 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Prints the fields of every message of JT/T 808 as the body of polygate-jt808-messages(7), from
- * the rows that the codec walks. Only what JSON shows is told: counts and lengths are derived. */
+/* Prints the fields of every message of JT/T 808 as the body of polygate-jt808-messages(7). */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jt808/jt808_table.h"
+#include "pages.h"
 
-static void print_rows(const struct wire_row *rows);
-
-/* ---- one field ------------------------------------------------------------------------------- */
-
-static void print_names(const struct wire_row *row)
+static const char *told(const struct wire_items *items)
 {
-    const char *before = ": ";
-    for (const struct wire_name *n = row->names; n && n->name; n++, before = ", ")
-        printf("%s%s (%u)", before, n->name, (unsigned)n->value);
+    return items == &jt808_location_items ? "the additional items below, by name"
+           : items == &jt808_parameters   ? "list of the parameters below"
+                                          : "items";
 }
-
-static void print_bits(const struct wire_bits *bits)
-{
-    const char *before = ": ";
-    for (unsigned i = 0; i < 32; i++) {
-        if (!bits->names[i])
-            continue;
-        printf("%s%s (%u)", before, bits->names[i], i);
-        before = ", ";
-    }
-    for (const struct wire_bit_field *f = bits->fields; f && f->mask != 0; f++, before = ", ")
-        printf("%s%s (0x%x of 0x%x)", before, f->name, (unsigned)f->value, (unsigned)f->mask);
-}
-
-static void print_extent(const char *what, const struct wire_row *row)
-{
-    if (row->width != 0)
-        printf("%s of %u byte%s", what, row->width, row->width == 1 ? "" : "s");
-    else
-        printf("%s", what);
-}
-
-static void print_number(const struct wire_row *row)
-{
-    if (row->flags & WIRE_AS_HEX)
-        printf("number in hexadecimal, as \"0x%0*x\"", row->width * 2, 0x10);
-    else
-        printf("number");
-    if (row->decimals != 0)
-        printf(" with %u decimal%s", row->decimals, row->decimals == 1 ? "" : "s");
-    if (row->sign != 0 || row->kind == WIRE_SIGNMAG)
-        printf(", may be negative");
-    if (row->kind == WIRE_PART)
-        printf(", %u bits", row->width);
-    else
-        printf(", %u byte%s", row->width, row->width == 1 ? "" : "s");
-    if (row->unit)
-        printf(", in %s", row->unit);
-    print_names(row);
-}
-
-static void print_kind(const struct wire_row *row)
-{
-    switch (row->kind) {
-    case WIRE_BITS:
-        printf("number, or list of the names of bits%s; shown as both",
-               row->width > 1 ? "" : " of one byte");
-        if (row->bits)
-            print_bits(row->bits);
-        break;
-    case WIRE_DIGITS:
-        printf("text of %u digits", row->width * 2);
-        break;
-    case WIRE_TIME:
-        printf("time%s%s", row->flags & WIRE_UTC ? " in UTC" : "",
-               row->flags & WIRE_DAILY ? ", or an hour of every day" : "");
-        break;
-    case WIRE_TEXT:
-        print_extent("text", row);
-        break;
-    case WIRE_HEX:
-        print_extent("bytes in hexadecimal", row);
-        break;
-    case WIRE_STRUCT:
-        printf("object");
-        break;
-    case WIRE_LIST:
-        printf("list");
-        break;
-    case WIRE_ITEMS:
-        printf("%s", row->items == &jt808_location_items ? "the additional items below, by name"
-                     : row->items == &jt808_parameters   ? "list of the parameters below"
-                                                         : "items");
-        break;
-    default:
-        print_number(row);
-        break;
-    }
-}
-
-/* The field that a condition looks at, if it stands in front among the same rows. */
-static const char *condition_of(const struct wire_row *rows, const struct wire_row *row)
-{
-    const char *name = NULL;
-    for (; rows != row; rows++)
-        if (rows->keep == row->when && rows->name)
-            name = rows->name;
-    return name;
-}
-
-static void print_notes(const struct wire_row *rows, const struct wire_row *row)
-{
-    const char *name = row->when != 0 ? condition_of(rows, row) : NULL;
-    if (name)
-        printf("; there if %s says so", name);
-    else if (row->when != 0)
-        printf("; not always there");
-    if (row->flags & (WIRE_OPTIONAL | WIRE_DEFAULTS))
-        printf("; may be left out");
-    if ((row->flags & WIRE_DEFAULTS) && row->value != 0)
-        printf(" and is %u then", (unsigned)row->value);
-    if (row->flags & WIRE_INVALID)
-        printf("; null if invalid%s", row->flags & WIRE_ABNORMAL ? " or abnormal" : "");
-    if (row->since != 0)
-        printf("; since %u", row->since);
-    if (row->until != 0)
-        printf("; until %u", row->until);
-    if (row->flags & WIRE_IGNORED)
-        printf(", and ignored in other editions");
-}
-
-static void print_row(const struct wire_row *rows, const struct wire_row *row)
-{
-    if (row->kind == WIRE_COUNT || row->kind == WIRE_FACT)
-        return;
-    if (row->kind == WIRE_PACK) {
-        print_rows(row->rows);
-        return;
-    }
-    if (row->name)
-        printf(".It %s\n", row->name);
-    else
-        printf(".It (each)\n");
-    print_kind(row);
-    print_notes(rows, row);
-    printf(".\n");
-    if ((row->kind == WIRE_STRUCT || row->kind == WIRE_LIST) && row->rows) {
-        printf(".Bl -tag -width Ds -compact\n");
-        print_rows(row->rows);
-        printf(".El\n");
-    }
-}
-
-static void print_rows(const struct wire_row *rows)
-{
-    for (const struct wire_row *row = rows; row->kind != WIRE_END; row++)
-        print_row(rows, row);
-}
-
-/* A message without a body has a row for bytes that should not be there. */
-static bool shows_anything(const struct wire_row *rows)
-{
-    for (; rows->kind != WIRE_END; rows++)
-        if (rows->kind != WIRE_COUNT && rows->kind != WIRE_FACT &&
-            !(rows->name && strcmp(rows->name, "extra_hex") == 0))
-            return true;
-    return false;
-}
-
-static void print_list(const struct wire_row *rows)
-{
-    if (!shows_anything(rows)) {
-        printf("No fields.\n");
-        return;
-    }
-    printf(".Bl -tag -width Ds -compact\n");
-    print_rows(rows);
-    printf(".El\n");
-}
-
-/* ---- messages and items ---------------------------------------------------------------------- */
 
 static bool is_only_layout(const struct jt808_layout *layouts)
 {
@@ -193,52 +28,17 @@ static void print_message(const struct jt808_message *message)
     for (const struct jt808_layout *l = message->layouts; l->rows; l++) {
         if (!is_only_layout(message->layouts))
             printf(".Pp\nLayout %s:\n", l->name);
-        print_list(l->rows);
+        page_rows(l->rows);
     }
-}
-
-static void print_item(const struct wire_item *item, int digits)
-{
-    printf(".It 0x%0*x", digits, (unsigned)item->id);
-    if (item->last_id != 0)
-        printf(" to 0x%0*x", digits, (unsigned)item->last_id);
-    printf(" %s\n", item->name);
-    if (item->since != 0)
-        printf("Since %u.\n", item->since);
-    if (item->until != 0)
-        printf("Until %u.\n", item->until);
-    if (item->layout)
-        printf("Layout %s.\n", item->layout);
-    const struct wire_row *rows = item->rows;
-    if (!rows) {
-        printf("Bytes: the value is {\\(dqhex\\(dq:\\(dq...\\(dq}.\n");
-        return;
-    }
-    bool single = rows[0].kind != WIRE_END && rows[1].kind == WIRE_END && rows[0].name &&
-                  strcmp(rows[0].name, "value") == 0 && !rows[0].rows;
-    if (single) {
-        print_kind(&rows[0]);
-        print_notes(rows, &rows[0]);
-        printf(".\n");
-    } else {
-        print_list(rows);
-    }
-}
-
-static void print_items(const char *head, const struct wire_items *items)
-{
-    printf(".Sh %s\n.Bl -tag -width Ds -compact\n", head);
-    for (size_t i = 0; i < items->n; i++)
-        print_item(&items->item[i], items->by_name ? 2 : 4);
-    printf(".El\n");
 }
 
 int main(void)
 {
+    page_tell_items(told);
     printf(".Sh MESSAGES\n");
     for (size_t i = 0; i < jt808_message_count; i++)
         print_message(&jt808_messages[i]);
-    print_items("ADDITIONAL ITEMS OF LOCATIONS", &jt808_location_items);
-    print_items("PARAMETERS", &jt808_parameters);
+    page_items("ADDITIONAL ITEMS OF LOCATIONS", &jt808_location_items);
+    page_items("PARAMETERS", &jt808_parameters);
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Prints the rows that the manual describes, for tests/man: options, reasons and their codes in
- * MQTT, counters, messages of JT/T 808. One row a line, columns separated by tabs:
+ * MQTT, counters, messages of JT/T 808 and GB/T 32960. One row a line, columns separated by tabs:
  *
  *   option   BLOCK NAME DEFAULT VALUE RELOADABLE SENTENCE   BLOCK is "" at top level
  *   reason   NAME ERROR SENTENCE CONNACK CONNACK-3.x DISCONNECT ACK SUBACK
  *   counter  PREFIX NAME SENTENCE
  *   jt808    ID NAME up|down CLAUSE LAYOUTS                 LAYOUTS: name=since-until ...
+ *   gbt32960 CODE NAME command|type|parameter EDITIONS      EDITIONS: 2016 2025, or one of them
  */
 
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "config.h"
 #include "counter.h"
 #include "escape.h"
+#include "gbt32960/gbt32960_table.h"
 #include "jt808/jt808_table.h"
 #include "mqtt/mqtt_reason.h"
 #include "option.h"
@@ -75,6 +77,33 @@ static void print_messages(void)
     }
 }
 
+static void print_gbt32960(const char *kind, unsigned code, const char *name, unsigned since,
+                           unsigned until)
+{
+    printf("gbt32960\t%02x\t%s\t%s\t%s%s\n", code, name, kind, since <= 2016 ? "2016" : "",
+           until != 0 && until < 2025 ? ""
+           : since <= 2016            ? " 2025"
+                                      : "2025");
+}
+
+static void print_gbt32960_items(const char *kind, const struct wire_items *items)
+{
+    for (size_t i = 0; i < items->n; i++) {
+        const struct wire_item *item = &items->item[i];
+        if (item->last_id == 0)
+            print_gbt32960(kind, item->id, item->name, item->since, item->until);
+    }
+}
+
+static void print_vehicles(void)
+{
+    for (size_t i = 0; i < gbt_message_count; i++)
+        print_gbt32960("command", gbt_messages[i].command, gbt_messages[i].name,
+                       gbt_messages[i].since, 0);
+    print_gbt32960_items("type", &gbt_items);
+    print_gbt32960_items("parameter", &gbt_parameters);
+}
+
 int main(void)
 {
     for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
@@ -92,5 +121,6 @@ int main(void)
     print_reasons();
     print_counters();
     print_messages();
+    print_vehicles();
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -168,3 +168,22 @@ void ctl_print_hex(struct pg_bytes bytes)
     for (size_t i = 0; i < bytes.len; i++)
         printf("%02x", bytes.data[i]);
 }
+
+bool ctl_join_arguments(const struct ctl_run *run, char **out)
+{
+    size_t len = 1;
+    for (int i = 0; i < run->argument_count; i++)
+        len += strlen(run->arguments[i]) + 1;
+    char *text = malloc(len), *at = text;
+    if (!text)
+        return false;
+    for (int i = 0; i < run->argument_count; i++) {
+        size_t n = strlen(run->arguments[i]);
+        memcpy(at, run->arguments[i], n);
+        at[n] = ' ';
+        at += n + 1;
+    }
+    *at = '\0';
+    *out = text;
+    return true;
+}

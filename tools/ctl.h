@@ -76,12 +76,16 @@ int64_t ctl_now_ms(void); /* monotonic */
  * are copied from logs. Appends to *out (malloc'ed, grows). false: *bad is the offending offset in
  * the text. */
 bool ctl_parse_hex(const char *text, uint8_t **out, size_t *len, size_t *bad);
+/* All arguments as one text, separated by blanks: a dump may be given without quotes. The caller
+ * frees it. false: out of memory. */
+bool ctl_join_arguments(const struct ctl_run *run, char **out);
 void ctl_print_hex(struct pg_bytes bytes); /* lower case, no line break */
 
 /* The rows of each file. */
 extern const struct ctl_command ctl_control_commands[];
 extern const struct ctl_command ctl_passwd_commands[];
 extern const struct ctl_command ctl_jt808_commands[];
+extern const struct ctl_command ctl_gbt32960_commands[];
 extern const struct ctl_command ctl_mqtt_commands[];
 extern const struct ctl_command ctl_simulate_commands[];
 extern const struct ctl_command ctl_store_commands[];

@@ -146,26 +146,6 @@ static void decode_text(struct decoder *d, const char *text)
     free(bytes);
 }
 
-/* The arguments are one text: a dump with blanks may be given without quotes. */
-static bool join_arguments(const struct ctl_run *run, char **out)
-{
-    size_t len = 1;
-    for (int i = 0; i < run->argument_count; i++)
-        len += strlen(run->arguments[i]) + 1;
-    char *text = malloc(len), *at = text;
-    if (!text)
-        return false;
-    for (int i = 0; i < run->argument_count; i++) {
-        size_t n = strlen(run->arguments[i]);
-        memcpy(at, run->arguments[i], n);
-        at[n] = ' ';
-        at += n + 1;
-    }
-    *at = '\0';
-    *out = text;
-    return true;
-}
-
 static void decode_lines(struct decoder *d)
 {
     char *line = NULL;
@@ -222,7 +202,7 @@ static int run_decode(struct ctl_run *run)
             d->reassembly = jt808_reassembly_open(&limits);
         if (run->argument_count == 0)
             decode_lines(d);
-        else if (join_arguments(run, &text))
+        else if (ctl_join_arguments(run, &text))
             decode_text(d, text);
         code = d->failed ? CTL_FAILED : CTL_OK;
     }

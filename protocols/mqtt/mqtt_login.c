@@ -144,7 +144,8 @@ static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struc
                                                                        : UINT16_MAX,
     };
     if (c->client_id.len == 0) {
-        if (!assign_id(&assigned, conf->assigned_id_prefix)) {
+        const char *prefix = pg_conn_assigned_id_prefix(conn);
+        if (!assign_id(&assigned, prefix[0] != '\0' ? prefix : conf->assigned_id_prefix)) {
             pg_conn_close(conn, PG_BUSY, "no random numbers for a client identifier");
             return;
         }

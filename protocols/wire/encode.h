@@ -21,6 +21,7 @@ struct encoder {
         size_t index;
     } path[WIRE_PATH_DEPTH];
     unsigned depth;
+    const char *id_key; /* member with the id of the item that is being written */
     uint64_t reg[WIRE_REGISTERS + 1];
     size_t reg_at[WIRE_REGISTERS + 1]; /* where the kept integer was written, and its row */
     const struct wire_row *reg_row[WIRE_REGISTERS + 1];

@@ -33,15 +33,17 @@ enum wire_kind {
     WIRE_SIGNMAG, /* integer of `width` bytes, the top bit says negative */
     WIRE_COUNT,  /* unsigned integer: number of entries or bytes of the row that `count`s from it */
     WIRE_DIGITS, /* `width` bytes of BCD digits, shown as text */
-    WIRE_TIME,   /* BCD[6] YYMMDDhhmmss in GMT+8 */
+    WIRE_TIME,   /* BCD[6] YYMMDDhhmmss in GMT+8; or six plain numbers (WIRE_BINARY_TIME) */
     WIRE_TEXT,   /* text; its extent is said by width, prefix or count, else it is the rest */
     WIRE_HEX,    /* bytes shown as hexadecimal digits; extent as for text */
     WIRE_PACK,   /* integer of `width` bytes, divided into parts (`rows` of WIRE_PART) */
     WIRE_PART,   /* bits `shift`.. of a pack, as many as `width` says */
     WIRE_STRUCT, /* the fields of `rows` as an object of their own; boxed if it has a prefix */
     WIRE_LIST,   /* `rows` again and again: as often as `count` says, or to the end. A single row
-                  * without a name makes a list of plain values. With a prefix each is boxed */
-    WIRE_ITEMS,  /* id, length, value: to the end, or as many as `count` says (`items`) */
+                  * without a name makes a list of plain values, whose sum `keep` keeps. With a
+                  * prefix each is boxed */
+    WIRE_ITEMS,  /* id, length, value: to the end, or as many as `count` says (`items`). Without a
+                  * length each ends where its rows end, and what is unknown ends the list */
     WIRE_FACT,   /* no bytes: a number that is true of this layout (`value`); wire shape only */
 };
 
@@ -63,11 +65,20 @@ enum wire_flag {
     WIRE_PRINTABLE = 1 << 13,   /* text with control characters (but NULs around it) is a doubt */
     WIRE_IGNORED = 1 << 14,     /* the JSON may give it to an edition that has no such field, and it
                                  * is left out: where a device without it does the same anyway */
+    WIRE_BINARY_TIME = 1 << 15, /* year - 2000, month, day, hour, minute, second as plain numbers */
+    WIRE_BOOL = 1 << 16,        /* the `names` are "true" and "false", shown as such */
+    WIRE_QUIET = 1 << 17,       /* a part that is not shown, and need not be given, if it is zero */
+    WIRE_RANGE = 1 << 18,       /* what has no name and is not in low..high (if high is not 0) is
+                                 * told under "out_of_range" */
+    WIRE_TRIM = 1 << 19,        /* text that is filled with NULs or blanks at its end */
+    WIRE_SECRET = 1 << 21,      /* left out where others may read it (struct wire_json) */
+    WIRE_EXACT = 1 << 20,       /* the extent is what `count` says, although nothing follows */
 };
 
 /* Names of the bits of a word. */
 struct wire_bits {
     const char *names[32]; /* of single bits, bit 0 first; null where there is none */
+    const char *list;      /* member with the names; null: the row's name and "_flags" */
     /* Bits that make a number together: this name if (word & mask) == value. Ends with mask 0. */
     const struct wire_bit_field {
         uint32_t mask;
@@ -98,13 +109,14 @@ struct wire_row {
     uint8_t sign;       /* register whose bits sign_mask say that the value is negative; 0 none */
     uint16_t since;     /* first edition (year), 0 any */
     uint16_t until;     /* last edition, 0 any */
-    uint16_t flags;     /* enum wire_flag */
+    uint32_t flags;     /* enum wire_flag */
     uint32_t when_mask; /* the row exists if (register & when_mask) == when_value */
     uint32_t when_value;
     uint32_t sign_mask;
     uint32_t factor; /* 0 stands for 1 */
     int32_t offset;
-    uint32_t value; /* WIRE_FACT, WIRE_DEFAULTS */
+    uint32_t value;     /* WIRE_FACT, WIRE_DEFAULTS */
+    uint32_t low, high; /* WIRE_RANGE: raw values, both included */
     const struct wire_bits *bits;
     const struct wire_name *names;
     const struct wire_row *rows;
@@ -128,11 +140,16 @@ struct wire_item {
     uint16_t since;
     uint16_t until;
     const struct wire_row *rows; /* a single row "value" is shown without an object around it */
+    /* Of items without a length: */
+    uint8_t needs;    /* it can only be read if this register was kept before; 0 none */
+    bool guessed;     /* what does not fit is something unknown rather than a damaged item */
+    const char *then; /* the name of whatever follows it, which is not read; null: more items */
 };
 
 struct wire_items {
     uint8_t id_width;
-    uint8_t length_width;
+    uint8_t length_width; /* 0: the items have no length */
+    const char *id_key;   /* member with the id; null: "id" */
     bool by_name; /* shown as an object with the names as keys (one-byte ids); else as a list */
     const struct wire_item *item; /* sorted by id; `n` of them */
     size_t n;
@@ -167,6 +184,8 @@ enum wire_event_kind {
     WIRE_EV_BROKEN,     /* a boxed struct or entry that does not fit its layout */
     WIRE_EV_TRUNCATED,  /* all that is left, in a list: the start of an item or boxed entry */
     WIRE_EV_SURPLUS,    /* all that is left, at the end of a body or of a boxed struct */
+    WIRE_EV_REST, /* all that is left of items without a length; `reason` says why. `raw` is the
+                         * id and `bytes` what follows it, unless `has_id` is false */
 };
 
 struct wire_event {
@@ -174,10 +193,13 @@ struct wire_event {
     const struct wire_row *row;   /* the field, struct or list; null for surplus */
     const struct wire_item *item; /* a known item; null for WIRE_EV_ITEM_HEX of an unknown id */
     const struct wire_row *rows;  /* the rows of the struct, entry or item that begins */
-    struct pg_bytes bytes;        /* the value, without length in front; whole item for items */
+    struct pg_bytes bytes;        /* the value, without length in front; whole item for items; at a
+                            * list's end all its entries */
     uint64_t raw;  /* the integer of an integer kind; the id of an item; entries of a list's end */
     size_t length; /* declared length of an item */
     bool negative; /* the `sign` register says so */
+    const char *reason; /* WIRE_EV_REST: "unparsable" (unknown), "truncated" (a fault), or `then` */
+    bool has_id;        /* WIRE_EV_REST */
 };
 
 /* Called for each event, in the order of the wire. The event and its bytes are lent. */
@@ -216,13 +238,20 @@ bool wire_item_has_other_width(const struct wire_item *item, size_t length);
 /* True if `kind` is one of those whose event has the integer in `raw`. */
 bool wire_kind_is_integer(unsigned kind);
 
-/* A BCD time as numbers.
+/* Whether an integer of this row means that there is no value. */
+enum wire_marker { WIRE_MARKER_NONE, WIRE_MARKER_INVALID, WIRE_MARKER_ABNORMAL };
+enum wire_marker wire_marker_of(const struct wire_row *row, uint64_t raw);
+
+/* Whether an integer is what the row says is valid; true if it says nothing (WIRE_RANGE). */
+bool wire_in_range(const struct wire_row *row, uint64_t raw);
+
+/* A time in BCD, or in plain numbers, as numbers.
  *
  * returns   null if it is a date, else why not: "not_set" (all zeros), "not_decimal", "no_date"
  */
 struct wire_time {
     unsigned year, month, day, hour, minute, second;
 };
-const char *wire_time_parse(const uint8_t bcd[6], struct wire_time *time);
+const char *wire_time_parse(const uint8_t bytes[6], bool binary, struct wire_time *time);
 
 #endif

@@ -81,8 +81,17 @@ static void put_field(struct dump *d, const struct wire_event *event)
     if (value.failed) {
         value.len = 0;
     }
+    const char *clause = event->row->clause;
+    if (wire_kind_is_integer(event->row->kind)) {
+        enum wire_marker marker = wire_marker_of(event->row, event->raw);
+        bool fine = marker != WIRE_MARKER_NONE || wire_in_range(event->row, event->raw);
+        clause = marker == WIRE_MARKER_INVALID    ? "invalid"
+                 : marker == WIRE_MARKER_ABNORMAL ? "abnormal"
+                 : fine                           ? clause
+                                                  : "out of range";
+    }
     put_line(d, event, event->row->name != NULL ? event->row->name : "-", text + skip,
-             value.len > skip ? value.len - skip : 0, event->row->unit, event->row->clause);
+             value.len > skip ? value.len - skip : 0, event->row->unit, clause);
 }
 
 static void put_item(struct dump *d, const struct wire_event *event)
@@ -91,6 +100,18 @@ static void put_item(struct dump *d, const struct wire_event *event)
     snprintf(name, sizeof(name), "[0x%02llx] %s", (unsigned long long)event->raw,
              event->item != NULL ? event->item->name : "unknown");
     put_line(d, event, name, "", 0, NULL, event->kind == WIRE_EV_ITEM ? NULL : "as bytes");
+}
+
+static void put_rest(struct dump *d, const struct wire_event *event)
+{
+    char name[80];
+    if (event->has_id) {
+        snprintf(name, sizeof(name), "[0x%02llx] %s", (unsigned long long)event->raw,
+                 event->item != NULL ? event->item->name : "unknown");
+    } else {
+        snprintf(name, sizeof(name), "%s", event->reason);
+    }
+    put_line(d, event, name, "", 0, NULL, event->has_id ? event->reason : "not read");
 }
 
 static void visit(void *context, const struct wire_event *event)
@@ -131,6 +152,9 @@ static void visit(void *context, const struct wire_event *event)
         break;
     case WIRE_EV_SURPLUS:
         put_line(d, event, "surplus", "", 0, NULL, "left over");
+        break;
+    case WIRE_EV_REST:
+        put_rest(d, event);
         break;
     }
 }

@@ -17,7 +17,7 @@
 #include <stdio.h>
 
 /* Counts written in one object that wait for their list. */
-#define PENDING_MAX 4
+#define PENDING_MAX 8
 
 struct pending {
     const struct wire_row *row;
@@ -98,9 +98,13 @@ static bool is_name_with(const char *member, const char *name, const char *suffi
            strcmp(member + n - 4, suffix) == 0;
 }
 
-static bool row_takes(const struct wire_row *row, const char *member)
+static bool row_takes(const struct encoder *e, const struct wire_row *row, const char *member)
 {
     if (strcmp(row->name, member) == 0) {
+        return true;
+    }
+    if (row->kind == WIRE_BITS && row->bits != NULL && row->bits->list != NULL &&
+        strcmp(row->bits->list, member) == 0) {
         return true;
     }
     if (row->kind == WIRE_BITS &&
@@ -110,7 +114,7 @@ static bool row_takes(const struct wire_row *row, const char *member)
     }
     if (row->kind == WIRE_PACK) {
         for (const struct wire_row *part = row->rows; part->kind != WIRE_END; part++) {
-            if (strcmp(part->name, member) == 0) {
+            if (edition_has(e, part) && strcmp(part->name, member) == 0) {
                 return true;
             }
         }
@@ -186,7 +190,8 @@ static bool fail_absent(struct encoder *e, const struct object *o, const struct 
 
 static bool check_members(struct encoder *e, const struct object *o)
 {
-    static const char *const common[] = {"exact", "invalid", "abnormal", "extra_hex"};
+    static const char *const common[] = {"exact", "invalid", "abnormal", "out_of_range",
+                                         "extra_hex"};
     const char *member;
     json_t *value;
     json_object_foreach(o->json, member, value)
@@ -194,7 +199,7 @@ static bool check_members(struct encoder *e, const struct object *o)
         const struct wire_row *known = NULL;
         bool exists = false;
         for (const struct wire_row *row = o->rows; row->kind != WIRE_END; row++) {
-            if (row->name != NULL && row_takes(row, member)) {
+            if (row->name != NULL && row_takes(e, row, member)) {
                 known = row;
                 exists = exists || (row_exists(e, row) && (o->end == NULL || row < o->end));
             }
@@ -205,8 +210,9 @@ static bool check_members(struct encoder *e, const struct object *o)
             fine = fine || strcmp(common[i], member) == 0;
         }
         if (o->item) {
-            fine = fine || strcmp(member, "id") == 0 || strcmp(member, "length") == 0 ||
-                   strcmp(member, "name") == 0 || strcmp(member, "layout") == 0;
+            fine = fine || strcmp(member, e->id_key != NULL ? e->id_key : "id") == 0 ||
+                   strcmp(member, "length") == 0 || strcmp(member, "name") == 0 ||
+                   strcmp(member, "layout") == 0;
         }
         if (!fine) {
             return known != NULL ? fail_absent(e, o, known) : fail_unknown(e, o, member);
@@ -246,17 +252,45 @@ static bool check_notes(struct encoder *e, const struct object *o)
     return true;
 }
 
+static bool encode_null(struct encoder *e, const struct object *o, const struct wire_row *row,
+                        json_t *value)
+{
+    static const char *const why[] = {"invalid", "abnormal"};
+    for (unsigned i = 0; i < 2; i++) {
+        json_t *entry = json_object_get(json_object_get(o->json, why[i]), row->name);
+        json_t *raw = json_object_get(entry, "raw");
+        if (raw != NULL) {
+            return wire_enc_exact(e, row, raw);
+        }
+    }
+    if ((row->flags & WIRE_INVALID) != 0) {
+        wire_enc_put_integer(e, row, (UINT64_C(1) << (8u * row->width)) - 1);
+        return true;
+    }
+    return wire_enc_fail(e, value, "a value, or the bytes under \"invalid\"");
+}
+
 /* ---- counts --------------------------------------------------------------------------------- */
 
 static bool encode_count(struct encoder *e, struct object *o, const struct wire_row *row)
 {
     json_t *exact = json_object_get(o->exact, row->name);
+    if (o->pending_count == PENDING_MAX) {
+        return wire_enc_fail(e, NULL, "a table with at most %u counts", PENDING_MAX);
+    }
     struct pending *p = &o->pending[o->pending_count];
     *p = (struct pending){.row = row, .at = e->out->len, .exact = exact != NULL};
     p->given = json_object_get(o->json, row->name);
     o->pending_count++;
     if (exact != NULL) {
         return wire_enc_exact(e, row, exact);
+    }
+    if (json_is_null(p->given)) { /* a marker, which counts nothing */
+        p->exact = true;
+        wire_enc_enter(e, row->name, 0);
+        bool fine = encode_null(e, o, row, p->given);
+        wire_enc_leave(e);
+        return fine;
     }
     wire_enc_put_integer(e, row, 0);
     return true;
@@ -273,6 +307,11 @@ static bool settle_counts(struct encoder *e, struct object *o, const struct wire
         wire_enc_enter(e, p->row->name, 0);
         uint64_t given = actual;
         bool fine = p->given == NULL || wire_enc_integer(e, p->row, p->given, &given);
+        if (fine && actual == 0 && wire_marker_of(p->row, given) != WIRE_MARKER_NONE) {
+            wire_out_patch(e->out, p->at, given, p->row->width); /* it counts nothing */
+            wire_enc_leave(e);
+            continue;
+        }
         if (fine && given != actual) {
             fine = wire_enc_fail(e, p->given, "%llu, the size of %s (or leave it out)",
                                  (unsigned long long)actual, list->name);
@@ -314,6 +353,9 @@ static json_t *flags_of(const struct object *o, const struct wire_row *row)
     if (row->kind != WIRE_BITS || row->bits == NULL) {
         return NULL;
     }
+    if (row->bits->list != NULL) {
+        return json_object_get(o->json, row->bits->list);
+    }
     if (strcmp(row->name, "value") == 0) {
         return json_object_get(o->json, "flags");
     }
@@ -350,24 +392,6 @@ static bool check_flags(struct encoder *e, const struct wire_row *row, json_t *n
                              row->name);
     }
     return true;
-}
-
-static bool encode_null(struct encoder *e, const struct object *o, const struct wire_row *row,
-                        json_t *value)
-{
-    static const char *const why[] = {"invalid", "abnormal"};
-    for (unsigned i = 0; i < 2; i++) {
-        json_t *entry = json_object_get(json_object_get(o->json, why[i]), row->name);
-        json_t *raw = json_object_get(entry, "raw");
-        if (raw != NULL) {
-            return wire_enc_exact(e, row, raw);
-        }
-    }
-    if ((row->flags & WIRE_INVALID) != 0) {
-        wire_enc_put_integer(e, row, (UINT64_C(1) << (8u * row->width)) - 1);
-        return true;
-    }
-    return wire_enc_fail(e, value, "a value, or the bytes under \"invalid\"");
 }
 
 static bool encode_missing(struct encoder *e, const struct object *o, const struct wire_row *row)
@@ -425,9 +449,12 @@ static bool encode_pack(struct encoder *e, const struct object *o, const struct 
     for (const struct wire_row *part = row->rows; part->kind != WIRE_END; part++) {
         json_t *value = json_object_get(o->json, part->name);
         uint64_t raw = 0;
+        if (!edition_has(e, part)) {
+            continue;
+        }
         wire_enc_enter(e, part->name, 0);
         bool fine = value != NULL ? wire_enc_integer(e, part, value, &raw)
-                                  : (part->flags & WIRE_DEFAULTS) != 0 ||
+                                  : (part->flags & (WIRE_DEFAULTS | WIRE_QUIET)) != 0 ||
                                         wire_enc_fail(e, NULL, "this field");
         wire_enc_leave(e);
         if (!fine) {
@@ -435,7 +462,7 @@ static bool encode_pack(struct encoder *e, const struct object *o, const struct 
         }
         word |= raw << part->shift;
     }
-    wire_out_uint(e->out, word, row->width);
+    wire_enc_put_integer(e, row, word);
     return true;
 }
 
@@ -615,11 +642,12 @@ static bool encode_named_item(struct encoder *e, const struct wire_items *items,
 
 static bool item_id(struct encoder *e, const struct wire_items *items, json_t *value, uint64_t *id)
 {
-    json_t *given = json_object_get(value, "id");
+    const char *key = items->id_key != NULL ? items->id_key : "id";
+    json_t *given = json_object_get(value, key);
     json_t *name = json_object_get(value, "name");
-    const struct wire_row any = {.name = "id", .kind = WIRE_UINT, .width = items->id_width};
+    const struct wire_row any = {.name = key, .kind = WIRE_UINT, .width = items->id_width};
     if (given != NULL) {
-        wire_enc_enter(e, "id", 0);
+        wire_enc_enter(e, key, 0);
         bool fine = wire_enc_integer(e, &any, given, id);
         wire_enc_leave(e);
         return fine;
@@ -629,7 +657,7 @@ static bool item_id(struct encoder *e, const struct wire_items *items, json_t *v
             ? find_item(e, items, json_string_value(name), json_string_length(name))
             : NULL;
     if (item == NULL) {
-        return wire_enc_fail(e, name, "an object with \"id\" or a known \"name\"");
+        return wire_enc_fail(e, name, "an object with \"%s\" or a known \"name\"", key);
     }
     *id = item->id;
     return true;
@@ -641,6 +669,50 @@ static bool encode_other_width(struct encoder *e, const struct wire_item *item, 
     struct wire_row rows[] = {item->rows[0], WIRE_END_OF_ROWS};
     rows[0].width = (uint8_t)json_integer_value(json_object_get(value, "length"));
     return encode_object(e, rows, value, true);
+}
+
+/* What a reader could not read: "unparsable", "truncated", or what follows the last item. */
+static bool encode_rest(struct encoder *e, const struct wire_items *items, json_t *value,
+                        json_t *hex)
+{
+    uint64_t id = 0;
+    wire_enc_enter(e, "hex", 0);
+    json_t *given = json_object_get(value, items->id_key != NULL ? items->id_key : "id");
+    bool fine = true;
+    if (!json_is_null(given) && given != NULL) {
+        fine = item_id(e, items, value, &id);
+        wire_out_uint(e->out, id, items->id_width);
+    }
+    fine = fine && wire_enc_hex(e, hex);
+    wire_enc_leave(e);
+    return fine;
+}
+
+/* One item without a length. */
+static bool encode_bare_item(struct encoder *e, const struct wire_items *items, json_t *value)
+{
+    uint64_t id = 0;
+    json_t *hex = json_object_get(value, "hex");
+    json_t *name = json_object_get(value, "name");
+    if (hex != NULL && json_is_string(name) &&
+        find_item(e, items, json_string_value(name), json_string_length(name)) == NULL) {
+        return encode_rest(e, items, value, hex);
+    }
+    if (!item_id(e, items, value, &id)) {
+        return false;
+    }
+    const struct wire_item *item = wire_item_by_id(items, (uint32_t)id, e->edition);
+    if (item == NULL || item->rows == NULL) {
+        return wire_enc_fail(e, value, "an item that edition %u has, or one with \"hex\"",
+                             e->edition);
+    }
+    if (name != NULL &&
+        (!json_is_string(name) || strcmp(json_string_value(name), item->name) != 0)) {
+        return wire_enc_fail(e, name, "\"%s\", the name of item %llu, or only one of both",
+                             item->name, (unsigned long long)id);
+    }
+    wire_out_uint(e->out, id, items->id_width);
+    return encode_object(e, item->rows, value, true);
 }
 
 /* Items as a list of objects with an id. */
@@ -698,9 +770,13 @@ static bool encode_items(struct encoder *e, const struct wire_row *row, json_t *
     json_array_foreach(list, i, value)
     {
         wire_enc_enter(e, NULL, i);
-        if (!encode_listed_item(e, row->items, value)) {
+        const char *outer = e->id_key;
+        e->id_key = row->items->id_key;
+        if (!(row->items->length_width == 0 ? encode_bare_item(e, row->items, value)
+                                            : encode_listed_item(e, row->items, value))) {
             return false;
         }
+        e->id_key = outer;
         wire_enc_leave(e);
         *count += only_member(value, "truncated_hex") == NULL;
     }
@@ -729,11 +805,45 @@ static bool encode_entries(struct encoder *e, const struct wire_row *row, json_t
     return true;
 }
 
+/* Values of a list that are null are invalid ones, but for those that "abnormal" tells. The sum is
+ * kept, if the row wants that. */
+static bool settle_values(struct encoder *e, const struct object *o, const struct wire_row *row,
+                          size_t start)
+{
+    const struct wire_row *value = &row->rows[0];
+    json_t *places = json_object_get(json_object_get(o->json, "abnormal"), row->name);
+    size_t i;
+    json_t *place;
+    if (value->name != NULL || value->width == 0 || value->width > 8 || e->out->failed) {
+        return true;
+    }
+    size_t count = (e->out->len - start) / value->width;
+    uint64_t ones = value->width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8u * value->width)) - 1;
+    json_array_foreach(places, i, place)
+    {
+        if ((value->flags & WIRE_ABNORMAL) == 0 || !json_is_integer(place) ||
+            json_integer_value(place) < 0 || (uint64_t)json_integer_value(place) >= count) {
+            return wire_enc_fail(e, place, "under \"abnormal\", the place of a value of the list");
+        }
+        wire_out_patch(e->out, start + (size_t)json_integer_value(place) * value->width, ones - 1,
+                       value->width);
+    }
+    if (row->keep != 0) {
+        e->reg[row->keep] = 0;
+        for (size_t at = start; at < e->out->len; at++) {
+            size_t below = (e->out->len - 1 - at) % value->width;
+            e->reg[row->keep] += (uint64_t)e->out->data[at] << (8 * below);
+        }
+    }
+    return true;
+}
+
 static bool encode_list(struct encoder *e, struct object *o, const struct wire_row *row)
 {
     json_t *list = json_object_get(o->json, row->name);
     uint64_t count = 0;
     unsigned depth = e->depth;
+    size_t start = e->out->len;
     wire_enc_enter(e, row->name, 0);
     bool fine;
     if (list == NULL) {
@@ -741,7 +851,7 @@ static bool encode_list(struct encoder *e, struct object *o, const struct wire_r
     } else if (row->kind == WIRE_ITEMS) {
         fine = encode_items(e, row, list, &count);
     } else {
-        fine = encode_entries(e, row, list, &count);
+        fine = encode_entries(e, row, list, &count) && settle_values(e, o, row, start);
     }
     e->depth = depth;
     return fine && (row->count == 0 || settle_counts(e, o, row, count));

@@ -13,6 +13,8 @@
 
 #include "wire/table_json.h"
 
+#include <stdio.h>
+
 /* Longest text with other characters than ASCII that is converted; longer ones stay bytes. The
  * longest text of any standard served has 1024 bytes. */
 #define TEXT_MAX 1024
@@ -27,6 +29,9 @@ void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_sha
     json->count_count = 0;
     json->depth = 0;
     json->overflow = false;
+    json->hide_secrets = false;
+    json->list_notes = 0;
+    json->range_count = 0;
     json->level[0].first_note = 0;
     json->level[0].first_count = 0;
     json->level[0].flat = false;
@@ -35,46 +40,99 @@ void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_sha
 
 /* ---- notes ---------------------------------------------------------------------------------- */
 
-static void note(struct wire_json *json, const char *member, const char *name, const char *reason,
-                 struct pg_bytes bytes)
+static void note(struct wire_json *json, enum wire_note_kind kind, const char *name,
+                 const char *reason, struct pg_bytes bytes)
 {
     if (json->note_count == WIRE_JSON_NOTES) {
         json->overflow = true;
         return;
     }
     json->notes[json->note_count++] =
-        (struct wire_note){.member = member, .name = name, .reason = reason, .bytes = bytes};
+        (struct wire_note){.kind = kind, .name = name, .reason = reason, .bytes = bytes};
+}
+
+/* Whether a value of a list is what a kind of note tells. */
+static bool value_is(const struct wire_row *row, enum wire_note_kind kind, uint64_t raw)
+{
+    enum wire_marker marker = wire_marker_of(row, raw);
+    switch (kind) {
+    case WIRE_NOTE_INVALID:
+        return marker == WIRE_MARKER_INVALID;
+    case WIRE_NOTE_ABNORMAL:
+        return marker == WIRE_MARKER_ABNORMAL;
+    default:
+        return marker == WIRE_MARKER_NONE && !wire_in_range(row, raw);
+    }
+}
+
+/* The places of those values of a list that a note is about: numbers from 0, or "name[0]". */
+static void write_places(struct json_out *out, const struct wire_note *n)
+{
+    size_t width = n->values->width;
+    for (size_t at = 0; at + width <= n->bytes.len; at += width) {
+        char text[96];
+        uint64_t raw = 0;
+        for (size_t i = 0; i < width; i++) {
+            raw = raw << 8 | n->bytes.data[at + i];
+        }
+        if (!value_is(n->values, n->kind, raw)) {
+            continue;
+        }
+        if (n->kind == WIRE_NOTE_RANGE) {
+            (void)snprintf(text, sizeof(text), "%s[%zu]", n->name, at / width);
+            json_out_word(out, text);
+        } else {
+            json_out_u64(out, at / width);
+        }
+    }
+}
+
+static void write_note(struct json_out *out, const struct wire_note *n)
+{
+    if (n->kind == WIRE_NOTE_RANGE) {
+        if (n->values != NULL) {
+            write_places(out, n);
+        } else {
+            json_out_word(out, n->name);
+        }
+        return;
+    }
+    json_out_key(out, n->name);
+    if (n->values != NULL) {
+        json_out_open(out, '[');
+        write_places(out, n);
+        json_out_close(out, ']');
+    } else if (n->reason == NULL) {
+        json_out_hex(out, n->bytes);
+    } else {
+        json_out_open(out, '{');
+        json_out_key(out, "reason");
+        json_out_word(out, n->reason);
+        json_out_key(out, "raw");
+        json_out_hex(out, n->bytes);
+        json_out_close(out, '}');
+    }
 }
 
 static void write_notes(struct wire_json *json, unsigned first)
 {
-    static const char *const members[] = {"exact", "invalid", "abnormal"};
-    for (unsigned m = 0; m < 3 && json->note_count > first; m++) {
+    static const char *const members[] = {"exact", "invalid", "abnormal", "out_of_range"};
+    for (unsigned m = 0; m < 4 && json->note_count > first; m++) {
+        bool range = m == WIRE_NOTE_RANGE;
         bool open = false;
         for (unsigned i = first; i < json->note_count; i++) {
-            const struct wire_note *n = &json->notes[i];
-            if (n->member[0] != members[m][0] || n->member[1] != members[m][1]) {
+            if ((unsigned)json->notes[i].kind != m) {
                 continue;
             }
             if (!open) {
                 json_out_key(json->out, members[m]);
-                json_out_open(json->out, '{');
+                json_out_open(json->out, range ? '[' : '{');
                 open = true;
             }
-            json_out_key(json->out, n->name);
-            if (n->reason == NULL) {
-                json_out_hex(json->out, n->bytes);
-            } else {
-                json_out_open(json->out, '{');
-                json_out_key(json->out, "reason");
-                json_out_word(json->out, n->reason);
-                json_out_key(json->out, "raw");
-                json_out_hex(json->out, n->bytes);
-                json_out_close(json->out, '}');
-            }
+            write_note(json->out, &json->notes[i]);
         }
         if (open) {
-            json_out_close(json->out, '}');
+            json_out_close(json->out, range ? ']' : '}');
         }
     }
     json->note_count = first;
@@ -120,7 +178,7 @@ static void settle_counts(struct wire_json *json, unsigned reg, uint64_t actual)
     for (unsigned i = json->level[json->depth].first_count; i < json->count_count; i++) {
         const struct wire_counted *c = &json->counts[i];
         if (c->row->keep == reg && c->value != actual) {
-            note(json, "exact", c->row->name, NULL, c->bytes);
+            note(json, WIRE_NOTE_EXACT, c->row->name, NULL, c->bytes);
         }
     }
 }
@@ -147,26 +205,42 @@ static void key_with_suffix(struct json_out *out, const char *name, size_t len, 
     json_out_put(out, "\":", 2);
 }
 
-static uint64_t all_ones(unsigned width)
-{
-    return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * width)) - 1;
-}
-
-/* Null for a marker value, with the reason noted; false if the value is none. */
+/* Null for a marker value, with the reason noted; false if the value is none. A value that is not
+ * in its range is noted too. Values of a list are noted when it ends. */
 static bool write_marker(struct wire_json *json, const struct wire_event *event)
 {
     const struct wire_row *row = event->row;
-    uint64_t ones = all_ones(row->width);
-    bool invalid = (row->flags & WIRE_INVALID) != 0 && event->raw == ones;
-    bool abnormal = (row->flags & WIRE_ABNORMAL) != 0 && event->raw == ones - 1;
-    if (!invalid && !abnormal) {
-        return false;
+    enum wire_marker marker = wire_marker_of(row, event->raw);
+    enum wire_note_kind kind = marker == WIRE_MARKER_INVALID    ? WIRE_NOTE_INVALID
+                               : marker == WIRE_MARKER_ABNORMAL ? WIRE_NOTE_ABNORMAL
+                                                                : WIRE_NOTE_RANGE;
+    if (marker == WIRE_MARKER_NONE) {
+        if (wire_in_range(row, event->raw)) {
+            return false;
+        }
+        json->range_count++;
+    } else {
+        json_out_null(json->out);
     }
-    json_out_null(json->out);
     if (row->name != NULL) {
-        note(json, invalid ? "invalid" : "abnormal", row->name, "marker", event->bytes);
+        note(json, kind, row->name, "marker", event->bytes);
+    } else if (kind != WIRE_NOTE_INVALID || (row->flags & WIRE_ABNORMAL) != 0) {
+        json->list_notes |= 1u << kind; /* with one kind of null there is nothing to tell apart */
     }
-    return true;
+    return marker != WIRE_MARKER_NONE;
+}
+
+/* What the values of a list that ends have to be noted for. */
+static void note_list(struct wire_json *json, const struct wire_event *event)
+{
+    unsigned kinds = json->list_notes;
+    json->list_notes = 0;
+    for (unsigned kind = WIRE_NOTE_INVALID; kind <= WIRE_NOTE_RANGE && kinds != 0; kind++) {
+        if ((kinds & 1u << kind) != 0) {
+            note(json, (enum wire_note_kind)kind, event->row->name, NULL, event->bytes);
+            json->notes[json->note_count - 1].values = event->row->rows;
+        }
+    }
 }
 
 static const char *name_of(const struct wire_name *names, uint64_t value)
@@ -193,7 +267,7 @@ static void write_signmag(struct wire_json *json, const struct wire_event *event
     }
     json_out_fixed(json->out, value, event->row->decimals);
     if (!exact) {
-        note(json, "exact", event->row->name, NULL, event->bytes);
+        note(json, WIRE_NOTE_EXACT, event->row->name, NULL, event->bytes);
     }
 }
 
@@ -208,7 +282,9 @@ static void write_native_integer(struct wire_json *json, const struct wire_event
         return;
     }
     const char *name = row->names != NULL ? name_of(row->names, event->raw) : NULL;
-    if (name != NULL) {
+    if (name != NULL && (row->flags & WIRE_BOOL) != 0) {
+        json_out_bool(json->out, name[0] == 't');
+    } else if (name != NULL) {
         json_out_word(json->out, name);
     } else if ((row->flags & WIRE_AS_HEX) != 0) {
         json_out_hexnum(json->out, event->raw, row->width * 2u);
@@ -219,7 +295,7 @@ static void write_native_integer(struct wire_json *json, const struct wire_event
         if (row->sign != 0 && event->raw > INT32_MAX) {
             /* Negative in two's complement, as some terminals send coordinates. */
             value = (int32_t)(uint32_t)event->raw;
-            note(json, "exact", row->name, NULL, event->bytes);
+            note(json, WIRE_NOTE_EXACT, row->name, NULL, event->bytes);
         } else if (event->negative) {
             value = -value;
         }
@@ -230,7 +306,9 @@ static void write_native_integer(struct wire_json *json, const struct wire_event
 static void write_flags(struct wire_json *json, const struct wire_event *event)
 {
     const struct wire_bits *bits = event->row->bits;
-    if (strcmp(event->row->name, "value") == 0) {
+    if (bits->list != NULL) {
+        json_out_key(json->out, bits->list);
+    } else if (strcmp(event->row->name, "value") == 0) {
         json_out_key(json->out, "flags");
     } else {
         key_with_suffix(json->out, event->row->name, strlen(event->row->name), "_flags");
@@ -274,17 +352,17 @@ static void write_native_time(struct wire_json *json, const struct wire_event *e
     const uint8_t *b = event->bytes.data;
     if ((event->row->flags & WIRE_DAILY) != 0 && (b[0] | b[1] | b[2]) == 0) {
         uint8_t any_day[6] = {0x24, 0x01, 0x01, b[3], b[4], b[5]};
-        if (wire_time_parse(any_day, &t) == NULL) {
+        if (wire_time_parse(any_day, false, &t) == NULL) {
             write_clock(text, &t);
             text[8] = '\0';
             json_out_word(json->out, text);
             return;
         }
     }
-    const char *reason = wire_time_parse(b, &t);
+    const char *reason = wire_time_parse(b, (event->row->flags & WIRE_BINARY_TIME) != 0, &t);
     if (reason != NULL) {
         json_out_null(json->out);
-        note(json, "invalid", event->row->name, reason, event->bytes);
+        note(json, WIRE_NOTE_INVALID, event->row->name, reason, event->bytes);
         return;
     }
     write_two_digits(text + 2, t.year - 2000);
@@ -318,6 +396,12 @@ static void write_text(struct wire_json *json, const struct wire_event *event)
     const struct wire_row *row = event->row;
     struct pg_bytes text = wire_text_strip(event->bytes);
     uint8_t fill = 0;
+    size_t start = json->out->len;
+    if ((row->flags & WIRE_TRIM) != 0) {
+        while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == 0)) {
+            text.len--;
+        }
+    }
     if ((row->flags & WIRE_BLANKS) != 0 && json->shape == WIRE_SHAPE_NATIVE) {
         fill = ' ';
         while (text.len > 0 && text.data[text.len - 1] == ' ') {
@@ -325,7 +409,8 @@ static void write_text(struct wire_json *json, const struct wire_event *event)
         }
     }
     bool exact = text.len == event->bytes.len ||
-                 (row->width != 0 && (text.len == 0 || text.data == event->bytes.data) &&
+                 ((row->width != 0 || (row->flags & WIRE_EXACT) != 0) &&
+                  (text.len == 0 || text.data == event->bytes.data) &&
                   all_bytes_are(event->bytes.data + text.len, event->bytes.len - text.len, fill));
     if (wire_text_is_ascii(text)) {
         json_out_text(json->out, (const char *)text.data, text.len);
@@ -342,8 +427,11 @@ static void write_text(struct wire_json *json, const struct wire_event *event)
         ssize_t m = wire_text_encode(json->charset, utf8, (size_t)n, again, sizeof(again));
         exact = exact && m == (ssize_t)text.len && memcmp(again, text.data, text.len) == 0;
     }
-    if (!exact) {
-        note(json, "exact", row->name, NULL, event->bytes);
+    if (!exact && row->name == NULL) {
+        json->out->len = start; /* an entry of a list has no place for notes */
+        write_hex_object(json->out, event->bytes);
+    } else if (!exact) {
+        note(json, WIRE_NOTE_EXACT, row->name, NULL, event->bytes);
     }
 }
 
@@ -393,10 +481,23 @@ static void write_wire_extras(struct wire_json *json, const struct wire_event *e
 static void write_field(struct wire_json *json, const struct wire_event *event)
 {
     const struct wire_row *row = event->row;
-    if (row->kind == WIRE_COUNT) {
+    bool native = json->shape == WIRE_SHAPE_NATIVE;
+    /* A count that is a marker has no list to be told by, so it is told like any other value. */
+    bool counts = row->kind == WIRE_COUNT && wire_marker_of(row, event->raw) == WIRE_MARKER_NONE;
+    if (counts) {
         remember_count(json, event);
     }
-    if (json->shape == WIRE_SHAPE_NATIVE && (row->kind == WIRE_COUNT || row->kind == WIRE_FACT)) {
+    if (native && (counts || row->kind == WIRE_FACT)) {
+        if (counts && !wire_in_range(row, event->raw)) {
+            json->range_count++;
+            note(json, WIRE_NOTE_RANGE, row->name, NULL, event->bytes);
+        }
+        return;
+    }
+    if (json->hide_secrets && (row->flags & WIRE_SECRET) != 0) {
+        return;
+    }
+    if (native && (row->flags & WIRE_QUIET) != 0 && event->raw == 0) {
         return;
     }
     if (row->name == NULL) {
@@ -473,8 +574,11 @@ static bool is_flat(const struct wire_row *rows)
 
 static void write_item_head(struct wire_json *json, const struct wire_event *event)
 {
-    json_out_key(json->out, "id");
-    if (json->shape == WIRE_SHAPE_WIRE) {
+    const struct wire_items *items = event->row->items;
+    json_out_key(json->out, items->id_key != NULL ? items->id_key : "id");
+    if (items->length_width == 0) {
+        json_out_u64(json->out, event->raw);
+    } else if (json->shape == WIRE_SHAPE_WIRE) {
         json_out_u64(json->out, event->raw);
         json_out_key(json->out, "length");
         json_out_u64(json->out, event->length);
@@ -541,6 +645,22 @@ static void write_item_hex(struct wire_json *json, const struct wire_event *even
     json_out_close(json->out, '}');
 }
 
+/* What follows the items that could be read. */
+static void write_rest(struct wire_json *json, const struct wire_event *event)
+{
+    json_out_open(json->out, '{');
+    if (event->has_id) {
+        const char *key = event->row->items->id_key;
+        json_out_key(json->out, key != NULL ? key : "id");
+        json_out_u64(json->out, event->raw);
+    }
+    json_out_key(json->out, "name");
+    json_out_word(json->out, event->reason);
+    json_out_key(json->out, "hex");
+    json_out_hex(json->out, event->bytes);
+    json_out_close(json->out, '}');
+}
+
 static bool list_is_object(const struct wire_json *json, const struct wire_row *row)
 {
     return json->shape == WIRE_SHAPE_NATIVE && row->kind == WIRE_ITEMS && row->items->by_name;
@@ -592,6 +712,9 @@ void wire_json_visit(void *context, const struct wire_event *event)
         break;
     case WIRE_EV_LIST_END:
         json_out_close(json->out, list_is_object(json, event->row) ? '}' : ']');
+        if (json->list_notes != 0) {
+            note_list(json, event);
+        }
         if (event->row->count != 0) {
             settle_counts(json, event->row->count, event->raw);
         }
@@ -607,6 +730,9 @@ void wire_json_visit(void *context, const struct wire_event *event)
         break;
     case WIRE_EV_TRUNCATED:
         write_truncated(json, event);
+        break;
+    case WIRE_EV_REST:
+        write_rest(json, event);
         break;
     case WIRE_EV_SURPLUS:
         json_out_key(json->out, "extra_hex");

@@ -45,10 +45,16 @@ struct wire_json {
     enum wire_charset charset;
     /* What the open objects must say at their end. */
     struct wire_note {
-        const char *member; /* "exact", "invalid", "abnormal" */
+        enum wire_note_kind {
+            WIRE_NOTE_EXACT,
+            WIRE_NOTE_INVALID,
+            WIRE_NOTE_ABNORMAL,
+            WIRE_NOTE_RANGE
+        } kind;
         const char *name;
         const char *reason;
         struct pg_bytes bytes;
+        const struct wire_row *values; /* of a list of plain values: bytes are all of them */
     } notes[WIRE_JSON_NOTES];
     unsigned note_count;
     /* Counts met so far, until their list tells whether they are right. */
@@ -65,8 +71,11 @@ struct wire_json {
         bool has_object;      /* a bracket is to be closed */
     } level[WIRE_JSON_DEPTH];
     unsigned depth;
-    bool overflow;      /* deeper or more notes than there is room for: throw the body away */
-    uint16_t seen[256]; /* items by name: how often each id was there */
+    bool hide_secrets;    /* set after wire_json_begin(): leave WIRE_SECRET fields out */
+    unsigned list_notes;  /* bits of the kinds of notes that the open list of values needs */
+    unsigned range_count; /* values that were not in their range */
+    bool overflow;        /* deeper or more notes than there is room for: throw the body away */
+    uint16_t seen[256];   /* items by name: how often each id was there */
 };
 
 void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_shape shape,

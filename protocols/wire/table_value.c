@@ -181,22 +181,28 @@ static bool fail_integer(struct encoder *e, const struct wire_row *row, const js
                          row->kind == WIRE_BITS ? " or a list of names" : "", names.text);
 }
 
-static bool integer_from_text(struct encoder *e, const struct wire_row *row, const json_t *value,
-                              uint64_t *raw)
+static bool integer_from_names(struct encoder *e, const struct wire_row *row, const json_t *value,
+                               const char *text, uint64_t *raw)
 {
-    const char *text = json_string_value(value);
     for (const struct wire_name *n = row->names; n != NULL && n->name != NULL; n++) {
         if (strcmp(n->name, text) == 0) {
             *raw = n->value;
             return true;
         }
     }
+    return fail_integer(e, row, value);
+}
+
+static bool integer_from_text(struct encoder *e, const struct wire_row *row, const json_t *value,
+                              uint64_t *raw)
+{
+    const char *text = json_string_value(value);
     if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X') && text[2] != '\0' &&
         strspn(text + 2, "0123456789abcdefABCDEF") == strlen(text + 2) && strlen(text) <= 18) {
         *raw = strtoull(text + 2, NULL, 16);
         return *raw <= largest(row) || fail_integer(e, row, value);
     }
-    return fail_integer(e, row, value);
+    return integer_from_names(e, row, value, text, raw);
 }
 
 /* The sign of a coordinate goes into the bits of an earlier word. */
@@ -247,6 +253,9 @@ static bool integer_from_scaled(struct encoder *e, const struct wire_row *row, c
 bool wire_enc_integer(struct encoder *e, const struct wire_row *row, json_t *value, uint64_t *raw)
 {
     bool native = e->shape == WIRE_SHAPE_NATIVE;
+    if (json_is_boolean(value) && (row->flags & WIRE_BOOL) != 0) {
+        return integer_from_names(e, row, value, json_is_true(value) ? "true" : "false", raw);
+    }
     if (json_is_string(value)) {
         return integer_from_text(e, row, value, raw);
     }
@@ -377,6 +386,14 @@ static uint8_t bcd(unsigned value)
     return (uint8_t)(value / 10 << 4 | value % 10);
 }
 
+static void put_date(uint8_t bytes[6], const struct wire_time *t, bool binary)
+{
+    const unsigned parts[6] = {t->year - 2000, t->month, t->day, t->hour, t->minute, t->second};
+    for (unsigned i = 0; i < 6; i++) {
+        bytes[i] = binary ? (uint8_t)parts[i] : bcd(parts[i]);
+    }
+}
+
 static bool encode_time(struct encoder *e, const struct wire_row *row, const json_t *value)
 {
     const char *text = json_is_string(value) ? json_string_value(value) : "";
@@ -400,12 +417,7 @@ static bool encode_time(struct encoder *e, const struct wire_row *row, const jso
         bytes[4] = bcd(m);
         bytes[5] = bcd(s);
     } else if (native && parse_iso(text, utc ? 0 : 480, &t)) {
-        bytes[0] = bcd(t.year - 2000);
-        bytes[1] = bcd(t.month);
-        bytes[2] = bcd(t.day);
-        bytes[3] = bcd(t.hour);
-        bytes[4] = bcd(t.minute);
-        bytes[5] = bcd(t.second);
+        put_date(bytes, &t, (row->flags & WIRE_BINARY_TIME) != 0);
     } else if (!native) {
         return wire_enc_fail(e, value, "12 digits YYMMDDhhmmss");
     } else {
@@ -433,10 +445,17 @@ static bool put_extent(struct encoder *e, const struct wire_row *row, const json
     if (row->width != 0 && bytes.len > row->width) {
         return wire_enc_fail(e, value, "at most %u bytes, there are %zu", row->width, bytes.len);
     }
+    size_t want = row->width;
+    if (row->width == 0 && (row->flags & WIRE_EXACT) != 0) {
+        want = (size_t)e->reg[row->count];
+        if (bytes.len > want) {
+            return wire_enc_fail(e, value, "at most %zu bytes, there are %zu", want, bytes.len);
+        }
+    }
     wire_out_put(e->out, bytes);
-    if (row->width != 0) {
+    if (want != 0) {
         bool blanks = (row->flags & WIRE_BLANKS) != 0 && e->shape == WIRE_SHAPE_NATIVE;
-        wire_out_fill(e->out, blanks ? ' ' : 0, row->width - bytes.len);
+        wire_out_fill(e->out, blanks ? ' ' : 0, want - bytes.len);
     }
     return true;
 }

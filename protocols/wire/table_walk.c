@@ -6,7 +6,8 @@
  * are never trusted for bounds: a list ends with its bytes, and a disagreement is a fault that is
  * reported. Items and boxed entries stand alone: each has a cursor of its own, is judged first by
  * a walk without a visitor, and is given as bytes if it does not fit, so that one broken entry
- * never costs its neighbours.
+ * never costs its neighbours. Items without a length end where their rows end, so that counts do
+ * bound their lists; the first one that is unknown or does not fit ends the reading.
  *
  * No allocation, no state; the depth of recursion is the depth of the tables.
  */
@@ -25,6 +26,8 @@ struct walk {
     unsigned edition;
     unsigned faults;
     unsigned doubts;
+    unsigned kept;                    /* bit for each register that was kept */
+    bool exact;                       /* inside items without a length: counts decide */
     uint64_t reg[WIRE_REGISTERS + 1]; /* reg[0] is never used */
 };
 
@@ -53,18 +56,41 @@ bool wire_kind_is_integer(unsigned kind)
            kind == WIRE_PART || kind == WIRE_FACT;
 }
 
-const char *wire_time_parse(const uint8_t bcd[6], struct wire_time *time)
+enum wire_marker wire_marker_of(const struct wire_row *row, uint64_t raw)
+{
+    uint64_t ones = row->width >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * row->width)) - 1;
+    if ((row->flags & WIRE_INVALID) != 0 && raw == ones) {
+        return WIRE_MARKER_INVALID;
+    }
+    return (row->flags & WIRE_ABNORMAL) != 0 && raw == ones - 1 ? WIRE_MARKER_ABNORMAL
+                                                                : WIRE_MARKER_NONE;
+}
+
+bool wire_in_range(const struct wire_row *row, uint64_t raw)
+{
+    if ((row->flags & WIRE_RANGE) == 0 || (row->high != 0 && raw >= row->low && raw <= row->high)) {
+        return true;
+    }
+    for (const struct wire_name *n = row->names; n != NULL && n->name != NULL; n++) {
+        if (n->value == raw) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *wire_time_parse(const uint8_t bytes[6], bool binary, struct wire_time *time)
 {
     static const uint8_t days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     unsigned value[6];
     unsigned any = 0;
     bool decimal = true;
     for (unsigned i = 0; i < 6; i++) {
-        unsigned high = bcd[i] >> 4;
-        unsigned low = bcd[i] & 15u;
-        decimal = decimal && high < 10 && low < 10;
-        any |= bcd[i];
-        value[i] = high * 10 + low;
+        unsigned high = bytes[i] >> 4;
+        unsigned low = bytes[i] & 15u;
+        decimal = decimal && (binary || (high < 10 && low < 10));
+        any |= bytes[i];
+        value[i] = binary ? bytes[i] : high * 10 + low;
     }
     if (any == 0) {
         return "not_set";
@@ -73,7 +99,8 @@ const char *wire_time_parse(const uint8_t bcd[6], struct wire_time *time)
         return "not_decimal";
     }
     *time = (struct wire_time){value[0] + 2000, value[1], value[2], value[3], value[4], value[5]};
-    if (time->month < 1 || time->month > 12 || time->day < 1 || time->day > days[time->month - 1] ||
+    if (value[0] > 99 || time->month < 1 || time->month > 12 || time->day < 1 ||
+        time->day > days[time->month - 1] ||
         (time->month == 2 && time->day == 29 && time->year % 4 != 0) || time->hour > 23 ||
         time->minute > 59 || time->second > 59) {
         return "no_date";
@@ -128,7 +155,8 @@ static struct pg_bytes take_extent(struct walk *w, const struct wire_row *row, s
         uint64_t n = take_uint(c, row->prefix);
         return n > cursor_left(c) ? cursor_take(c, SIZE_MAX) : cursor_take(c, (size_t)n);
     }
-    if (row->count != 0 && row[1].kind != WIRE_END) {
+    if (row->count != 0 &&
+        (w->exact || (row->flags & WIRE_EXACT) != 0 || row[1].kind != WIRE_END)) {
         uint64_t n = w->reg[row->count];
         return n > cursor_left(c) ? cursor_take(c, SIZE_MAX) : cursor_take(c, (size_t)n);
     }
@@ -139,6 +167,15 @@ static struct pg_bytes take_extent(struct walk *w, const struct wire_row *row, s
     return rest;
 }
 
+/* Keep an integer for later rows; a marker counts nothing. */
+static void keep(struct walk *w, const struct wire_row *row, uint64_t raw)
+{
+    if (row->keep != 0) {
+        w->reg[row->keep] = wire_marker_of(row, raw) == WIRE_MARKER_NONE ? raw : 0;
+        w->kept |= 1u << row->keep;
+    }
+}
+
 static void walk_pack(struct walk *w, const struct wire_row *row, struct cursor *c)
 {
     struct pg_bytes bytes = cursor_take(c, row->width);
@@ -146,7 +183,11 @@ static void walk_pack(struct walk *w, const struct wire_row *row, struct cursor 
     for (size_t i = 0; i < bytes.len; i++) {
         word = word << 8 | bytes.data[i];
     }
+    keep(w, row, word);
     for (const struct wire_row *part = row->rows; part->kind != WIRE_END && !c->failed; part++) {
+        if (!row_exists(w, part)) {
+            continue;
+        }
         struct wire_event event = {.kind = WIRE_EV_FIELD, .row = part, .bytes = bytes};
         event.raw = word >> part->shift & ((UINT64_C(1) << part->width) - 1);
         emit(w, &event);
@@ -165,7 +206,7 @@ static void walk_field(struct walk *w, const struct wire_row *row, struct cursor
         for (size_t i = 0; i < event.bytes.len; i++) {
             event.raw = event.raw << 8 | event.bytes.data[i];
         }
-        w->reg[row->keep] = event.raw;
+        keep(w, row, event.raw);
         judge_integer(w, row, event.raw);
         if (row->sign != 0) {
             event.negative = (w->reg[row->sign] & row->sign_mask) != 0;
@@ -326,6 +367,86 @@ static const struct wire_item *fitting_item(const struct walk *w, const struct w
     return NULL;
 }
 
+static void emit_rest(struct walk *w, const struct wire_row *row, struct cursor *c,
+                      const struct wire_event *id, const char *reason)
+{
+    struct wire_event event = {.kind = WIRE_EV_REST, .row = row, .reason = reason};
+    if (id != NULL) {
+        event.raw = id->raw;
+        event.item = id->item;
+        event.has_id = true;
+    }
+    event.bytes = cursor_rest(c);
+    emit(w, &event);
+}
+
+/* The bytes of the item at the head, whose id was taken; false if its rows do not fit. */
+static bool measure_item(const struct walk *w, const struct wire_item *item, struct cursor c,
+                         struct pg_bytes *bytes)
+{
+    struct walk trial = *w;
+    size_t before = cursor_left(&c);
+    bytes->data = c.at;
+    trial.visit = NULL;
+    bool fits = (item->needs == 0 || (w->kept >> item->needs & 1u) != 0) &&
+                walk_rows(&trial, item->rows, &c);
+    bytes->len = before - cursor_left(&c);
+    return fits;
+}
+
+/* One item without a length; false if nothing more can be read. */
+static bool walk_bare_item(struct walk *w, const struct wire_row *row, struct cursor *c)
+{
+    struct wire_event event = {.kind = WIRE_EV_ITEM, .row = row};
+    event.raw = take_uint(c, row->items->id_width);
+    event.item = wire_item_by_id(row->items, (uint32_t)event.raw, w->edition);
+    if (c->failed || event.item == NULL || event.item->rows == NULL ||
+        !measure_item(w, event.item, *c, &event.bytes)) {
+        bool damaged = event.item != NULL && event.item->rows != NULL && !event.item->guessed;
+        w->faults |= damaged ? WIRE_FAULT_TRUNCATED : 0u;
+        emit_rest(w, row, c, &event, damaged ? "truncated" : "unparsable");
+        return false;
+    }
+    event.rows = event.item->rows;
+    event.length = event.bytes.len;
+    emit(w, &event);
+    walk_rows(w, event.item->rows, c);
+    event.kind = WIRE_EV_ITEM_END;
+    emit(w, &event);
+    if (event.item->then != NULL) {
+        if (cursor_left(c) > 0) {
+            emit_rest(w, row, c, NULL, event.item->then);
+        }
+        return false;
+    }
+    return true;
+}
+
+/* Items without a length. An item that cannot be read is one of those that were counted. */
+static bool walk_bare_items(struct walk *w, const struct wire_row *row, struct cursor *c)
+{
+    struct wire_event event = {.kind = WIRE_EV_LIST, .row = row, .bytes.data = c->at};
+    bool outer = w->exact;
+    uint64_t want = row->count != 0 ? w->reg[row->count] : UINT64_MAX;
+    uint64_t n = 0;
+    bool going = true;
+    emit(w, &event);
+    w->exact = true;
+    while (going && n < want && cursor_left(c) > 0) {
+        going = walk_bare_item(w, row, c);
+        n++;
+    }
+    w->exact = outer;
+    if (going && row->count != 0 && n != want) {
+        w->faults |= WIRE_FAULT_COUNT;
+    }
+    event.kind = WIRE_EV_LIST_END;
+    event.bytes.len = (size_t)(c->at - event.bytes.data);
+    event.raw = n;
+    emit(w, &event);
+    return true;
+}
+
 /* One item of an items field; false if what is left is only the start of one. */
 static bool walk_item(struct walk *w, const struct wire_row *row, struct cursor *c)
 {
@@ -362,14 +483,43 @@ static bool walk_item(struct walk *w, const struct wire_row *row, struct cursor 
     return true;
 }
 
+/* Pass over plain values that nobody looks at; how many. */
+static uint64_t skip_values(const struct walk *w, const struct wire_row *row, struct cursor *c,
+                            uint64_t want)
+{
+    const struct wire_row *value = row->rows;
+    bool plain = row->kind == WIRE_LIST && row->prefix == 0 && row->keep == 0 &&
+                 value->name == NULL && value->width != 0 && (value->flags & WIRE_LISTED) == 0 &&
+                 (value->kind == WIRE_UINT || value->kind == WIRE_HEX);
+    if (w->visit != NULL || !plain) {
+        return 0;
+    }
+    uint64_t there = cursor_left(c) / value->width;
+    uint64_t n = want < there ? want : there;
+    (void)cursor_take(c, (size_t)n * value->width);
+    return n;
+}
+
+static uint64_t sum_of(const struct wire_row *value, struct pg_bytes bytes)
+{
+    struct cursor c = cursor_of(bytes);
+    uint64_t sum = 0;
+    while (cursor_left(&c) >= value->width && value->width > 0) {
+        sum += take_uint(&c, value->width);
+    }
+    return sum;
+}
+
 static bool walk_list(struct walk *w, const struct wire_row *row, struct cursor *c)
 {
     struct wire_event event = {.kind = WIRE_EV_LIST, .row = row};
+    struct pg_bytes entries = {.data = c->at};
     emit(w, &event);
     bool counted = row->count != 0;
-    bool last = row[1].kind == WIRE_END; /* nothing follows: the bytes decide, not the count */
+    /* If nothing follows the bytes decide, not the count. */
+    bool last = row[1].kind == WIRE_END && !w->exact;
     uint64_t want = counted ? w->reg[row->count] : UINT64_MAX;
-    uint64_t n = 0;
+    uint64_t n = skip_values(w, row, c, want);
     bool going = true;
     while (going && (n < want || last)) {
         if (cursor_left(c) == 0) {
@@ -391,7 +541,13 @@ static bool walk_list(struct walk *w, const struct wire_row *row, struct cursor 
             return false;
         }
     }
+    entries.len = (size_t)(c->at - entries.data);
+    if (row->keep != 0) {
+        w->reg[row->keep] = sum_of(row->rows, entries);
+        w->kept |= 1u << row->keep;
+    }
     event.kind = WIRE_EV_LIST_END;
+    event.bytes = entries;
     event.raw = n;
     emit(w, &event);
     return true;
@@ -421,6 +577,8 @@ static bool walk_rows(struct walk *w, const struct wire_row *rows, struct cursor
         bool fine = true;
         if (row->kind == WIRE_STRUCT) {
             fine = walk_struct(w, row, c);
+        } else if (row->kind == WIRE_ITEMS && row->items->length_width == 0) {
+            fine = walk_bare_items(w, row, c);
         } else if (row->kind == WIRE_LIST || row->kind == WIRE_ITEMS) {
             fine = walk_list(w, row, c);
         } else if (row->kind == WIRE_PACK) {

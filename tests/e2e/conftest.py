@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import polygate
+from browser import Browser, Site
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -49,6 +50,29 @@ def gateway(folder):
     if failures:
         print(f"logs are in {folder}")
         pytest.fail("\n".join(failures), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def browser_of_the_run():
+    started = Browser()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def browser(browser_of_the_run):
+    """A browser, on an empty page before and after the test; see browser.py."""
+    browser_of_the_run.open("about:blank")
+    yield browser_of_the_run
+    browser_of_the_run.open("about:blank")
+
+
+@pytest.fixture
+def site():
+    """A web server for the browser's pages."""
+    started = Site()
+    yield started
+    started.close()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -22,6 +22,12 @@ def durable(gw, client_id, **arguments):
     return peer
 
 
+def leave(gw, peer, client_id):
+    """Close, and wait until the gateway knows: what is published then is not sent to a dead peer."""
+    peer.close()
+    gw.wait_log("closed", client=client_id)
+
+
 def publisher(gw):
     peer = gw.connect("mqtt", MqttPeer)
     peer.login("publisher", version=5)
@@ -41,7 +47,7 @@ def test_messages_for_who_is_away_survive_a_crash_in_order(gateway):
     gw = open_gateway(gateway)
     sub = durable(gw, "away")
     sub.subscribe("a/#", 1)
-    sub.close()
+    leave(gw, sub, "away")
     pub = publisher(gw)
     for i in range(200):
         assert pub.publish("a/b", str(i), 1, i + 1) == 0
@@ -74,7 +80,7 @@ def test_subscriptions_and_retained_messages_survive_a_crash(gateway):
     sub = durable(gw, "s")
     sub.subscribe("x/+", 2)
     sub.subscribe("$share/g/y", 1)
-    sub.close()
+    leave(gw, sub, "s")
     pub = publisher(gw)
     assert pub.publish("r/1", "kept", 1, 1, retain=True) in (0, 0x10)
     assert pub.publish("r/2", "gone", 1, 2, retain=True) in (0, 0x10)
@@ -100,7 +106,7 @@ def test_clean_start_leaves_nothing_for_a_crash_to_bring_back(gateway):
     gw = open_gateway(gateway)
     sub = durable(gw, "s")
     sub.subscribe("t", 1)
-    sub.close()
+    leave(gw, sub, "s")
     pub = publisher(gw)
     assert pub.publish("t", "old", 1, 1) == 0
     fresh = gw.connect("mqtt", MqttPeer)
@@ -126,7 +132,7 @@ def test_status_tells_what_waits(gateway):
     gw = open_gateway(gateway)
     sub = durable(gw, "s")
     sub.subscribe("t", 1)
-    sub.close()
+    leave(gw, sub, "s")
     pub = publisher(gw)
     for i in range(5):
         assert pub.publish("t", "x" * 100, 1, i + 1) == 0
@@ -148,7 +154,7 @@ def test_quota_of_a_session_drops_the_oldest_and_says_so(gateway):
     gw = gateway('store { path = "store" session_messages = 3 }')
     sub = durable(gw, "s")
     sub.subscribe("t", 1)
-    sub.close()
+    leave(gw, sub, "s")
     pub = publisher(gw)
     for i in range(5):
         assert pub.publish("t", str(i), 1, i + 1) == 0
@@ -164,7 +170,7 @@ def test_quota_may_refuse_instead(gateway):
     gw = gateway('store { path = "store" session_messages = 3 policy = reject }')
     sub = durable(gw, "s")
     sub.subscribe("t", 1)
-    sub.close()
+    leave(gw, sub, "s")
     pub = publisher(gw)
     for i in range(3):
         assert pub.publish("t", str(i), 1, i + 1) == 0
@@ -182,7 +188,7 @@ def test_disk_that_takes_nothing_refuses_qos_1_and_nothing_else(gateway):
     live = gw.connect("mqtt", MqttPeer)
     live.login("live", version=5)
     live.subscribe("zero", 0)
-    sub.close()
+    leave(gw, sub, "s")
     pub = publisher(gw)
     assert pub.publish("t", "before", 1, 1) == 0
     # No file may grow; what is there is above the limit already.

@@ -7,50 +7,12 @@ import subprocess
 
 import pytest
 
+from authority import Authority
 from polygate import TIMEOUT, Tool
 
 CONNECT = bytes.fromhex("10 11 00 04 4d 51 54 54 04 02 00 3c 00 05") + b"probe"
 CONNACK = bytes.fromhex("20020000")
 PING, PONG = bytes.fromhex("c000"), bytes.fromhex("d000")
-
-
-def openssl(folder, *words):
-    subprocess.run(["openssl", *words], cwd=folder, check=True, stdin=subprocess.DEVNULL,
-                   capture_output=True, timeout=TIMEOUT)
-
-
-class Authority:
-    """A certificate authority in a folder."""
-
-    def __init__(self, folder, name="ca"):
-        self.folder, self.name = folder, name
-        openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "30",
-                "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-        (folder / f"{name}.index").write_text("")
-        (folder / f"{name}.cnf").write_text(
-            f"[ca]\ndefault_ca=d\n[d]\ndatabase={name}.index\ndefault_md=sha256\n"
-            "default_crl_days=30\npolicy=p\nnew_certs_dir=.\nrand_serial=yes\nunique_subject=no\n"
-            "copy_extensions=copy\n[p]\ncommonName=supplied\n")
-        self.crl()
-
-    def issue(self, name, cn=None, san="DNS:localhost", end=None):
-        openssl(self.folder, "req", "-new", "-newkey", "ec", "-pkeyopt",
-                "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out",
-                f"{name}.csr", "-subj", f"/CN={cn or name}", "-addext", f"subjectAltName={san}")
-        life = ["-startdate", "20200101000000Z", "-enddate", end] if end else ["-days", "30"]
-        self._ca("-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-batch", *life)
-
-    def revoke(self, name):
-        self._ca("-revoke", f"{name}.pem")
-        self.crl()
-
-    def crl(self):
-        self._ca("-gencrl", "-out", f"{self.name}.crl")
-
-    def _ca(self, *words):
-        openssl(self.folder, "ca", "-config", f"{self.name}.cnf", "-cert", f"{self.name}.pem",
-                "-keyfile", f"{self.name}.key", *words)
 
 
 @pytest.fixture
@@ -167,7 +129,8 @@ def test_identities(gateway, ca):
                            "-fingerprint", "-sha256"], check=True, capture_output=True,
                           text=True, timeout=TIMEOUT).stdout
     digest = text.strip().split("=")[1].replace(":", "").lower()
-    for kind, user in [("cn", "common"), ("san_dns", "name.example"), ("fingerprint", digest)]:
+    for kind, user in [("cn", "common"), ("san_dns", "name.example"), ("fingerprint", digest),
+                       ("subject", "CN=common")]:
         gw = gateway(listeners={"mqtt": mutual(ca, f"identity = {kind}")})
         with connect(gw, context(ca, "device")) as s:
             assert serves(s)
@@ -238,6 +201,40 @@ def test_pre_shared_keys(gateway, folder):
                                f"127.0.0.1:{gw.port('mqtt')}"], stdin=subprocess.DEVNULL,
                               capture_output=True, timeout=TIMEOUT)
         assert done.returncode != 0
+
+
+def test_short_keys_are_refused_unless_told_otherwise(gateway, folder):
+    short = f"device-1:{KEY[:8]}\n"
+    gw = gateway(listeners={"mqtt": psk_listener(folder)})
+    (folder / "psk").write_text(short)
+    assert "psk_key_min" in gw.reload()["error"]
+    gw.listeners["mqtt"] = gw.listeners["mqtt"].replace("transport", "psk_key_min = 4 transport")
+    assert gw.reload("")["event"] == "reloaded"
+    client_tool("mosquitto_pub", gw, "-i", "probe", "-t", "a", "-m", "b", "-q", "1",
+                "--psk-identity", "device-1", "--psk", KEY[:8]).wait(0)
+
+
+def test_dates_of_certificates_can_be_left_out(gateway, ca):
+    ca.issue("old", end="20210101000000Z")
+    gw = gateway(listeners={"mqtt": mutual(ca)})
+    refuses(gw, context(ca, "old"))
+    gw = gateway(listeners={"mqtt": mutual(ca, "verify_dates = no")})
+    with connect(gw, context(ca, "old")) as s:
+        assert serves(s)
+    other = Authority(ca.folder, "other")
+    other.issue("stranger", end="20210101000000Z")
+    refuses(gw, context(ca, "stranger"))
+
+
+def test_secrets_are_logged_where_asked_for(gateway, ca, folder):
+    gw = gateway(listeners={"mqtt": listener(ca, f'keylog_file = "{folder}/secrets"')})
+    gw.wait_log("tls_secrets_logged", listener="mqtt")
+    with connect(gw, context(ca)) as s:
+        assert serves(s)
+        wanted = s.version()
+    lines = (folder / "secrets").read_text().splitlines()
+    assert wanted == "TLSv1.3" and any(x.startswith("CLIENT_TRAFFIC_SECRET_0 ") for x in lines)
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o600
 
 
 def test_alpn(gateway, ca):

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSocket: the handshake, frames in every cut, what is refused and how, closing, back-pressure."""
+"""WebSocket, plain and over TLS: the handshake, frames in every cut, what is refused and how, closing,
+back-pressure. Every test that has the fixture `ws` runs with both transports."""
+import ssl
 import struct
 import threading
 
 import paho.mqtt.client
 import pytest
 
+from authority import Authority
 from polygate import TIMEOUT
 from wswire import (BINARY, CLOSE, PING, PONG, TEXT, WebSocket, accept_of, frame, random_cuts,
                     request)
@@ -18,17 +21,46 @@ SUBACK = bytes.fromhex("90 03 00 01 00")
 PUBLISH = bytes.fromhex("30 07 00 03 61 2f 62 68 69")
 
 
-@pytest.fixture
-def ws(gateway):
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory):
+    authority = Authority(tmp_path_factory.mktemp("ca"))
+    authority.issue("server")
+    return authority
+
+
+def listener(keys="", transport="ws", protocol="mqtt"):
+    return (f'listener "ws" {{ bind = {{"127.0.0.1:0"}}  transport = {transport}  '
+            f'protocol = {protocol}  {keys} }}\n')
+
+
+def certificate(ca):
+    return f'certificates = {{"{ca.folder}/server.pem"}}  keys = {{"{ca.folder}/server.key"}}'
+
+
+def trusting(ca):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca.folder / "ca.pem")
+    return context
+
+
+@pytest.fixture(params=["ws", "wss"])
+def ws(request, gateway, ca):
     """A gateway with a listener "ws" of these additional keys and this configuration."""
     def start(keys="", config=""):
-        return gateway(config, listeners={"mqtt": "mqtt", "ws": (
-            f'listener "ws" {{ bind = {{"127.0.0.1:0"}}  transport = ws  protocol = mqtt  {keys} }}\n')})
+        if request.param == "wss":
+            keys += certificate(ca)
+        gw = gateway(config, listeners={"mqtt": "mqtt", "ws": listener(keys, request.param)})
+        gw.ca = ca if request.param == "wss" else None
+        return gw
     return start
 
 
+def dial(gw):
+    return gw.connect("ws", WebSocket, tls=gw.ca and trusting(gw.ca))
+
+
 def opened(gw):
-    peer = gw.connect("ws", WebSocket)
+    peer = dial(gw)
     peer.open()
     return peer
 
@@ -45,7 +77,7 @@ def connected(gw):
 
 def test_ws_the_key_is_answered_and_the_sub_protocol_echoed(ws):
     gw = ws()
-    headers = gw.connect("ws", WebSocket).open()
+    headers = dial(gw).open()
     assert headers["sec-websocket-accept"] == accept_of().lower()
     assert headers["sec-websocket-protocol"] == "mqtt"
 
@@ -54,7 +86,7 @@ def test_ws_the_key_is_answered_and_the_sub_protocol_echoed(ws):
     (["mqttv3.1"], "mqttv3.1"), (["mqttv3.1, mqtt"], "mqttv3.1"), (["foo ,  mqtt,bar"], "mqtt"),
     (["foo", "bar", "mqtt"], "mqtt"), (["v12.stomp,mqtt"], "mqtt"), ([], None)])
 def test_ws_one_offered_sub_protocol_is_selected(ws, offer, selected):
-    headers = ws().connect("ws", WebSocket).open("/mqtt", offer)
+    headers = dial(ws()).open("/mqtt", offer)
     assert headers.get("sec-websocket-protocol") == selected
 
 
@@ -67,7 +99,7 @@ def test_ws_one_offered_sub_protocol_is_selected(ws, offer, selected):
     (431, {"Cookie": "x" * 9000})])
 def test_ws_what_is_no_handshake_gets_a_page(ws, status, arguments):
     gw = ws()
-    peer = gw.connect("ws", WebSocket)
+    peer = dial(gw)
     got, headers = peer.ask(request(**arguments))
     assert got == status
     assert peer.read(int(headers["content-length"])).endswith(b".\n")
@@ -76,7 +108,7 @@ def test_ws_what_is_no_handshake_gets_a_page(ws, status, arguments):
 
 
 def test_ws_header_names_in_any_case_and_bytes_one_by_one(ws):
-    peer = ws().connect("ws", WebSocket)
+    peer = dial(ws())
     peer.send_pieces(request().replace(b"Upgrade: websocket", b"UPGRADE: WebSocket")
                      .replace(b"Sec-WebSocket", b"sec-websocket"))
     assert peer.answer()[0] == 101
@@ -85,7 +117,7 @@ def test_ws_header_names_in_any_case_and_bytes_one_by_one(ws):
 
 
 def test_ws_frames_right_behind_the_request_are_served(ws):
-    peer = ws().connect("ws", WebSocket)
+    peer = dial(ws())
     peer.send(request() + frame(CONNECT)[:5])
     assert peer.answer()[0] == 101
     peer.send(frame(CONNECT)[5:])
@@ -94,19 +126,96 @@ def test_ws_frames_right_behind_the_request_are_served(ws):
 
 def test_ws_paths_and_origins(ws):
     gw = ws('paths = {"/mqtt", "/iot=mqtt", "/car=jt808"}  origins = {"https://good.example"}')
-    assert gw.connect("ws", WebSocket).open("/iot?x=1")["sec-websocket-protocol"] == "mqtt"
-    gw.connect("ws", WebSocket).open("/car", [])
-    assert gw.connect("ws", WebSocket).ask(request("/car"))[0] == 400
-    gw.connect("ws", WebSocket).open(Origin="https://good.example")
-    assert gw.connect("ws", WebSocket).ask(request(Origin="https://bad.example"))[0] == 403
+    assert dial(gw).open("/iot?x=1")["sec-websocket-protocol"] == "mqtt"
+    dial(gw).open("/car", [])
+    assert dial(gw).ask(request("/car"))[0] == 400
+    dial(gw).open(Origin="https://good.example")
+    assert dial(gw).ask(request(Origin="https://bad.example"))[0] == 403
 
 
 def test_ws_handshakes_have_deadlines(ws):
     gw = ws("", "limits { first_byte_timeout = 100ms  login_timeout = 200ms }")
-    gw.connect("ws", WebSocket).expect_close()
-    slow = gw.connect("ws", WebSocket)
+    dial(gw).expect_close()
+    slow = dial(gw)
     slow.send(b"GET /mqtt")
     slow.expect_close()
+
+
+def test_ws_opening_handshakes_are_bounded_and_count_as_connections(ws):
+    gw = ws("openings = 2 ", "workers = 1  limits { connections = 3 }")
+    waiting = [dial(gw) for _ in range(2)]
+    over = gw.connect("ws")
+    gw.wait_log("connection_refused", reason="busy", detail="see openings of the listener")
+    over.expect_close()
+    last = gw.connect("mqtt")
+    last.send(CONNECT)
+    last.expect(CONNACK)
+    gw.connect("mqtt").expect_close()
+    gw.wait_log("connection_refused", reason="connection_limit")
+    for peer in waiting:
+        peer.open()
+    last.close()
+    gw.wait_log("closed", reason="peer_closed")
+    assert dial(gw).ask(request("/"))[0] == 404
+
+
+def test_ws_a_longer_request_is_an_option(ws):
+    gw = ws("request_size = 64k ")
+    assert dial(gw).open(Cookie="x" * 60000)
+    assert dial(gw).ask(request(Cookie="x" * 66000))[0] == 431
+
+
+def test_wss_asks_for_certificates_and_negotiates_http(gateway, ca):
+    ca.issue("device")
+    keys = f'{certificate(ca)} verify = require ca_file = "{ca.folder}/ca.pem" identity = cn'
+    gw = gateway("workers = 1\n", listeners={"ws": listener(keys, "wss")})
+    context = trusting(ca)
+    context.set_alpn_protocols(["http/1.1"])
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        gw.connect("ws", WebSocket, tls=context).open()
+    gw.wait_log("connection_refused", reason="handshake_failed", detail=".*certificate.*")
+    context.load_cert_chain(ca.folder / "device.pem", ca.folder / "device.key")
+    peer = gw.connect("ws", WebSocket, tls=context)
+    assert peer.socket.selected_alpn_protocol() == "http/1.1"
+    peer.open()
+    peer.send(frame(CONNECT))
+    peer.expect_stream(CONNACK)
+    gw.wait_log("admitted", client="a", user="device")
+    context.set_alpn_protocols(["h2"])
+    with pytest.raises(ssl.SSLError):
+        gw.connect("ws", WebSocket, tls=context)
+    # A plain client, and one that says nothing.
+    plain = gw.connect("ws", WebSocket)
+    plain.send(request())
+    gw.wait_log("connection_refused", reason="handshake_failed", detail="http request")
+    plain.close()
+
+
+def test_wss_the_handshake_has_a_deadline(gateway, ca):
+    gw = gateway(listeners={"ws": listener(f"{certificate(ca)} handshake_timeout = 100ms", "wss")})
+    gw.connect("ws").expect_close()
+    gw.wait_log("connection_refused", reason="handshake_timeout")
+
+
+def test_wss_a_reload_shows_the_new_certificate_and_keeps_connections(gateway, ca):
+    own = Authority(ca.folder, "own")
+    own.issue("site")
+    keys = f'certificates = {{"{ca.folder}/site.pem"}} keys = {{"{ca.folder}/site.key"}}'
+    gw = gateway(listeners={"ws": listener(keys, "wss")})
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca.folder / "own.pem")
+    peer = gw.connect("ws", WebSocket, tls=context)
+    waiting = gw.connect("ws", WebSocket, tls=context)
+    first = peer.socket.getpeercert()["serialNumber"]
+    peer.open()
+    peer.send(frame(CONNECT))
+    peer.expect_stream(CONNACK)
+    own.issue("site")
+    assert gw.reload()["event"] == "reloaded"
+    peer.send(frame(PINGREQ))
+    peer.expect_stream(PINGRESP)
+    waiting.open()
+    assert gw.connect("ws", WebSocket, tls=context).socket.getpeercert()["serialNumber"] != first
 
 
 # ---- frames ----------------------------------------------------------------------------------------
@@ -198,7 +307,7 @@ def test_ws_a_packet_that_is_too_long_closes_with_1009(ws):
 def test_ws_draining_closes_with_1001(ws):
     gw = ws()
     peer = connected(gw)
-    waiting = gw.connect("ws", WebSocket)
+    waiting = dial(gw)
     waiting.send(b"GET /mqtt")
     stopping = threading.Thread(target=gw.process.terminate)
     stopping.start()
@@ -222,7 +331,7 @@ def remaining_length(size):
 
 def test_ws_a_slow_reader_gets_every_byte_in_whole_messages(ws):
     gw = ws("", "limits { frame_size = 16m  output_max = 32m }  mqtt { max_packet_size = 16m }")
-    slow, fast = connected(gw), gw.connect("ws", WebSocket)
+    slow, fast = connected(gw), dial(gw)
     slow.send(frame(SUBSCRIBE))
     slow.expect_stream(SUBACK)
     fast.open()
@@ -257,7 +366,9 @@ def test_ws_paho_publishes_and_receives(ws):
     client.on_message = on_message
     client.on_connect = lambda c, *_: c.subscribe("big/#", 2)
     client.on_subscribe = lambda c, *_: [c.publish("big/1", b"x" * n, 2) for n in (0, 1, 125, 126, 65535, 100000)]
-    client.connect("127.0.0.1", gw.port("ws"))
+    if gw.ca:
+        client.tls_set(str(gw.ca.folder / "ca.pem"))
+    client.connect("localhost", gw.port("ws"))
     client.loop_start()
     with changed:
         assert changed.wait_for(lambda: len(got) == 6, TIMEOUT)

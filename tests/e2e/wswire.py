@@ -38,9 +38,15 @@ def request(path="/mqtt", protocols=("mqtt",), method="GET", drop=(), **replaced
 
 
 class WebSocket(Peer):
-    """After open() the connection is open, and what is in `stream` are payload bytes not yet read."""
+    """After open() the connection is open, and what is in `stream` are payload bytes not yet read. With
+    `tls`, a context, it is one over TLS."""
 
     stream = b""
+
+    def __init__(self, port, tls=None, name="localhost"):
+        super().__init__(port)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name)
 
     def ask(self, text):
         """Send a request; (status, headers by lower-case name)."""

@@ -26,7 +26,7 @@ static void handshake(const uint8_t *data, size_t size)
     static const struct ws_route routes[] = {{"/mqtt", mqtt}, {"/raw", NULL}};
     static const struct pg_strings origins = {0};
     struct ws_upgrade out;
-    ws_upgrade((struct pg_bytes){.data = data, .len = size}, routes, 2, &origins, &out);
+    ws_upgrade((struct pg_bytes){.data = data, .len = size}, 8192, routes, 2, &origins, &out);
     must(out.used <= size);
     if (out.used == 0)
         return;
@@ -36,7 +36,8 @@ static void handshake(const uint8_t *data, size_t size)
     if (!out.granted)
         return;
     struct ws_upgrade cut;
-    ws_upgrade((struct pg_bytes){.data = data, .len = out.used - 1}, routes, 2, &origins, &cut);
+    ws_upgrade((struct pg_bytes){.data = data, .len = out.used - 1}, 8192, routes, 2, &origins,
+               &cut);
     must(cut.used == 0 || !cut.granted);
 }
 

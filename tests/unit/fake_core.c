@@ -257,6 +257,12 @@ const char *pg_conn_listener(const struct pg_conn *conn)
     return "test";
 }
 
+const char *pg_conn_assigned_id_prefix(const struct pg_conn *conn)
+{
+    (void)conn;
+    return "";
+}
+
 uint64_t pg_conn_id(const struct pg_conn *conn)
 {
     return (uint64_t)(uintptr_t)conn;

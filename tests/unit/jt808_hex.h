@@ -2,7 +2,7 @@
 #ifndef JT808_HEX_H
 #define JT808_HEX_H
 
-/* Frames as hex text, for the tests of the JT/T 808 folder. */
+/* Frames as hex text, for the tests of the vehicle protocols. */
 
 #include <stdint.h>
 #include <stdio.h>

@@ -139,6 +139,63 @@ static void window_bounds_what_is_out_and_queue_what_waits(void)
 
 /* ---- sessions -------------------------------------------------------------------------------- */
 
+static void window_in_bytes_lets_one_out_and_no_more_than_fit(void)
+{
+    testbed_settings()->session.inflight_bytes = 10;
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {.holds = true}, p = {0};
+    struct pg_login ls = login("s"), lp = login("p");
+    probe_connect(&bed, &s, 0, &ls);
+    probe_connect(&bed, &p, 0, &lp);
+    probe_subscribe(&bed, &s, "t", 2);
+    const char *payloads[] = {"longer than ten", "12345", "67890", "1"};
+    for (int i = 0; i < 4; i++)
+        probe_publish(&bed, &p, "t", payloads[i], i == 1 ? 2 : 1, false);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 1); /* one is always let out */
+    CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[0].id));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 3);                        /* exactly ten bytes */
+    CU_ASSERT_TRUE(probe_received(&bed, &s, s.messages[1].id)); /* its bytes count no more */
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 4);
+    CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[1].id));
+    probe_publish(&bed, &p, "t", "1234", 1, false);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 5);
+    probe_publish(&bed, &p, "t", "x", 1, false);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 5);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
+static void subscriptions_raise_the_qos_where_that_is_asked_for(void)
+{
+    testbed_settings()->session.upgrade_qos = true;
+    testbed_start(&bed, 1, NULL);
+    struct probe s = {0}, p = {0};
+    struct pg_login ls = durable("s"), lp = login("p");
+    probe_connect(&bed, &s, 0, &ls);
+    probe_connect(&bed, &p, 0, &lp);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "kept", "0", 0, true), PG_NO_SUBSCRIBERS);
+    probe_subscribe(&bed, &s, "#", 1);
+    CU_ASSERT_TRUE(probe_got(&s, 1));
+    CU_ASSERT_EQUAL(s.messages[0].qos, 1);
+    probe_publish(&bed, &p, "t", "2", 2, false);
+    CU_ASSERT_TRUE(probe_got(&s, 2));
+    CU_ASSERT_EQUAL(s.messages[1].qos, 1);
+    probe_close(&bed, &s, PG_PEER_CLOSED);
+    probe_publish(&bed, &p, "t", "while away", 0, false);
+    probe_connect(&bed, &s, 0, &ls);
+    CU_ASSERT_TRUE(probe_got(&s, 3));
+    CU_ASSERT_EQUAL(s.messages[2].qos, 1);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
 static void durable_session_keeps_qos_1_and_2_but_not_qos_0(void)
 {
     testbed_start(&bed, 2, NULL);
@@ -448,6 +505,8 @@ int main(void)
         TEST(overlapping_subscriptions_are_one_delivery_with_all_identifiers),
         TEST(no_local_keeps_a_clients_own_messages_from_it),
         TEST(window_bounds_what_is_out_and_queue_what_waits),
+        TEST(window_in_bytes_lets_one_out_and_no_more_than_fit),
+        TEST(subscriptions_raise_the_qos_where_that_is_asked_for),
         TEST(durable_session_keeps_qos_1_and_2_but_not_qos_0),
         TEST(unsettled_deliveries_come_again_in_order_with_their_identifiers),
         TEST(clean_start_discards_the_session),

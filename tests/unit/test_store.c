@@ -17,209 +17,7 @@
 
 #include <lmdb.h>
 
-#include "store_disk.h"
-
-/* ---- a store in a directory of its own, and what it gives back ------------------------------------ */
-
-static char dir[64];
-static struct pg_store_disk_options options;
-static struct pg_store *store;
-static struct pg_error error;
-
-struct restored {
-    struct pg_store_restorer base; /* first */
-    unsigned sessions, retained, wills, facts, unrouted, subs;
-    struct pg_store_session *handle;
-    uint64_t first, next;
-    struct pg_store_out outs[8];
-    size_t out_count;
-    uint16_t receipts[8];
-    size_t receipt_count;
-    struct pg_msg *unrouted_msg;
-    size_t unrouted_clients;
-    char text[256];
-};
-static struct restored restored;
-
-static bool got_session(struct pg_store_restorer *base, const struct pg_restored_session *s)
-{
-    struct restored *r = (struct restored *)base;
-    r->sessions++;
-    r->handle = s->handle;
-    r->first = s->first_number;
-    r->next = s->next_number;
-    r->out_count = s->out_count;
-    memcpy(r->outs, s->outs, sizeof(*s->outs) * (s->out_count < 8 ? s->out_count : 8));
-    r->receipt_count = s->receipt_count;
-    memcpy(r->receipts, s->receipts, 2 * (s->receipt_count < 8 ? s->receipt_count : 8));
-    for (size_t i = 0; i < s->sub_count; i++) {
-        r->subs++;
-        snprintf(r->text, sizeof(r->text), "%.*s %d %u", (int)s->subs[i].filter.len,
-                 (const char *)s->subs[i].filter.data, s->subs[i].qos, s->subs[i].id);
-    }
-    return true;
-}
-
-static bool got_retained(struct pg_store_restorer *base, struct pg_msg *msg)
-{
-    (void)msg;
-    ((struct restored *)base)->retained++;
-    return true;
-}
-
-static bool got_will(struct pg_store_restorer *base, const struct pg_will_record *will)
-{
-    ((struct restored *)base)->wills += will->delay_s == 7 && will->msg->payload.len == 3;
-    return true;
-}
-
-static bool got_fact(struct pg_store_restorer *base, struct pg_bytes space, struct pg_bytes key,
-                     struct pg_bytes value, uint32_t expires)
-{
-    ((struct restored *)base)->facts +=
-        space.len == 3 && key.len == 4 && value.len == 5 && expires == 0;
-    return true;
-}
-
-static bool got_unrouted(struct pg_store_restorer *base, struct pg_msg *msg,
-                         const struct pg_bytes *clients, size_t count,
-                         const struct pg_bytes *shares, size_t share_count)
-{
-    (void)clients, (void)shares, (void)share_count;
-    struct restored *r = (struct restored *)base;
-    r->unrouted++;
-    r->unrouted_msg = pg_msg_ref(msg);
-    r->unrouted_clients = count;
-    return true;
-}
-
-static bool open_store(void)
-{
-    restored =
-        (struct restored){.base = {got_session, got_retained, got_will, got_fact, got_unrouted}};
-    store = pg_store_disk_open(&options, &error);
-    if (!store || !store->ops->restore(store, &restored.base, &error)) {
-        printf("%s\n", error.text);
-        return false;
-    }
-    return true;
-}
-
-static void begin(void)
-{
-    snprintf(dir, sizeof(dir), "/tmp/test_store.XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-    options = (struct pg_store_disk_options){
-        .dir = dir,
-        .fsync = PG_SEGLOG_ALWAYS,
-        .segment_bytes = 64 * 1024,
-        .map_bytes = 64u << 20,
-        .retention_s = 3 * 86400,
-    };
-    CU_ASSERT_FATAL(open_store());
-}
-
-static void reopen(void)
-{
-    store->ops->free(store);
-    CU_ASSERT_FATAL(open_store());
-}
-
-static void finish(void)
-{
-    store->ops->free(store);
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-    CU_ASSERT_EQUAL(system(command), 0);
-}
-
-/* ---- waiting --------------------------------------------------------------------------------------- */
-
-struct waiting {
-    struct pg_store_done done; /* first */
-    struct pg_store_fetch fetch;
-    sem_t sem;
-    enum pg_reason result;
-    struct pg_store_page *page;
-};
-
-static void answered(struct pg_store_done *done, enum pg_reason result)
-{
-    struct waiting *w = (struct waiting *)done;
-    w->result = result;
-    sem_post(&w->sem);
-}
-
-static void fetched(struct pg_store_fetch *fetch, struct pg_store_page *page, enum pg_reason result)
-{
-    struct waiting *w = (struct waiting *)((char *)fetch - offsetof(struct waiting, fetch));
-    w->result = result;
-    w->page = page;
-    sem_post(&w->sem);
-}
-
-static struct waiting *waiter(void)
-{
-    static struct waiting w;
-    w = (struct waiting){.done.fn = answered, .fetch.fn = fetched};
-    sem_init(&w.sem, 0, 0);
-    return &w;
-}
-
-static enum pg_reason await(struct waiting *w)
-{
-    sem_wait(&w->sem);
-    return w->result;
-}
-
-static struct pg_store_page *fetch(struct pg_store_session *session, uint64_t number,
-                                   uint32_t count)
-{
-    struct waiting *w = waiter();
-    store->ops->fetch(store, session, number, count, 1 << 20, &w->fetch);
-    CU_ASSERT_EQUAL_FATAL(await(w), PG_OK);
-    return w->page;
-}
-
-static struct pg_store_session *make_session(const char *id)
-{
-    struct waiting *w = waiter();
-    struct pg_store_session *session = store->ops->session_open(store, pg_bytes_str(id));
-    struct pg_session_record record = {.client_id = pg_bytes_str(id), .expiry_s = 60};
-    store->ops->session_put(store, session, &record, &w->done);
-    CU_ASSERT_EQUAL_FATAL(await(w), PG_OK);
-    return session;
-}
-
-static struct pg_msg *message(const char *topic, const char *payload)
-{
-    struct pg_property user = {PG_BYTES_OF("n"), PG_BYTES_OF("v")};
-    struct pg_msg_spec spec = {
-        .topic = pg_bytes_str(topic),
-        .payload = pg_bytes_str(payload),
-        .publisher = PG_BYTES_OF("me"),
-        .protocol = "mqtt",
-        .qos = 1,
-        .props = {.user = &user, .user_count = 1, .content_type = PG_BYTES_OF("text")}};
-    return pg_msg_new(&spec);
-}
-
-static void enqueue_only(struct pg_store_session *session, uint64_t number, struct pg_msg *msg,
-                         struct pg_store_done *done)
-{
-    struct pg_store_entry entry = {.number = number, .msg = msg, .qos = 1};
-    store->ops->enqueue(store, session, &entry, done);
-}
-
-static enum pg_reason enqueue(struct pg_store_session *session, uint64_t number,
-                              const char *payload)
-{
-    struct waiting *w = waiter();
-    struct pg_msg *msg = message("a/b", payload);
-    enqueue_only(session, number, msg, &w->done);
-    pg_msg_unref(&msg);
-    return await(w);
-}
+#include "store_bed.h"
 
 /* ---- tests ----------------------------------------------------------------------------------------- */
 
@@ -319,8 +117,10 @@ static void maps_come_back(void)
     CU_ASSERT_EQUAL(restored.subs, 1);
     CU_ASSERT_STRING_EQUAL(restored.text, "a/# 2 300");
     CU_ASSERT_EQUAL(restored.retained, 1);
-    CU_ASSERT_EQUAL(restored.wills, 1);
-    CU_ASSERT_EQUAL(restored.facts, 1);
+    CU_ASSERT_EQUAL(restored.will_delay_s, 7);
+    CU_ASSERT_STRING_EQUAL(restored.names,
+                           "session:c1= retained:r/1=kept will:c1=bye fact:keys=value ");
+    CU_ASSERT_EQUAL(restored.fact_expires_wall_s, 0);
     finish();
 }
 
@@ -375,7 +175,7 @@ static void what_was_under_way_comes_back(void)
 static void a_dead_process_loses_nothing_that_was_answered(void)
 {
     begin();
-    store->ops->free(store);
+    pg_store_free(&store);
     int pipes[2];
     CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
     pid_t child = fork();
@@ -428,13 +228,11 @@ static void segments_are_given_back(void)
     struct pg_store_page *page = fetch(slow, 0, 100);
     CU_ASSERT_EQUAL(page->count, 40);
     pg_store_page_free(&page);
-    store->ops->free(store);
+    pg_store_free(&store);
     CU_ASSERT_FATAL(open_store());
     CU_ASSERT_EQUAL(restored.sessions, 2);
-    struct pg_store_stats stats;
-    store->ops->stats(store, &stats);
-    CU_ASSERT_EQUAL(stats.queued, 50);
-    store->ops->free(store);
+    CU_ASSERT_EQUAL(stats().queued, 50);
+    pg_store_free(&store);
     char command[128];
     snprintf(command, sizeof(command), "test $(ls %s/log | wc -l) -lt 8", dir);
     CU_ASSERT_EQUAL(system(command), 0);
@@ -451,7 +249,7 @@ static void quotas_hold(void)
 {
     begin();
     struct pg_store_session *session;
-    store->ops->free(store);
+    pg_store_free(&store);
     options.session_count = 3;
     options.policy = PG_DISK_REJECT;
     CU_ASSERT_FATAL(open_store());
@@ -459,11 +257,11 @@ static void quotas_hold(void)
     for (uint64_t n = 1; n <= 3; n++)
         CU_ASSERT_EQUAL(enqueue(session, n, "x"), PG_OK);
     CU_ASSERT_EQUAL(enqueue(session, 4, "x"), PG_QUEUE_FULL);
-    store->ops->free(store);
+    pg_store_free(&store);
     options.policy = PG_DISK_DROP_NEWEST;
     CU_ASSERT_FATAL(open_store());
     CU_ASSERT_EQUAL(enqueue(restored.handle, 5, "x"), PG_OK);
-    store->ops->free(store);
+    pg_store_free(&store);
     options.policy = PG_DISK_DROP_OLDEST;
     CU_ASSERT_FATAL(open_store());
     CU_ASSERT(restored.first == 1 && restored.next == 4);
@@ -498,9 +296,7 @@ static void a_full_disk_refuses_and_then_works_again(void)
     setrlimit(RLIMIT_FSIZE, &all);
     CU_ASSERT_EQUAL(enqueue(session, 3, "after"), PG_OK);
     reopen();
-    struct pg_store_stats stats;
-    store->ops->stats(store, &stats);
-    CU_ASSERT_EQUAL(stats.health, PG_OK);
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
     page = fetch(restored.handle, 0, 10);
     CU_ASSERT_EQUAL_FATAL(page->count, 1);
     CU_ASSERT_EQUAL(page->entries[0].number, 3);
@@ -511,11 +307,11 @@ static void a_full_disk_refuses_and_then_works_again(void)
 static void a_newer_format_is_refused(void)
 {
     begin();
-    store->ops->free(store);
+    pg_store_free(&store);
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi dbi;
-    uint8_t version[4] = {2};
+    uint8_t version[4] = {3};
     MDB_val key = {.mv_data = "mversion", .mv_size = 8};
     MDB_val value = {.mv_data = version, .mv_size = 4};
     CU_ASSERT_EQUAL_FATAL(mdb_env_create(&env), 0);
@@ -525,8 +321,8 @@ static void a_newer_format_is_refused(void)
     CU_ASSERT_EQUAL_FATAL(mdb_put(txn, dbi, &key, &value, 0), 0);
     CU_ASSERT_EQUAL_FATAL(mdb_txn_commit(txn), 0);
     CU_ASSERT_PTR_NULL(pg_store_disk_open(&options, &error));
-    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "format version 2"));
-    version[0] = 1;
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "format version 3"));
+    version[0] = 2;
     CU_ASSERT_EQUAL_FATAL(mdb_txn_begin(env, NULL, 0, &txn), 0);
     CU_ASSERT_EQUAL_FATAL(mdb_put(txn, dbi, &key, &value, 0), 0);
     CU_ASSERT_EQUAL_FATAL(mdb_txn_commit(txn), 0);
@@ -539,7 +335,7 @@ static void a_newer_format_is_refused(void)
 static void what_expired_is_not_fetched(void)
 {
     begin();
-    store->ops->free(store);
+    pg_store_free(&store);
     options.retention_s = 0;
     CU_ASSERT_FATAL(open_store());
     struct pg_store_session *session = make_session("c1");
@@ -590,7 +386,7 @@ static void a_message_is_kept_once(void)
 static void many_entries_are_small(void)
 {
     begin();
-    store->ops->free(store);
+    pg_store_free(&store);
     options.segment_bytes = 0;
     options.fsync = PG_SEGLOG_NEVER;
     CU_ASSERT_FATAL(open_store());
@@ -605,10 +401,8 @@ static void many_entries_are_small(void)
     CU_ASSERT_EQUAL(page->count, 1);
     pg_store_page_free(&page);
     reopen();
-    struct pg_store_stats stats;
-    store->ops->stats(store, &stats);
-    CU_ASSERT_EQUAL(stats.queued, COUNT);
-    CU_ASSERT(stats.index_bytes <= 32 * COUNT);
+    CU_ASSERT_EQUAL(stats().queued, COUNT);
+    CU_ASSERT(stats().index_bytes <= 32 * COUNT);
     finish();
 }
 

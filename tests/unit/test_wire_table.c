@@ -316,13 +316,13 @@ static void test_lookup_and_dump(void)
 static void test_times(void)
 {
     struct wire_time t;
-    CU_ASSERT_PTR_NULL(wire_time_parse((const uint8_t *)"\x24\x02\x29\x23\x59\x59", &t));
+    CU_ASSERT_PTR_NULL(wire_time_parse((const uint8_t *)"\x24\x02\x29\x23\x59\x59", false, &t));
     CU_ASSERT_EQUAL(t.year, 2024);
-    CU_ASSERT_STRING_EQUAL(wire_time_parse((const uint8_t *)"\x23\x02\x29\x00\x00\x00", &t),
+    CU_ASSERT_STRING_EQUAL(wire_time_parse((const uint8_t *)"\x23\x02\x29\x00\x00\x00", false, &t),
                            "no_date");
-    CU_ASSERT_STRING_EQUAL(wire_time_parse((const uint8_t *)"\x23\x13\x01\x00\x00\x00", &t),
+    CU_ASSERT_STRING_EQUAL(wire_time_parse((const uint8_t *)"\x23\x13\x01\x00\x00\x00", false, &t),
                            "no_date");
-    CU_ASSERT_STRING_EQUAL(wire_time_parse((const uint8_t *)"\0\0\0\0\0\0", &t), "not_set");
+    CU_ASSERT_STRING_EQUAL(wire_time_parse((const uint8_t *)"\0\0\0\0\0\0", false, &t), "not_set");
     static const struct wire_row rows[] = {{.name = "t", .kind = WIRE_TIME},
                                            {.name = "u", .kind = WIRE_TIME, .flags = WIRE_UTC},
                                            WIRE_END_OF_ROWS};

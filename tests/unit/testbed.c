@@ -272,6 +272,21 @@ static struct pg_config bed_config;
 static struct pg_listener_conf listener_conf = {
     .config = &bed_config, .name = "bed", .transport = &mem_transport, .protocol = &probe_protocol};
 
+/* Two listeners, so that connections which are there keep theirs. */
+static struct pg_listener_conf prefixed_conf[2];
+static struct pg_listener_conf *listener_now = &listener_conf;
+
+void testbed_set_prefixes(const char *topic_prefix, const char *client_id_prefix)
+{
+    bool is_topic = topic_prefix[0] != '\0', is_id = client_id_prefix[0] != '\0';
+    listener_now = is_topic ? &prefixed_conf[0] : is_id ? &prefixed_conf[1] : &listener_conf;
+    if (!is_topic && !is_id)
+        return;
+    *listener_now = listener_conf;
+    listener_now->topic_prefix = pg_bytes_str(topic_prefix);
+    listener_now->client_id_prefix = pg_bytes_str(client_id_prefix);
+}
+
 void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store)
 {
     static bool registered;
@@ -423,7 +438,7 @@ static void do_connect(void *arg)
 {
     struct connecting *c = arg;
     struct pg_worker *worker = c->bed->server.workers[c->probe->worker];
-    struct pg_conn *conn = pg_conn_open(worker, &listener_conf, "memory");
+    struct pg_conn *conn = pg_conn_open(worker, listener_now, "memory");
     must(conn != NULL, "no connection");
     c->probe->conn = conn;
     *(struct pg_conn **)pg_conn_link(conn) = conn;

@@ -50,6 +50,8 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
 void testbed_stop(struct testbed *bed);
 /* The settings, before testbed_start; reset by testbed_stop. */
 struct pg_settings *testbed_settings(void);
+/* Prefixes of the listener through which connections come from now on. Lent. */
+void testbed_set_prefixes(const char *topic_prefix, const char *client_id_prefix);
 void testbed_set_authenticator(const struct pg_authenticator *authenticator, void *self);
 
 /* Run fn on a worker, and wait until it has run. */

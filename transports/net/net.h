@@ -2,15 +2,11 @@
 #ifndef PG_NET_H
 #define PG_NET_H
 
-/* What transports over TCP share: the listening half, with sockets bound and listening, and accepted
- * on each worker; and how a link reads, writes and waits. What becomes of an accepted socket is the
- * transport's. */
-
-#include <ev.h>
+/* The listening half of every transport over TCP: sockets bound and listening, and accepted on each
+ * worker. What becomes of an accepted socket is the transport's. */
 
 #include "transport.h"
 
-struct pg_conn;
 struct pg_worker;
 
 /* Values of the shared keys of one listener block; first in the transport's own struct. */
@@ -65,18 +61,5 @@ void net_start(struct pg_listening *listening, struct pg_worker *worker, struct 
                const struct pg_listener_conf *conf);
 void net_stop(struct pg_listening *listening, struct pg_worker *worker);
 void net_close_listening(struct pg_listening **listening);
-
-/* For links, on their worker. */
-
-/* A peer that goes on sending this many bytes after we said goodbye is reset: the goodbye has had
- * its chance, and throwing bytes away is work. */
-#define NET_THROW_AWAY_MAX (1024u * 1024)
-
-/* Have `io` wait for exactly these of EV_READ and EV_WRITE; 0 stops it. */
-void net_watch(struct ev_loop *loop, struct ev_io *io, int events);
-/* Bytes read, 0 at the peer's end, or -1: nothing now, or broken and the core knows. */
-ssize_t net_recv(struct pg_conn *conn, int fd, uint8_t *buffer, size_t room);
-/* Bytes sent, 0 when the kernel is full, or -1 with errno. No signal is raised. */
-ssize_t net_send(int fd, const struct iovec *iov, size_t count);
 
 #endif

@@ -16,12 +16,14 @@
  * and the loop is level-triggered. Each worker keeps a spare descriptor per listener; it is given
  * up to take one connection out of the queue and close it, and then accepting rests for a while.
  * One line is logged when that begins and one when it has been over for a while, whatever the
- * number of peers.
+ * number of peers. Accepting also rests, for a moment, when all connections that are allowed are
+ * there.
  *
  * Threads: net_listen() and net_close_listening() are the main thread's; a worker's entry in
  * `workers` is that worker's from net_start() to net_stop(); the rest never changes. */
 
 #include <errno.h>
+#include <ev.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -38,6 +40,11 @@
  * connected. */
 #define ACCEPTS_PER_TURN 64
 #define REST_S           0.2
+/* How often, and for how long, connections above limits.connections are left in the kernel's queue
+ * before they are refused: who closes one connection and opens another must not be refused because
+ * his FIN is still on its way to us, or to a worker that is busy. */
+#define PLACE_WAITS 15u
+#define PLACE_S     0.02
 /* Accepting must have gone well for so long before trouble is over, and new trouble is news. */
 #define SAY_AGAIN_S 10.
 /* How often the kernel probes, and how many probes may go unanswered. */
@@ -63,6 +70,7 @@ struct net_acceptors {
     struct net_acceptor *sockets; /* one per address */
     struct ev_timer rest;         /* runs while accepting rests */
     int spare_fd;                 /* given up when descriptors run out; -1 then */
+    unsigned waits;               /* for a place, so far */
     bool exhausted;               /* said already; until accepting went well for SAY_AGAIN_S */
     ev_tstamp exhausted_at;
     uint64_t refused; /* connections closed since it was said */
@@ -381,12 +389,32 @@ static void turn_away(struct net_acceptors *acceptors, int listen_fd, enum pg_re
     take_spare(acceptors);
 }
 
+static void rest_for(struct net_acceptors *acceptors, ev_tstamp seconds)
+{
+    accept_from(acceptors, false);
+    ev_timer_set(&acceptors->rest, seconds, 0.);
+    ev_timer_start(pg_worker_loop(acceptors->worker), &acceptors->rest);
+}
+
+/* Whether pending connections are to wait for a place. */
+static bool wait_for_place(struct net_acceptors *acceptors)
+{
+    if (!pg_conn_limit_reached(acceptors->worker, acceptors->config)) {
+        acceptors->waits = 0;
+        return false;
+    }
+    if (acceptors->waits == PLACE_WAITS)
+        return false;
+    acceptors->waits++;
+    rest_for(acceptors, PLACE_S);
+    return true;
+}
+
 /* accept4() failed for a reason that the next call would meet again. */
 static void rest(struct net_acceptors *acceptors, int listen_fd, int error_number)
 {
     bool descriptors = error_number == EMFILE || error_number == ENFILE;
-    struct ev_loop *loop = pg_worker_loop(acceptors->worker);
-    acceptors->exhausted_at = ev_now(loop);
+    acceptors->exhausted_at = ev_now(pg_worker_loop(acceptors->worker));
     if (!acceptors->exhausted) {
         char text[128];
         acceptors->exhausted = true;
@@ -399,9 +427,7 @@ static void rest(struct net_acceptors *acceptors, int listen_fd, int error_numbe
                                        : "connections wait"));
     }
     turn_away(acceptors, listen_fd, descriptors ? PG_CONNECTION_LIMIT : PG_NO_MEMORY);
-    accept_from(acceptors, false);
-    ev_timer_set(&acceptors->rest, REST_S, 0.);
-    ev_timer_start(loop, &acceptors->rest);
+    rest_for(acceptors, REST_S);
 }
 
 static void on_rested(struct ev_loop *loop, struct ev_timer *watcher, int events)
@@ -430,6 +456,8 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
     (void)events;
     struct net_acceptors *acceptors = ((struct net_acceptor *)watcher)->owner;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        if (wait_for_place(acceptors))
+            return;
         struct net_address peer = {.len = sizeof(peer.sa)};
         int fd = accept4(watcher->fd, &peer.sa.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -443,6 +471,7 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
         }
         switch (errno) {
         case EAGAIN:
+            acceptors->waits = 0;
             return;
         case EINTR:
         /* That one connection failed before it was taken (accept(2), "Error handling"). */

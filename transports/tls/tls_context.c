@@ -18,11 +18,13 @@
  * tls_prepare() and tls_release() are the main thread's; a set never changes. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "tls_parts.h"
@@ -32,148 +34,16 @@
     "ECDHE+PSK+AESGCM:ECDHE+PSK+CHACHA20:ECDHE-PSK-AES128-CBC-SHA256:PSK+AESGCM:PSK+CHACHA20"
 #define SESSION_LIFE_S 7200 /* no longer than the keys of tickets are kept */
 
-#define AT(field) offsetof(struct tls_conf, field)
-
-static const char *const verify_words[] = {"none", "optional", "require", NULL};
-static const char *const identity_words[] = {"none", "cn", "san_dns", "fingerprint", NULL};
-static const char *const version_words[] = {"1.2", "1.3", NULL};
-
-const struct pg_option tls_options[] = {
-    NET_OPTION_ROWS,
-    {.name = "certificates",
-     .type = PG_OPT_LIST,
-     .offset = AT(certificates),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "PEM files, each with the certificate of this server and its chain behind it. The "
-                 "one that has the name that the client asks for is shown, else the first. "
-                 "Required, unless psk_file is given."},
-    {.name = "keys",
-     .type = PG_OPT_LIST,
-     .offset = AT(keys),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "PEM files with the private keys, one for each file of certificates, without a "
-                 "password. Not given: each file of certificates has its key in it."},
-    {.name = "verify",
-     .type = PG_OPT_CHOICE,
-     .offset = AT(verify),
-     .fallback = "none",
-     .choices = verify_words,
-     .reloadable = true,
-     .sentence = "Whether clients are asked for a certificate. optional lets those without one in, "
-                 "but never one with a bad certificate; require refuses both."},
-    {.name = "ca_file",
-     .type = PG_OPT_STRING,
-     .offset = AT(ca_file),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "PEM file with the authorities that clients' certificates must come from."},
-    {.name = "ca_dir",
-     .type = PG_OPT_STRING,
-     .offset = AT(ca_dir),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "Folder of such authorities, named as openssl rehash does; read when needed."},
-    {.name = "crl_file",
-     .type = PG_OPT_STRING,
-     .offset = AT(crl_file),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "PEM file with lists of revoked certificates. Given, a client is refused if its "
-                 "authority has no valid list in it."},
-    {.name = "identity",
-     .type = PG_OPT_CHOICE,
-     .offset = AT(identity),
-     .fallback = "none",
-     .choices = identity_words,
-     .reloadable = true,
-     .sentence =
-         "What of a client's certificate is its user name, in place of one that it sends; "
-         "no password is asked for then. cn is the subject's common name, san_dns the first "
-         "DNS name, fingerprint the SHA-256 of the certificate in hexadecimal digits."},
-    {.name = "psk_file",
-     .type = PG_OPT_STRING,
-     .offset = AT(psk_file),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "File of pre-shared keys, a line identity:hexkey each. The listener then has no "
-                 "certificate and speaks TLS 1.2; the identity is the client's user name."},
-    {.name = "min_version",
-     .type = PG_OPT_CHOICE,
-     .offset = AT(min_version),
-     .fallback = "1.2",
-     .choices = version_words,
-     .reloadable = true,
-     .sentence = "Oldest version of TLS that is spoken; RFC 8996 retires those before 1.2."},
-    {.name = "ciphers",
-     .type = PG_OPT_STRING,
-     .offset = AT(ciphers),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "Cipher suites of TLS 1.2 as openssl-ciphers(1) writes them; those of OpenSSL if "
-                 "not given."},
-    {.name = "ciphersuites",
-     .type = PG_OPT_STRING,
-     .offset = AT(ciphersuites),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "Cipher suites of TLS 1.3, with colons between them; those of OpenSSL if not "
-                 "given."},
-    {.name = "curves",
-     .type = PG_OPT_STRING,
-     .offset = AT(curves),
-     .fallback = "",
-     .reloadable = true,
-     .sentence = "Groups of the key exchange, best first, with colons between them (X25519:P-256); "
-                 "those of OpenSSL if not given."},
-    {.name = "alpn",
-     .type = PG_OPT_LIST,
-     .offset = AT(alpn),
-     .fallback = "",
-     .reloadable = true,
-     .sentence =
-         "Names of application protocols (RFC 7301) that are accepted, best first. Given, a "
-         "client that offers only others is refused; one that offers none is not."},
-    {.name = "session_tickets",
-     .type = PG_OPT_BOOL,
-     .offset = AT(tickets),
-     .fallback = "yes",
-     .reloadable = true,
-     .sentence = "Whether clients may resume sessions, which makes reconnecting cheaper. The keys "
-                 "change every hour and are never stored."},
-    {.name = "ktls",
-     .type = PG_OPT_BOOL,
-     .offset = AT(ktls),
-     .fallback = "no",
-     .reloadable = true,
-     .sentence = "Have the kernel encrypt where it can. Off, since few kernels have it loaded."},
-    {.name = "handshake_timeout",
-     .type = PG_OPT_DURATION,
-     .offset = AT(handshake_timeout_ms),
-     .fallback = "10s",
-     .min = 100,
-     .max = 600000,
-     .reloadable = true,
-     .sentence = "Longest time from connecting to the end of the handshake."},
-    {.name = "handshakes",
-     .type = PG_OPT_INT,
-     .offset = AT(handshakes),
-     .fallback = "1000",
-     .min = 1,
-     .max = 1000000,
-     .reloadable = true,
-     .sentence =
-         "Most handshakes under way at a time, per worker; a connection above it is closed. "
-         "One holds up to 50 KiB, and who connects needs to prove nothing for that."},
-    {.name = NULL},
-};
+const char *const tls_verify_words[] = {"none", "optional", "require", NULL};
+const char *const tls_identity_words[] = {"none", "cn", "san_dns", "fingerprint", "subject", NULL};
+const char *const tls_version_words[] = {"1.2", "1.3", NULL};
 
 struct tls_set {
     unsigned workers;
     size_t certificates; /* contexts per worker */
     SSL_CTX **contexts;  /* workers * certificates; that of a worker's first certificate leads */
     struct tls_psks *psks;
+    FILE *keylog;                 /* for the secrets of connections; NULL: none */
     unsigned char alpn[ALPN_MAX]; /* as on the wire */
     unsigned alpn_len;
     struct server_names { /* one per worker, for the callback */
@@ -286,6 +156,35 @@ static unsigned on_psk(SSL *ssl, const char *identity, unsigned char *out, unsig
     return (unsigned)len;
 }
 
+/* One line in one write, so that those of several workers do not mix. */
+static void on_secret(const SSL *ssl, const char *line)
+{
+    const struct tls_set *set = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    flockfile(set->keylog);
+    fputs(line, set->keylog);
+    putc('\n', set->keylog);
+    fflush(set->keylog);
+    funlockfile(set->keylog);
+}
+
+/* For its owner alone. */
+static bool open_keylog(struct tls_set *set, const struct pg_listener_conf *conf)
+{
+    const struct tls_conf *c = conf->transport_conf;
+    if (c->keylog_file[0] == '\0')
+        return true;
+    int fd = open(c->keylog_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    set->keylog = fd >= 0 ? fdopen(fd, "a") : NULL;
+    if (!set->keylog) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    PG_LOG(PG_WARN, "tls_secrets_logged", PG_F_TEXT("listener", conf->name),
+           PG_F_TEXT("file", c->keylog_file));
+    return true;
+}
+
 /* A key with a password would have OpenSSL ask on the terminal. */
 static int no_password(char *buffer, int size, int writing, void *arg)
 {
@@ -324,6 +223,7 @@ static bool bind_sessions(SSL_CTX *ctx, const struct pg_listener_conf *conf)
     bool ok = digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
               EVP_DigestUpdate(digest, conf->name, strlen(conf->name) + 1) == 1 &&
               EVP_DigestUpdate(digest, &c->verify, sizeof(c->verify)) == 1 &&
+              EVP_DigestUpdate(digest, &c->verify_dates, sizeof(c->verify_dates)) == 1 &&
               EVP_DigestUpdate(digest, c->ca_dir, strlen(c->ca_dir)) == 1 &&
               hash_file(digest, c->ca_file) && hash_file(digest, c->crl_file) &&
               EVP_DigestFinal_ex(digest, id, NULL) == 1 &&
@@ -363,6 +263,8 @@ static bool load_authorities(SSL_CTX *ctx, const struct tls_conf *c, struct trou
             return fails(trouble, c->crl_file, tls_why());
         X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
     }
+    if (!c->verify_dates)
+        X509_STORE_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
     int mode = SSL_VERIFY_PEER;
     if (c->verify == TLS_VERIFY_REQUIRE)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
@@ -435,6 +337,8 @@ static SSL_CTX *new_context(struct tls_set *set, const struct pg_listener_conf *
     SSL_CTX_set_app_data(ctx, set);
     if (set->alpn_len > 0)
         SSL_CTX_set_alpn_select_cb(ctx, on_alpn, set);
+    if (set->keylog)
+        SSL_CTX_set_keylog_callback(ctx, on_secret);
     if (set->psks)
         SSL_CTX_set_psk_server_callback(ctx, on_psk);
     if (set_algorithms(ctx, c, trouble))
@@ -503,6 +407,8 @@ static void free_set(struct tls_set **pointer)
     for (size_t i = 0; set->contexts && i < set->workers * set->certificates; i++)
         SSL_CTX_free(set->contexts[i]);
     tls_psks_free(&set->psks);
+    if (set->keylog)
+        fclose(set->keylog);
     free(set->contexts);
     free(set->names);
     free(set);
@@ -536,9 +442,12 @@ bool tls_prepare(const struct pg_listener_conf *conf, unsigned workers, struct p
     set->certificates = certificates;
     set->contexts = calloc(workers * certificates, sizeof(*set->contexts));
     set->names = calloc(workers, sizeof(*set->names));
-    if (!fill_alpn(set, &c->alpn))
+    if (!open_keylog(set, conf))
+        trouble = (struct trouble){.file = "keylog_file", .why = strerrordesc_np(errno)};
+    else if (!fill_alpn(set, &c->alpn))
         trouble = (struct trouble){.file = "alpn", .why = "names are 1 to 255 bytes, 256 in all"};
-    else if (c->psk_file[0] != '\0' && !(set->psks = tls_psks_read(c->psk_file, &why)))
+    else if (c->psk_file[0] != '\0' &&
+             !(set->psks = tls_psks_read(c->psk_file, (size_t)c->psk_key_min, &why)))
         trouble = (struct trouble){.file = "psk_file", .why = why.text};
     else if (set->contexts && set->names && fill_set(set, conf, &trouble)) {
         c->set = set;

@@ -50,6 +50,25 @@ static bool put_san_dns(const X509 *certificate, char out[TLS_IDENTITY_MAX + 1])
     return ok;
 }
 
+/* As RFC 2253 writes it: CN=...,OU=...,O=... */
+static bool put_subject(const X509 *certificate, char out[TLS_IDENTITY_MAX + 1])
+{
+    BIO *text = BIO_new(BIO_s_mem());
+    char *data;
+    bool ok =
+        text && X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0,
+                                   XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB) > 0;
+    long len = ok ? BIO_get_mem_data(text, &data) : 0;
+    ok = len > 0 && len <= (long)TLS_IDENTITY_MAX && !memchr(data, '\0', (size_t)len) &&
+         pg_utf8_valid((struct pg_bytes){.data = (const uint8_t *)data, .len = (size_t)len});
+    if (ok) {
+        memcpy(out, data, (size_t)len);
+        out[len] = '\0';
+    }
+    BIO_free(text);
+    return ok;
+}
+
 static bool put_fingerprint(const X509 *certificate, char out[TLS_IDENTITY_MAX + 1])
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -86,6 +105,8 @@ bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_I
         return put_san_dns(certificate, out);
     case TLS_IDENTITY_FINGERPRINT:
         return put_fingerprint(certificate, out);
+    case TLS_IDENTITY_SUBJECT:
+        return put_subject(certificate, out);
     case TLS_IDENTITY_NONE:
         break;
     }

@@ -11,7 +11,6 @@
 
 #include "tls_parts.h"
 
-#define KEY_MIN   16u /* bytes; shorter keys can be guessed from a recorded handshake */
 #define KEY_MAX   64u
 #define LINE_SIZE 1024
 #define PSKS_MAX  1000000u
@@ -23,7 +22,7 @@ struct psk {
 };
 
 struct tls_psks {
-    size_t count, room;
+    size_t count, room, key_min;
     struct psk *items; /* by identity */
 };
 
@@ -36,10 +35,10 @@ static int nibble(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static bool read_key(const char *hex, struct psk *psk)
+static bool read_key(const char *hex, size_t key_min, struct psk *psk)
 {
     size_t len = strlen(hex);
-    if (len % 2 != 0 || len / 2 < KEY_MIN || len / 2 > KEY_MAX)
+    if (len % 2 != 0 || len / 2 < key_min || len / 2 > KEY_MAX)
         return false;
     for (size_t i = 0; i < len / 2; i++) {
         int high = nibble(hex[2 * i]), low = nibble(hex[2 * i + 1]);
@@ -82,8 +81,8 @@ static const char *read_line(struct tls_psks *psks, char *line)
     struct psk psk = {0};
     if (strlen(line) > TLS_IDENTITY_MAX || !pg_utf8_valid(pg_bytes_str(line)))
         return "the identity is longer than 256 bytes or not UTF-8";
-    if (!read_key(colon + 1, &psk))
-        return "expected a key of 16 to 64 bytes as hexadecimal digits";
+    if (!read_key(colon + 1, psks->key_min, &psk))
+        return "expected a key of psk_key_min to 64 bytes as hexadecimal digits";
     if (psks->count == PSKS_MAX)
         return "more than 1000000 identities";
     psk.identity = strdup(line);
@@ -126,7 +125,7 @@ static const char *read_lines(struct tls_psks *psks, FILE *file, unsigned *numbe
     return NULL;
 }
 
-struct tls_psks *tls_psks_read(const char *path, struct pg_error *error)
+struct tls_psks *tls_psks_read(const char *path, size_t key_min, struct pg_error *error)
 {
     char text[128];
     FILE *file = fopen(path, "re");
@@ -136,6 +135,8 @@ struct tls_psks *tls_psks_read(const char *path, struct pg_error *error)
     }
     struct tls_psks *psks = calloc(1, sizeof(*psks));
     unsigned number = 0;
+    if (psks)
+        psks->key_min = key_min;
     const char *wrong = psks ? read_lines(psks, file, &number) : "out of memory";
     fclose(file);
     if (!wrong)

@@ -207,14 +207,14 @@ static size_t request_size(struct pg_bytes in)
     return end ? (size_t)(end - in.data) + 4 : 0;
 }
 
-void ws_upgrade(struct pg_bytes in, const struct ws_route *routes, size_t route_count,
-                const struct pg_strings *origins, struct ws_upgrade *out)
+void ws_upgrade(struct pg_bytes in, size_t size_max, const struct ws_route *routes,
+                size_t route_count, const struct pg_strings *origins, struct ws_upgrade *out)
 {
     out->used = request_size(in);
     if (out->used == 0) {
-        if (in.len >= WS_REQUEST_MAX)
+        if (in.len >= size_max)
             ws_refuse(out, 431, "Request Header Fields Too Large", "", "The request is too long.");
-        out->used = in.len >= WS_REQUEST_MAX ? in.len : 0;
+        out->used = in.len >= size_max ? in.len : 0;
         return;
     }
     struct request request = {0};

@@ -6,7 +6,6 @@
 
 #include "polygate.h"
 
-#define WS_REQUEST_MAX  8192u /* bytes of a request; browsers' cookies stay below */
 #define WS_RESPONSE_MAX 1024u
 
 /* What is served below one path. */
@@ -25,10 +24,10 @@ struct ws_upgrade {
     char response[WS_RESPONSE_MAX];
 };
 
-/* Judge the request at `in` (lent). The origin must be among `origins` if there are any; a request
- * without one comes from no browser and passes. Any thread. */
-void ws_upgrade(struct pg_bytes in, const struct ws_route *routes, size_t route_count,
-                const struct pg_strings *origins, struct ws_upgrade *out);
+/* Judge the request at `in` (lent), which may be `size_max` bytes long. The origin must be among
+ * `origins` if there are any; a request without one comes from no browser and passes. Any thread. */
+void ws_upgrade(struct pg_bytes in, size_t size_max, const struct ws_route *routes,
+                size_t route_count, const struct pg_strings *origins, struct ws_upgrade *out);
 
 /* Make `out` a refusal. `extra` is a whole header line, or "". */
 void ws_refuse(struct ws_upgrade *out, unsigned status, const char *phrase, const char *extra,

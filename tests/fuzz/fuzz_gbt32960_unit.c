@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Units of GB/T 32960 by their tables. Input: the command, the response flag, one byte that chooses
+ * edition and direction, then the unit. Whatever the bytes are:
+ *   - both shapes are JSON without duplicate members, and say the same faults;
+ *   - each document encodes, and encodes to the same unit;
+ *   - the dump ends.
+ */
+
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gbt32960/gbt32960_json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool holds)
+{
+    if (!holds) {
+        abort();
+    }
+}
+
+static unsigned there_and_back(const struct gbt_frame *frame, struct gbt_json_options *options)
+{
+    struct json_out out = json_out_heap(64u << 20);
+    struct wire_out unit = wire_out_heap(1u << 20);
+    struct gbt_json_defaults defaults = {0};
+    struct gbt_json_message message;
+    struct gbt_json_judgement judgement;
+    struct wire_error error;
+    json_error_t syntax;
+
+    require(gbt_json_write(&out, frame, options, &judgement));
+    json_t *document =
+        json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
+    if (document == NULL) {
+        fprintf(stderr, "%s\n%.*s\n", syntax.text, (int)out.len, out.data);
+        abort();
+    }
+    if (!gbt_json_encode(document, &defaults, &unit, &message, &error)) {
+        char sentence[400];
+        wire_error_sentence(&error, sentence, sizeof(sentence));
+        fprintf(stderr, "%s\n%.*s\n", sentence, (int)out.len, out.data);
+        abort();
+    }
+    if (message.frame.unit.len != frame->unit.len ||
+        memcmp(message.frame.unit.data, frame->unit.data, frame->unit.len) != 0) {
+        fprintf(stderr, "%.*s\n", (int)out.len, out.data);
+        abort();
+    }
+    require(message.frame.command == frame->command && message.frame.response == frame->response);
+    json_decref(document);
+    json_out_free(&out);
+    wire_out_free(&unit);
+    return judgement.faults;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const uint8_t nothing[1];
+    if (size < 3 || size > GBT_UNIT_MAX) {
+        return 0;
+    }
+    struct gbt_frame frame = {.command = data[0],
+                              .response = data[1],
+                              .edition = (data[2] & 1) != 0 ? GBT_2025 : GBT_2016,
+                              .encryption = GBT_PLAIN};
+    struct gbt_json_options options = {.uplink = (data[2] & 2) != 0};
+    memcpy(frame.id, "LPGATE00000000017", GBT_ID_LEN);
+    frame.unit = (struct pg_bytes){size > 3 ? data + 3 : nothing, size - 3};
+
+    options.shape = WIRE_SHAPE_NATIVE;
+    unsigned native = there_and_back(&frame, &options);
+    options.shape = WIRE_SHAPE_WIRE;
+    unsigned wire = there_and_back(&frame, &options);
+    require((native & ~(unsigned)WIRE_FAULT_BODY) == (wire & ~(unsigned)WIRE_FAULT_BODY));
+
+    struct json_out text = json_out_heap(64u << 20);
+    gbt_dump(&text, &frame, options.uplink);
+    require(!text.failed);
+    json_out_free(&text);
+    return 0;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The embedded store on a disk that fails: at each write, sync, allocation and cut, once or for
+ * good, with and without a part of the bytes written. What was answered with success is there
+ * afterwards, what was refused is not, what nobody waits for is made up for, and the store works
+ * again by itself. And on what a crash leaves: a log that ends at any byte. */
+
+#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "store_bed.h"
+
+/* ---- a disk that fails: these stand in front of the C library's ----------------------------------- */
+
+static struct {
+    _Atomic int calls; /* so far */
+    int from, count;   /* those that fail; from 0: none */
+    int error;
+    bool partly; /* writes bring half of their bytes, before they fail */
+} fault;
+
+static void disk_works(void)
+{
+    fault.from = 0;
+}
+
+static void disk_fails(int from, int count, int code, bool partly)
+{
+    fault.calls = 0;
+    fault.from = 0;
+    fault.count = count;
+    fault.error = code;
+    fault.partly = partly;
+    fault.from = from;
+}
+
+static bool fails(void)
+{
+    int call = ++fault.calls;
+    if (fault.from == 0 || call < fault.from || call - fault.from >= fault.count)
+        return false;
+    errno = fault.error;
+    return true;
+}
+
+/* Seen by LMDB as well, which is a library of its own. */
+#define DISK       __attribute__((visibility("default")))
+#define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
+
+DISK ssize_t pwritev(int fd, const struct iovec *ranges, int count, off_t offset)
+{
+    bool bad = fails();
+    if (bad && fault.partly && ranges[0].iov_len > 1) {
+        (void)!REAL(pwrite)(fd, ranges[0].iov_base, ranges[0].iov_len / 2, offset);
+        errno = fault.error;
+    }
+    return bad ? -1 : REAL(pwritev)(fd, ranges, count, offset);
+}
+
+DISK ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
+{
+    bool bad = fails();
+    if (bad && fault.partly && size > 1) {
+        (void)!REAL(pwrite)(fd, data, size / 2, offset);
+        errno = fault.error;
+    }
+    return bad ? -1 : REAL(pwrite)(fd, data, size, offset);
+}
+
+DISK ssize_t writev(int fd, const struct iovec *ranges, int count)
+{
+    return fails() ? -1 : REAL(writev)(fd, ranges, count);
+}
+
+DISK int fdatasync(int fd)
+{
+    return fails() ? -1 : REAL(fdatasync)(fd);
+}
+
+DISK int fsync(int fd)
+{
+    return fails() ? -1 : REAL(fsync)(fd);
+}
+
+DISK int ftruncate(int fd, off_t length)
+{
+    return fails() ? -1 : REAL(ftruncate)(fd, length);
+}
+
+DISK int posix_fallocate(int fd, off_t offset, off_t length)
+{
+    return fails() ? fault.error : REAL(posix_fallocate)(fd, offset, length);
+}
+
+/* ---- one of everything ----------------------------------------------------------------------------- */
+
+/* What was asked and how it was answered; one letter each, upper case for PG_OK. */
+struct answers {
+    char text[64];
+    size_t count;
+};
+
+static bool answered_ok(struct answers *answers, char letter, enum pg_reason result)
+{
+    CU_ASSERT(result == PG_OK || result == PG_STORE_FAILED);
+    answers->text[answers->count++] = (char)(result == PG_OK ? letter - 'a' + 'A' : letter);
+    return result == PG_OK;
+}
+
+static bool kept(const struct answers *answers, char letter)
+{
+    return strchr(answers->text, letter - 'a' + 'A') != NULL;
+}
+
+static void put_record(struct pg_store_session *session, const char *id, struct answers *answers,
+                       char letter)
+{
+    struct waiting *w = waiter();
+    struct pg_session_record record = {.client_id = pg_bytes_str(id), .expiry_s = 60};
+    store->ops->session_put(store, session, &record, &w->done);
+    answered_ok(answers, letter, await(w));
+}
+
+static void retain(const char *topic, const char *payload, struct answers *answers, char letter)
+{
+    struct waiting *w = waiter();
+    struct pg_msg *msg = message(topic, payload);
+    store->ops->retain(store, msg, &w->done);
+    answered_ok(answers, letter, await(w));
+    pg_msg_unref(&msg);
+}
+
+/* On a session "c1", which has number 1 in its queue, is sent number 2, and has a will. */
+static void do_everything(struct pg_store_session *session, struct answers *answers)
+{
+    *answers = (struct answers){.count = 0};
+    struct waiting *w = waiter();
+    struct pg_msg *msg = message("q", "exactly");
+    store->ops->receive(store, session, 77, msg, &w->done);
+    if (answered_ok(answers, 'a', await(w)))
+        store->ops->routed(store, msg);
+    pg_msg_unref(&msg);
+    answered_ok(answers, 'b', enqueue(session, 3, "three"));
+    store->ops->settle(store, session, 1);
+    w = waiter();
+    store->ops->received(store, session, 2, &w->done);
+    answered_ok(answers, 'c', await(w));
+    answered_ok(answers, 'd', enqueue(session, 4, "four"));
+    retain("r/1", "new", answers, 'e');
+    retain("r/2", "", answers, 'f');
+    store->ops->will_drop(store, PG_BYTES_OF("c1"));
+    struct pg_store_session *other = store->ops->session_open(store, PG_BYTES_OF("c2"));
+    put_record(other, "c2", answers, 'g');
+    w = waiter();
+    struct pg_subscription sub = {.filter = PG_BYTES_OF("a/#"), .qos = 1};
+    store->ops->subscription_put(store, other, &sub, &w->done);
+    answered_ok(answers, 'h', await(w));
+    answered_ok(answers, 'i', enqueue(other, 1, "other"));
+    w = waiter();
+    store->ops->fact_put(store, PG_BYTES_OF("ban"), PG_BYTES_OF("c9"), PG_BYTES_OF("yes"), 0,
+                         &w->done);
+    answered_ok(answers, 'j', await(w));
+    w = waiter();
+    store->ops->send(store, session, 4, 40, &w->done);
+    answered_ok(answers, 'k', await(w));
+    store->ops->session_drop(store, restored.handle, NULL);
+    if (!kept(answers, 'g'))
+        store->ops->session_drop(store, other, NULL); /* gives the handle back */
+}
+
+/* "c0" is restored, so that its handle is known; it is dropped at the end of everything. */
+static struct pg_store_session *prepare(void)
+{
+    begin();
+    (void)make_session("c0");
+    reopen();
+    struct answers answers = {.count = 0};
+    struct pg_store_session *session = make_session("c1");
+    CU_ASSERT_EQUAL(enqueue(session, 1, "one"), PG_OK);
+    CU_ASSERT_EQUAL(enqueue(session, 2, "two"), PG_OK);
+    retain("r/1", "old", &answers, 'a');
+    retain("r/2", "old", &answers, 'a');
+    struct pg_msg *msg = message("w", "bye");
+    struct pg_will_record will = {.client_id = PG_BYTES_OF("c1"), .msg = msg};
+    store->ops->will_put(store, &will, NULL);
+    pg_msg_unref(&msg);
+    struct waiting *w = waiter();
+    store->ops->send(store, session, 2, 20, &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+    return session;
+}
+
+/* Until the store takes something again; the disk does. */
+static void recover(struct pg_store_session *session)
+{
+    int64_t until_ms = pg_now_ms() + 10000;
+    while (enqueue(session, 10, "after") != PG_OK && pg_now_ms() < until_ms)
+        ;
+    struct waiting *w = waiter();
+    store->ops->fact_put(store, PG_BYTES_OF("ban"), PG_BYTES_OF("c8"), PG_BYTES_OF("yes"), 0,
+                         &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
+}
+
+static bool has(const char *name)
+{
+    return strstr(restored.names, name) != NULL;
+}
+
+/* After a restart, which must find what was answered, and no more. */
+static void verify(const struct answers *answers)
+{
+    CU_ASSERT(has("session:c1= ") && !has("session:c0= ") && !has("will:"));
+    CU_ASSERT_EQUAL(has("session:c2= "), kept(answers, 'g'));
+    CU_ASSERT_EQUAL(restored.subs, kept(answers, 'h'));
+    CU_ASSERT(has(kept(answers, 'e') ? "retained:r/1=new " : "retained:r/1=old "));
+    CU_ASSERT_EQUAL(has("retained:r/2="), !kept(answers, 'f'));
+    CU_ASSERT_EQUAL(has("fact:c9=yes "), kept(answers, 'j'));
+    CU_ASSERT_EQUAL(restored.unrouted, 0);
+}
+
+static void verify_session(const struct pg_restored_session *s, const struct answers *answers)
+{
+    CU_ASSERT_EQUAL(s->receipt_count, kept(answers, 'a'));
+    CU_ASSERT_EQUAL_FATAL(s->out_count, kept(answers, 'd') && kept(answers, 'k') ? 2 : 1);
+    CU_ASSERT(s->outs[0].number == 2 && s->outs[0].packet_id == 20);
+    CU_ASSERT(s->outs[0].received); /* a fact, whether it was kept at once or is made up for */
+}
+
+struct c1_restorer {
+    struct pg_store_restorer base; /* first */
+    const struct answers *answers;
+    struct pg_store_session *c1, *c2;
+};
+
+static bool got_one(struct pg_store_restorer *base, const struct pg_restored_session *s)
+{
+    struct c1_restorer *r = (struct c1_restorer *)base;
+    if (pg_bytes_equal(s->record.client_id, PG_BYTES_OF("c2")))
+        r->c2 = s->handle;
+    if (!pg_bytes_equal(s->record.client_id, PG_BYTES_OF("c1")))
+        return true;
+    r->c1 = s->handle;
+    verify_session(s, r->answers);
+    return true;
+}
+
+static void verify_queues(const struct answers *answers)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof(wanted), "2=two %s%s", kept(answers, 'b') ? "3=three " : "",
+             kept(answers, 'd') ? "4=four " : "");
+    struct c1_restorer restorer = {.base.session = got_one, .answers = answers};
+    pg_store_free(&store);
+    store = pg_store_disk_open(&options, &error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(store);
+    CU_ASSERT_FATAL(store->ops->restore(store, &restorer.base, &error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(restorer.c1);
+    const char *queue = queue_of(restorer.c1);
+    CU_ASSERT(strncmp(queue, wanted, strlen(wanted)) == 0);
+    CU_ASSERT(strstr(queue, "=after ") == strchr(queue + strlen(wanted), '='));
+    if (restorer.c2)
+        CU_ASSERT_STRING_EQUAL(queue_of(restorer.c2), kept(answers, 'i') ? "1=other " : "");
+}
+
+/* false: the fault was behind the last call. */
+static bool one_fault(int from, int count, int code, bool partly)
+{
+    struct answers answers;
+    struct pg_store_session *session = prepare();
+    disk_fails(from, count, code, partly);
+    do_everything(session, &answers);
+    struct pg_store_page *page = fetch(session, 0, 1); /* the last drop is through */
+    pg_store_page_free(&page);
+    bool met = fault.calls >= from;
+    disk_works();
+    recover(session);
+    reopen();
+    verify(&answers);
+    verify_queues(&answers);
+    finish();
+    return met;
+}
+
+static void at_each_call(int count, int code, bool partly)
+{
+    int from = 1;
+    while (one_fault(from, count, code, partly) && from < 300)
+        from++;
+    CU_ASSERT(from > 30 && from < 300);
+}
+
+static void a_full_disk_at_each_write(void)
+{
+    at_each_call(INT_MAX / 2, ENOSPC, true);
+}
+
+static void a_disk_that_is_full_for_one_write(void)
+{
+    at_each_call(1, ENOSPC, false);
+    at_each_call(1, ENOSPC, true);
+}
+
+static void a_disk_that_breaks_at_each_call_and_is_mended(void)
+{
+    at_each_call(INT_MAX / 2, EIO, false);
+    at_each_call(1, EIO, true);
+}
+
+static void a_disk_that_becomes_read_only(void)
+{
+    at_each_call(INT_MAX / 2, EROFS, false);
+}
+
+int main(void)
+{
+    CU_TestInfo tests[] = {
+#define TEST(name) {#name, name}
+        TEST(a_full_disk_at_each_write),
+        TEST(a_disk_that_is_full_for_one_write),
+        TEST(a_disk_that_breaks_at_each_call_and_is_mended),
+        TEST(a_disk_that_becomes_read_only),
+        CU_TEST_INFO_NULL,
+    };
+    CU_SuiteInfo suites[] = {{"store, on a disk that fails", NULL, NULL, NULL, NULL, tests},
+                             CU_SUITE_INFO_NULL};
+
+    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
+        return 1;
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}

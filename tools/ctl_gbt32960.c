@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* decode and encode: GB/T 32960 frames between hexadecimal and JSON, without a gateway. */
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl.h"
+#include "gbt32960/gbt32960_codec.h"
+#include "gbt32960/gbt32960_json.h"
+#include "wire/json_out.h"
+
+/* What one frame can become as JSON: 64 KiB of which each byte is a value of its own. */
+#define JSON_LIMIT (64u * 1024 * 1024)
+
+/* ---- decode ---------------------------------------------------------------------------------- */
+
+struct decoder {
+    const struct ctl_run *run;
+    bool json;
+    struct gbt_json_options options;
+    bool failed; /* something was no frame, or did not fit */
+};
+
+static void print_frame(struct decoder *d, const struct gbt_frame *frame)
+{
+    struct json_out out = json_out_heap(JSON_LIMIT);
+    struct gbt_json_judgement judgement = {
+        .faults = d->json ? 0 : gbt_frame_faults(frame, d->options.uplink)};
+    if (d->json)
+        gbt_json_write(&out, frame, &d->options, &judgement);
+    else
+        gbt_dump(&out, frame, d->options.uplink);
+    if (out.failed) {
+        ctl_error(d->run, "out of memory");
+        d->failed = true;
+    } else {
+        fwrite(out.data, 1, out.len, stdout);
+        putchar('\n');
+    }
+    if ((judgement.faults & ~(unsigned)WIRE_FAULT_SURPLUS) != 0) { /* the object says which, too */
+        ctl_error(d->run, "command 0x%02x: the unit does not fit its table", frame->command);
+        d->failed = true;
+    }
+    json_out_free(&out);
+}
+
+/* Something that is no frame: in JSON it takes a line of its own, so that lines can be counted. */
+static void print_error(struct decoder *d, enum gbt_error error, struct pg_bytes bytes)
+{
+    const char *name = gbt_error_name(error);
+    d->failed = true;
+    if (d->json) {
+        printf("{\"protocol\":\"gbt32960\",\"error\":\"%s\",\"hex\":\"", name);
+        ctl_print_hex(bytes);
+        fputs("\"}\n", stdout);
+    } else {
+        printf("not a frame: %s: ", name);
+        ctl_print_hex(bytes);
+        putchar('\n');
+    }
+    ctl_error(d->run, "not a frame: %s", name);
+}
+
+/* Cut a stream into frames. With `show` they are printed, and what is none; without, the number of
+ * frames is found. */
+static size_t walk_stream(struct decoder *d, struct pg_bytes in, bool show)
+{
+    size_t found = 0;
+    for (;;) {
+        struct gbt_frame frame;
+        enum gbt_error error;
+        size_t used;
+        enum gbt_result result = gbt_frame_next(in, &used, &frame, &error);
+        if (result == GBT_FRAME_MORE)
+            break;
+        found += result == GBT_FRAME_WHOLE;
+        if (show && result == GBT_FRAME_WHOLE)
+            print_frame(d, &frame);
+        else if (show)
+            print_error(d, error, (struct pg_bytes){.data = in.data, .len = used});
+        in.data += used;
+        in.len -= used;
+    }
+    if (in.len > 0 && show)
+        print_error(d, GBT_ERROR_INCOMPLETE, in);
+    return found;
+}
+
+/* One frame, or a stream of several. */
+static void decode(struct decoder *d, struct pg_bytes in)
+{
+    struct gbt_frame frame;
+    if (in.len == 0)
+        return;
+    enum gbt_error error = gbt_frame_decode(in, &frame);
+    if (error == GBT_ERROR_NONE)
+        print_frame(d, &frame);
+    else if (walk_stream(d, in, false) > 0)
+        walk_stream(d, in, true);
+    else
+        print_error(d, error, in);
+}
+
+static void decode_text(struct decoder *d, const char *text)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0, bad;
+    if (ctl_parse_hex(text, &bytes, &len, &bad)) {
+        decode(d, (struct pg_bytes){.data = bytes, .len = len});
+    } else {
+        ctl_error(d->run, "expected pairs of hexadecimal digits, found \"%.20s\" at character %zu",
+                  text + bad, bad + 1);
+        d->failed = true;
+    }
+    free(bytes);
+}
+
+static void decode_lines(struct decoder *d)
+{
+    char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, stdin) > 0)
+        decode_text(d, line);
+    free(line);
+}
+
+static int run_decode(struct ctl_run *run)
+{
+    char *text = NULL;
+    struct decoder d = {
+        .run = run,
+        .json = ctl_flag(run, "json"),
+        .options = {.shape = ctl_flag(run, "wire") ? WIRE_SHAPE_WIRE : WIRE_SHAPE_NATIVE,
+                    .uplink = ctl_flag(run, "uplink"),
+                    .raw = ctl_flag(run, "raw")},
+    };
+    if (!d.json && (ctl_flag(run, "wire") || ctl_flag(run, "raw"))) {
+        ctl_error(run, "--wire and --raw say what --json prints; give --json too");
+        return CTL_USAGE;
+    }
+    if (run->argument_count == 0)
+        decode_lines(&d);
+    else if (ctl_join_arguments(run, &text))
+        decode_text(&d, text);
+    free(text);
+    return d.failed ? CTL_FAILED : CTL_OK;
+}
+
+/* ---- encode ---------------------------------------------------------------------------------- */
+
+static bool encode(const struct ctl_run *run, json_t *document,
+                   const struct gbt_json_defaults *defaults)
+{
+    static uint8_t wire[GBT_WIRE_MAX];
+    struct wire_error error;
+    struct gbt_json_message message;
+    struct wire_out unit = wire_out_heap(2 * GBT_WIRE_MAX);
+    bool good = gbt_json_encode(document, defaults, &unit, &message, &error);
+    if (good) {
+        size_t len = gbt_frame_encode(&message.frame, wire, sizeof(wire));
+        ctl_print_hex((struct pg_bytes){.data = wire, .len = len});
+        putchar('\n');
+    } else {
+        char sentence[512];
+        wire_error_sentence(&error, sentence, sizeof(sentence));
+        ctl_error(run, "%s", sentence);
+    }
+    wire_out_free(&unit);
+    return good;
+}
+
+static bool told_syntax(const struct ctl_run *run, const json_error_t *where)
+{
+    ctl_error(run, "not JSON: %s (line %d, column %d)", where->text, where->line, where->column);
+    return false;
+}
+
+/* Documents one behind the other, on one line each or on several. */
+static bool encode_stream(const struct ctl_run *run, const struct gbt_json_defaults *defaults)
+{
+    bool good = true;
+    json_error_t where;
+    for (;;) {
+        int c;
+        while ((c = getc(stdin)) == ' ' || c == '\n' || c == '\r' || c == '\t')
+            ;
+        if (c == EOF)
+            return good;
+        ungetc(c, stdin);
+        json_t *document = json_loadf(stdin, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &where);
+        if (!document)
+            return told_syntax(run, &where); /* where the next one begins is not known */
+        good = encode(run, document, defaults) && good;
+        json_decref(document);
+    }
+}
+
+static bool read_defaults(const struct ctl_run *run, uint8_t id[GBT_ID_LEN],
+                          struct gbt_json_defaults *out)
+{
+    const char *vin = ctl_value(run, "vin"), *edition = ctl_value(run, "edition");
+    out->edition = edition && strcmp(edition, "2025") == 0 ? GBT_2025 : GBT_2016;
+    if (edition && out->edition == GBT_2016 && strcmp(edition, "2016") != 0) {
+        ctl_error(run, "--edition: expected 2016 or 2025");
+        return false;
+    }
+    if (vin && (strlen(vin) > GBT_ID_LEN || *vin == '\0')) {
+        ctl_error(run, "--vin: expected 1 to %u characters", GBT_ID_LEN);
+        return false;
+    }
+    if (vin) {
+        memcpy(id, vin, strlen(vin));
+        out->id = id;
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    out->wall_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return true;
+}
+
+static int run_encode(struct ctl_run *run)
+{
+    uint8_t id[GBT_ID_LEN] = {0};
+    struct gbt_json_defaults defaults = {0};
+    json_error_t where;
+    if (!read_defaults(run, id, &defaults))
+        return CTL_USAGE;
+    if (run->argument_count == 0)
+        return encode_stream(run, &defaults) ? CTL_OK : CTL_FAILED;
+    bool good = true;
+    for (int i = 0; i < run->argument_count; i++) {
+        json_t *document = json_loads(run->arguments[i], JSON_ALLOW_NUL, &where);
+        good = (document ? encode(run, document, &defaults) : told_syntax(run, &where)) && good;
+        json_decref(document);
+    }
+    return good ? CTL_OK : CTL_FAILED;
+}
+
+/* ---- the rows -------------------------------------------------------------------------------- */
+
+static const struct ctl_option decode_options[] = {
+    {.letter = 'j', .name = "json", .help = "one JSON object a frame, as the gateway publishes it"},
+    {.letter = 'w', .name = "wire", .help = "with --json: the integers as they are on the wire"},
+    {.name = "raw", .help = "with --json: add the frame in hexadecimal"},
+    {.letter = 'u',
+     .name = "uplink",
+     .help = "the frames come from vehicles: 0x80 to 0xbf are answers whatever they say"},
+    {.name = NULL},
+};
+static const struct ctl_option encode_options[] = {
+    {.letter = 'e',
+     .name = "edition",
+     .argument = "YEAR",
+     .help = "for documents without: 2016 or 2025 (2016)"},
+    {.name = "vin", .argument = "VIN", .help = "for documents without"},
+    {.name = NULL},
+};
+
+const struct ctl_command ctl_gbt32960_commands[] = {
+    {.name = "decode gbt32960",
+     .arguments = "[HEX...]",
+     .help = "Explain frames; without arguments one or more a line of the standard input.",
+     .options = decode_options,
+     .max_arguments = -1,
+     .run = run_decode},
+    {.name = "encode gbt32960",
+     .arguments = "[JSON...]",
+     .help = "Make frames from JSON, as decode prints it or as applications send it.",
+     .options = encode_options,
+     .max_arguments = -1,
+     .run = run_encode},
+    {.name = NULL},
+};
