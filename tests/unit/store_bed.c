@@ -27,7 +27,7 @@ static bool got_session(struct pg_store_restorer *base, const struct pg_restored
 {
     struct restored *r = (struct restored *)base;
     r->sessions++;
-    name(r, "session", s->record.client_id, PG_BYTES_NONE);
+    name(r, "session", s->record.client_id, PG_BYTES_OF(""));
     r->handle = s->handle;
     r->first = s->first_number;
     r->next = s->next_number;
