@@ -12,7 +12,7 @@
  * frontend is told of admissions, results and endings from the worker's end-of-turn work, never
  * from inside its own calls. */
 
-#include "client_parts.h"
+#include "client_inside.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +45,11 @@ struct pg_bytes pg_client_username(const struct pg_client *client)
 
 void *pg_client_cookie(const struct pg_client *client)
 {
-    return client->cookie;
+    void *cookie;
+    if (!client->has_cookie)
+        return pg_conn_state(client->conn);
+    memcpy(&cookie, client->text + client->id_len + client->username_len, sizeof(cookie));
+    return cookie;
 }
 
 struct pg_client *pg_client_next(const struct pg_client *client)
@@ -73,9 +77,15 @@ static uint32_t within_expiry_max(const struct pg_client *client, uint32_t secon
 
 void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds)
 {
+    struct pg_session *session = pg_client_session(client);
     client->expiry_s = within_expiry_max(client, seconds);
-    if (pg_client_session(client))
-        client->session->expiry_s = client->expiry_s;
+    if (!session)
+        return;
+    session->expiry_s = client->expiry_s;
+    if (session->expiry_s == 0)
+        pg_session_keep_no_more(session);
+    else if (!pg_session_keep_from_now(session))
+        pg_conn_close(client->conn, PG_NO_MEMORY, "its session could not be kept");
 }
 
 uint32_t pg_client_session_expiry(const struct pg_client *client)
@@ -83,10 +93,16 @@ uint32_t pg_client_session_expiry(const struct pg_client *client)
     return client->expiry_s;
 }
 
+void pg_client_set_window(struct pg_client *client, uint32_t window)
+{
+    if (pg_client_session(client))
+        pg_session_set_window(client->session, window);
+}
+
 void pg_client_drop_will(struct pg_client *client)
 {
-    if (client->admission)
-        pg_will_free(&client->admission->will);
+    if (client->pending)
+        pg_will_free(&client->pending->will);
     if (pg_client_session(client))
         pg_will_forget(client->session);
 }
@@ -99,34 +115,51 @@ void pg_client_make_ready(struct pg_client *client)
 
 void pg_client_deliver(struct pg_client *client)
 {
-    if (pg_client_session(client) && client->announced && client->rechecks == 0 &&
+    bool rechecks = client->pending && client->pending->rechecks > 0;
+    if (pg_client_session(client) && client->announced && !rechecks &&
         !pg_conn_closing(client->conn))
         client_protocol(client)->deliver(client);
 }
 
 /* ---- telling the frontend -------------------------------------------------------------------- */
 
-static void free_admission(struct pg_client *client)
+struct pg_client_pending *pg_client_pending(struct pg_client *client)
 {
-    if (!client->admission)
-        return;
-    pg_will_free(&client->admission->will);
-    free(client->admission->method_data);
-    free(client->admission);
-    client->admission = NULL;
+    if (!client->pending)
+        client->pending = calloc(1, sizeof(*client->pending));
+    return client->pending;
 }
 
-static size_t client_size(size_t id_len, size_t username_len)
+static void free_pending(struct pg_client *client)
 {
-    return offsetof(struct pg_client, text) + id_len + username_len;
+    if (!client->pending)
+        return;
+    pg_will_free(&client->pending->will);
+    free(client->pending->method_data);
+    free(client->pending);
+    client->pending = NULL;
+}
+
+void pg_client_settle_pending(struct pg_client *client)
+{
+    const struct pg_client_pending *p = client->pending;
+    if (p && !p->login && !p->request && !p->questions && !p->tickets)
+        free_pending(client);
+}
+
+static size_t client_size(size_t id_len, size_t username_len, bool has_cookie)
+{
+    size_t text_len = id_len + username_len + (has_cookie ? sizeof(void *) : 0);
+    return offsetof(struct pg_client, text) + text_len;
 }
 
 /* Its connection may be gone. */
 static void free_client(struct pg_client *client, struct pg_worker *worker)
 {
-    free_admission(client);
+    free_pending(client);
     client->magic = 0;
-    pg_slab_set_free(&worker->small, client, client_size(client->id_len, client->username_len));
+    pg_slab_set_free(&worker->small, client,
+                     client_size(client->id_len, client->username_len, client->has_cookie));
 }
 
 static void unlink_client(struct pg_client *client)
@@ -137,7 +170,7 @@ static void unlink_client(struct pg_client *client)
     *client->link = client->next;
     if (client->next)
         client->next->link = client->link;
-    --*pg_conn_client_count(client->conn);
+    pg_conn_count_client(client->conn, false);
 }
 
 /* The client is over for everybody: tell the frontend, if it knows of it, and free. */
@@ -154,7 +187,7 @@ static void announce_refusal(struct pg_client *client)
 {
     struct pg_conn *conn = client->conn;
     struct pg_admission admission = {.reason = (enum pg_reason)client->reason};
-    void *cookie = client->cookie;
+    void *cookie = pg_client_cookie(client);
     bury(client);
     if (!pg_conn_closing(conn))
         pg_conn_protocol(conn)->admitted(conn, &admission, cookie);
@@ -162,23 +195,22 @@ static void announce_refusal(struct pg_client *client)
 
 static void announce_admission(struct pg_client *client)
 {
-    const struct admission *a = client->admission;
+    struct pg_client_pending *p = client->pending;
     struct pg_admission admission = {
         .reason = PG_OK,
         .client = client,
-        .session_present = a->session_present,
-        .method_data = {.data = a->method_data, .len = a->method_data_len},
+        .session_present = p->session_present,
+        .method_data = {.data = p->method_data, .len = p->method_data_len},
     };
     client->announced = true;
-    client_protocol(client)->admitted(client->conn, &admission, client->cookie);
-    free_admission(client);
+    client_protocol(client)->admitted(client->conn, &admission, pg_client_cookie(client));
+    p->login = false;
+    pg_client_settle_pending(client);
     pg_client_make_ready(client);
 }
 
-static void tell(struct pg_task *task, struct pg_worker *worker)
+static void tell(struct pg_client *client, struct pg_worker *worker)
 {
-    struct pg_client *client =
-        (struct pg_client *)((uint8_t *)task - offsetof(struct pg_client, task));
     client->due = false;
     if (client->unlinked)
         free_client(client, worker);
@@ -194,9 +226,32 @@ static void tell_later(struct pg_client *client)
 {
     if (client->due)
         return;
+    struct pg_worker *worker = client_worker(client);
+    struct pg_client_part *part = &worker->clients;
+    if (!part->due)
+        pg_worker_later(worker, &part->task);
     client->due = true;
-    client->task.run = tell;
-    pg_worker_later(client_worker(client), &client->task);
+    client->next_due = NULL;
+    *part->due_end = client;
+    part->due_end = &client->next_due;
+}
+
+static void tell_all(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)task;
+    struct pg_client_part *part = &worker->clients;
+    struct pg_client *client = part->due;
+    pg_clients_init(part); /* those that come meanwhile are told of later */
+    while (client) {
+        struct pg_client *next = client->next_due;
+        tell(client, worker);
+        client = next;
+    }
+}
+
+void pg_clients_init(struct pg_client_part *part)
+{
+    *part = (struct pg_client_part){.task.run = tell_all, .due_end = &part->due};
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */
@@ -349,13 +404,13 @@ static void check_will(struct pg_client *client);
 static void join(struct pg_client *client)
 {
     client->state = CLIENT_JOINING;
-    pg_session_join(client, pg_client_id(client), client->admission->clean_start);
+    pg_session_join(client, pg_client_id(client), client->pending->clean_start);
 }
 
 static void will_decided(void *arg, enum pg_reason reason)
 {
     struct pg_client *client = arg;
-    client->request = NULL;
+    client->pending->request = NULL;
     if (reason == PG_OK)
         join(client);
     else
@@ -366,7 +421,7 @@ static void will_decided(void *arg, enum pg_reason reason)
  * fewer bytes than that has not. */
 static void check_will(struct pg_client *client)
 {
-    const struct pg_will *will = client->admission->will;
+    const struct pg_will *will = client->pending->will;
     if (!will) {
         join(client);
         return;
@@ -381,7 +436,7 @@ static void check_will(struct pg_client *client)
     struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
     enum pg_reason reason;
     if (prefix.len > 0) {
-        struct pg_will *mine = client->admission->will;
+        struct pg_will *mine = client->pending->will;
         mine->msg = pg_mount_enter(prefix, mine->msg, &reason);
         if (!mine->msg) {
             refuse(client, reason, "the topic of its will, with topic_prefix in front of it");
@@ -391,7 +446,7 @@ static void check_will(struct pg_client *client)
     }
     struct pg_identity who = client_identity(client);
     reason = pg_access_check(worker, client_config(worker), &who, PG_ACTION_PUBLISH, topic,
-                             will_decided, client, &client->request);
+                             will_decided, client, &client->pending->request);
     if (reason != PG_PENDING)
         will_decided(client, reason);
 }
@@ -399,7 +454,7 @@ static void check_will(struct pg_client *client)
 static void login_decided(void *arg, enum pg_reason reason)
 {
     struct pg_client *client = arg;
-    client->request = NULL;
+    client->pending->request = NULL;
     if (reason == PG_OK)
         check_will(client);
     else
@@ -413,12 +468,14 @@ static void login_decided(void *arg, enum pg_reason reason)
 static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
 {
     struct pg_client *client = arg;
-    if (reason != PG_PENDING)
-        client->request = NULL;
+    if (reason != PG_PENDING) {
+        client->pending->request = NULL;
+        pg_client_settle_pending(client);
+    }
     if (pg_conn_closing(client->conn))
         return;
     if (reason == PG_PENDING) {
-        client_protocol(client)->challenge(client->conn, data, client->cookie);
+        client_protocol(client)->challenge(client->conn, data, pg_client_cookie(client));
         return;
     }
     if (client->state == CLIENT_ADMITTED) {
@@ -426,13 +483,13 @@ static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
         return;
     }
     if (reason == PG_OK && data.data) {
-        struct admission *a = client->admission;
-        a->method_data = malloc(data.len > 0 ? data.len : 1);
-        if (!a->method_data)
+        struct pg_client_pending *p = client->pending;
+        p->method_data = malloc(data.len > 0 ? data.len : 1);
+        if (!p->method_data)
             reason = PG_NO_MEMORY;
         else if (data.len > 0)
-            memcpy(a->method_data, data.data, data.len);
-        a->method_data_len = data.len;
+            memcpy(p->method_data, data.data, data.len);
+        p->method_data_len = data.len;
     }
     login_decided(client, reason);
 }
@@ -444,16 +501,23 @@ static enum pg_reason begin_exchange(struct pg_client *client, struct pg_bytes m
     struct pg_identity who = client_identity(client);
     if (!client_protocol(client)->challenge)
         return PG_UNSUPPORTED;
-    return pg_access_exchange(worker, client_config(worker), &who, method, data, round_done, client,
-                              &client->request);
+    struct pg_client_pending *p = pg_client_pending(client);
+    if (!p)
+        return PG_NO_MEMORY;
+    enum pg_reason reason = pg_access_exchange(worker, client_config(worker), &who, method, data,
+                                               round_done, client, &p->request);
+    if (reason != PG_PENDING)
+        pg_client_settle_pending(client);
+    return reason;
 }
 
 bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
 {
     for (struct pg_client *client = *pg_conn_clients(conn); client; client = client->next) {
-        if (client->cookie != cookie || !pg_access_waits(client->request))
+        const struct pg_client_pending *p = client->pending;
+        if (pg_client_cookie(client) != cookie || !p || !pg_access_waits(p->request))
             continue;
-        if (!pg_access_continue(client->request, data))
+        if (!pg_access_continue(p->request, data))
             pg_conn_close(conn, PG_NO_MEMORY, "in an authentication exchange");
         return true;
     }
@@ -463,7 +527,7 @@ bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
 bool pg_client_reauthenticate(struct pg_client *client, struct pg_bytes method,
                               struct pg_bytes data)
 {
-    if (!pg_client_session(client) || client->request)
+    if (!pg_client_session(client) || (client->pending && client->pending->request))
         return false;
     enum pg_reason reason = begin_exchange(client, method, data);
     if (reason != PG_PENDING)
@@ -477,21 +541,20 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     if (login->client_id.len > UINT16_MAX || login->username.len > UINT16_MAX)
         return NULL;
     struct pg_worker *worker = pg_conn_worker(conn);
-    size_t size = client_size(login->client_id.len, login->username.len);
+    bool has_cookie = cookie != pg_conn_state(conn);
+    size_t size = client_size(login->client_id.len, login->username.len, has_cookie);
     struct pg_client *client = pg_slab_set_new(&worker->small, size);
-    struct admission *admission = calloc(1, sizeof(*admission));
-    if (!client || !admission) {
+    struct pg_client_pending *pending = client ? pg_client_pending(client) : NULL;
+    if (!pending) {
         pg_slab_set_free(&worker->small, client, size);
-        free(admission);
         return NULL;
     }
-    client->admission = admission;
-    admission->clean_start = login->clean_start;
-    admission->window = login->window;
+    pending->login = true;
+    pending->clean_start = login->clean_start;
+    pending->window = login->window;
     client->magic = CLIENT_MAGIC;
     client->state = CLIENT_ASKING;
     client->conn = conn;
-    client->cookie = cookie;
     client->since_wall_s = (uint32_t)(pg_wall_ms() / 1000);
     client->id_len = (uint16_t)login->client_id.len;
     memcpy(client->text, login->client_id.data, login->client_id.len);
@@ -499,10 +562,13 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     client->username_len = (uint16_t)login->username.len;
     if (login->username.len > 0)
         memcpy(client->text + client->id_len, login->username.data, login->username.len);
+    client->has_cookie = has_cookie;
+    if (has_cookie)
+        memcpy(client->text + client->id_len + client->username_len, &cookie, sizeof(cookie));
     client->expiry_s = within_expiry_max(client, login->session_expiry_s);
     if (login->will) {
-        admission->will = pg_will_new(login, pg_conn_protocol(conn)->name);
-        if (!admission->will) {
+        pending->will = pg_will_new(login, pg_conn_protocol(conn)->name);
+        if (!pending->will) {
             free_client(client, worker);
             return NULL;
         }
@@ -513,7 +579,7 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
         client->next->link = &client->next;
     client->link = head;
     *head = client;
-    ++*pg_conn_client_count(conn);
+    pg_conn_count_client(conn, true);
     return client;
 }
 
@@ -533,7 +599,7 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     }
     struct pg_worker *worker = client_worker(client);
     struct pg_config *config = client_config(worker);
-    if (*pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
+    if (pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
         return;
     }
@@ -549,7 +615,8 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     } else if (!login->trusted) {
         struct pg_identity who = client_identity(client);
         who.password = login->password;
-        reason = pg_access_login(worker, config, &who, login_decided, client, &client->request);
+        reason =
+            pg_access_login(worker, config, &who, login_decided, client, &client->pending->request);
     }
     if (reason != PG_PENDING)
         login_decided(client, reason);
@@ -579,7 +646,7 @@ static void session_safe(struct pg_client *client, enum pg_reason reason)
     }
     /* It was never there: neither its will nor a session that is new stay. */
     pg_client_drop_will(client);
-    if (!client->admission->session_present)
+    if (!client->pending->session_present)
         client->session->expiry_s = 0;
     refuse(client, reason, "its session could not be kept");
 }
@@ -616,12 +683,12 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
 {
     client->session = session;
     client->state = CLIENT_ADMITTED;
-    client->admission->session_present = present;
+    client->pending->session_present = present;
     session->expiry_s = client->expiry_s;
     pg_will_forget(session);
-    session->will = client->admission->will;
-    client->admission->will = NULL;
-    pg_session_attach(session, client, client->admission->window);
+    session->will = client->pending->will;
+    client->pending->will = NULL;
+    pg_session_attach(session, client, client->pending->window);
     enum pg_reason kept = keep_session(client);
     pg_conn_logged_in(client->conn);
     if (present)

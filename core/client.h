@@ -20,7 +20,8 @@ int64_t pg_client_since_wall_ms(const struct pg_client *client);
 
 void pg_client_make_ready(struct pg_client *client);
 void pg_client_deliver(struct pg_client *client);
-void pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket);
+/* false: out of memory. */
+bool pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket);
 void pg_client_unlink_ticket(struct pg_ticket *ticket);
 
 /* The connection is closing: end all of its clients now, with its reason. */

@@ -2,117 +2,17 @@
 #ifndef PG_CLIENT_PARTS_H
 #define PG_CLIENT_PARTS_H
 
-/* The inside of a client, for client.c (admission and end) and client_requests.c (what it asks for in
- * between). On the client's worker. */
+/* A worker's clients of which the frontend is to be told; client.c owns all of it. */
 
-#include "access.h"
-#include "client.h"
-#include "conn_client.h"
-#include "server.h"
-#include "topic.h"
-#include "worker_parts.h"
+#include "worker.h"
 
-struct pg_ticket;
+struct pg_client;
 
-enum client_state {
-    CLIENT_ASKING,   /* an access decision is out */
-    CLIENT_JOINING,  /* allowed; its session is being fetched */
-    CLIENT_ADMITTED, /* attached to its session */
-    CLIENT_ENDED,    /* detached; `client_ended` is due if it was ever announced */
+struct pg_client_part {
+    struct pg_task task;
+    struct pg_client *due, **due_end;
 };
 
-/* What is needed of a login until the frontend has been told of the admission. */
-struct admission {
-    struct pg_will *will; /* until it is handed to the session */
-    uint8_t *method_data; /* last words of an exchange */
-    size_t method_data_len;
-    uint32_t window;
-    bool clean_start;
-    bool session_present;
-};
-
-/* Its size matters: it exists once per connection, also of those that are silent. */
-struct pg_client {
-    uint32_t magic;
-    uint8_t state;      /* enum client_state */
-    uint8_t reason;     /* enum pg_reason: of the refusal or the end */
-    bool announced : 1; /* the frontend was told of the admission */
-    bool due : 1;       /* `task` is in the worker's list of later work */
-    bool unlinked : 1;  /* no longer on its connection's list: freed by `task` */
-    bool has_username : 1;
-    uint32_t expiry_s;
-    uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */
-    struct pg_conn *conn;
-    struct pg_client *next, **link; /* on the connection */
-    struct pg_session *session;     /* attached, or the joining one */
-    void *cookie;
-    struct admission *admission;       /* NULL once the frontend was told */
-    struct pg_access_request *request; /* login, will or exchange that is out */
-    struct pg_question *questions;     /* of publications and subscriptions */
-    struct pg_ticket *tickets;
-    struct pg_task task; /* tells the frontend, later in the turn */
-    uint32_t since_wall_s;
-    uint16_t id_len, username_len;
-    uint8_t text[]; /* identifier, user name */
-};
-_Static_assert(sizeof(struct pg_client) <= 112, "a client is small");
-
-/* An access decision on a publication or subscription that is out. */
-struct pg_question {
-    struct pg_question *next, **link;
-    struct pg_client *client;
-    struct pg_access_request *request;
-    enum { ASK_PUBLISH, ASK_SEND, ASK_SUBSCRIBE, ASK_RESUME } kind;
-    uint64_t token;
-    struct pg_msg *msg;         /* publish, send */
-    uint16_t receipt;           /* publish: of QoS 2; 0: none */
-    struct pg_subscription sub; /* subscribe; filter in `text` */
-    size_t text_len;
-    uint8_t text[]; /* filter, or target of send */
-};
-
-static inline struct pg_worker *client_worker(const struct pg_client *client)
-{
-    return pg_conn_worker(client->conn);
-}
-
-static inline struct pg_config *client_config(const struct pg_worker *worker)
-{
-    return atomic_load_explicit(&worker->server->config, memory_order_acquire);
-}
-
-static inline const struct pg_protocol *client_protocol(const struct pg_client *client)
-{
-    return pg_conn_protocol(client->conn);
-}
-
-static inline void client_count(const struct pg_client *client, size_t counter)
-{
-    pg_worker_count(client_worker(client), counter, 1);
-}
-
-static inline struct pg_identity client_identity(const struct pg_client *client)
-{
-    return (struct pg_identity){
-        .client_id = pg_client_id(client),
-        .username = pg_client_username(client),
-        .peer = pg_conn_peer(client->conn),
-        .listener = pg_conn_listener(client->conn),
-        .protocol = client_protocol(client)->name,
-    };
-}
-
-static inline bool client_too_deep(const struct pg_config *config, struct pg_bytes topic)
-{
-    int64_t most = config->settings.limits.topic_levels;
-    if (most > (int64_t)PG_TOPIC_LEVELS_MAX)
-        most = PG_TOPIC_LEVELS_MAX;
-    return topic.len >= (size_t)most && pg_topic_levels(topic) > (unsigned)most;
-}
-
-/* Let go of everything that could still answer. */
-void pg_client_cancel_requests(struct pg_client *client);
-/* Permissions may have changed while the client was away: look at every subscription again. */
-void pg_client_recheck(struct pg_client *client);
+void pg_clients_init(struct pg_client_part *part);
 
 #endif

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client_parts.h"
+#include "client_inside.h"
 #include "message.h"
 #include "mount.h"
 #include "receipt.h"
@@ -32,6 +32,7 @@ static void free_question(struct pg_question *q)
     *q->link = q->next;
     if (q->next)
         q->next->link = q->link;
+    pg_client_settle_pending(q->client);
     pg_access_cancel(&q->request);
     pg_msg_unref(&q->msg);
     free(q);
@@ -39,29 +40,34 @@ static void free_question(struct pg_question *q)
 
 void pg_client_cancel_requests(struct pg_client *client)
 {
-    pg_access_cancel(&client->request);
-    while (client->questions) {
+    if (client->pending)
+        pg_access_cancel(&client->pending->request);
+    while (client->pending && client->pending->questions) {
+        struct pg_question *q = client->pending->questions;
         /* What was not published does not hold its identifier. */
-        if (client->questions->receipt != 0 && client->session)
-            (void)pg_receipt_remove(client->session, client->questions->receipt);
-        free_question(client->questions);
+        if (q->receipt != 0 && client->session)
+            (void)pg_receipt_remove(client->session, q->receipt);
+        free_question(q);
     }
-    while (client->tickets) {
-        struct pg_ticket *ticket = client->tickets;
-        pg_client_unlink_ticket(ticket);
-    }
+    while (client->pending && client->pending->tickets)
+        pg_client_unlink_ticket(client->pending->tickets);
+    pg_client_settle_pending(client);
 }
 
 /* ---- publish --------------------------------------------------------------------------------- */
 
-void pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
+bool pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
 {
+    struct pg_client_pending *p = pg_client_pending(client);
+    if (!p)
+        return false;
     ticket->client = client;
-    ticket->next = client->tickets;
+    ticket->next = p->tickets;
     if (ticket->next)
         ticket->next->link = &ticket->next;
-    ticket->link = &client->tickets;
-    client->tickets = ticket;
+    ticket->link = &p->tickets;
+    p->tickets = ticket;
+    return true;
 }
 
 void pg_client_unlink_ticket(struct pg_ticket *ticket)
@@ -69,6 +75,7 @@ void pg_client_unlink_ticket(struct pg_ticket *ticket)
     *ticket->link = ticket->next;
     if (ticket->next)
         ticket->next->link = ticket->link;
+    pg_client_settle_pending(ticket->client);
     ticket->client = NULL;
 }
 
@@ -155,18 +162,21 @@ static enum pg_reason concluded(struct pg_client *client, const struct publicati
 
 static struct pg_question *new_question(struct pg_client *client, struct pg_bytes text)
 {
-    struct pg_question *q = calloc(1, sizeof(*q) + text.len);
-    if (!q)
+    struct pg_client_pending *p = pg_client_pending(client);
+    struct pg_question *q = p ? calloc(1, sizeof(*q) + text.len) : NULL;
+    if (!q) {
+        pg_client_settle_pending(client);
         return NULL;
+    }
     q->client = client;
     q->text_len = text.len;
     if (text.len > 0)
         memcpy(q->text, text.data, text.len);
-    q->next = client->questions;
+    q->next = p->questions;
     if (q->next)
         q->next->link = &q->next;
-    q->link = &client->questions;
-    client->questions = q;
+    q->link = &p->questions;
+    p->questions = q;
     return q;
 }
 
@@ -433,6 +443,8 @@ static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscr
     enum pg_reason reason = pg_topic_filter_valid(sub->filter);
     if (reason == PG_OK && client_too_deep(config, sub->filter))
         reason = PG_FILTER_INVALID;
+    if (reason == PG_OK && sub->id > PG_SUBSCRIPTION_ID_MAX)
+        reason = PG_UNSUPPORTED;
     if (reason == PG_OK && !pg_client_session(client))
         reason = PG_NOT_AUTHORIZED;
     if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
@@ -531,8 +543,9 @@ static void resume_decided(void *arg, enum pg_reason reason)
     q->request = NULL;
     if (reason != PG_OK)
         drop_forbidden(client, question_text(q), reason);
+    bool last = --client->pending->rechecks == 0;
     free_question(q);
-    if (--client->rechecks == 0)
+    if (last)
         pg_client_make_ready(client);
 }
 
@@ -546,7 +559,7 @@ static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
     if (!q)
         return; /* the check at delivery is not there to fall back on: keep what was allowed */
     q->kind = ASK_RESUME;
-    client->rechecks++;
+    client->pending->rechecks++;
     struct pg_identity who = client_identity(client);
     enum pg_reason reason =
         pg_access_check(worker, client_config(worker), &who, PG_ACTION_SUBSCRIBE, question_text(q),

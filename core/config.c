@@ -32,6 +32,8 @@ struct listener_values {
     const char *topic_prefix, *client_id_prefix, *assigned_id_prefix;
 };
 
+const struct pg_protocol pg_any_protocol = {.abi = PG_ABI, .name = "auto"};
+
 static const char *const anonymous_words[] = {"as_access", "yes", "no", NULL};
 
 const struct pg_option pg_listener_rows[] = {
@@ -41,21 +43,24 @@ const struct pg_option pg_listener_rows[] = {
      .fallback = "",
      .reloadable = true,
      .sentence = "Addresses with ports to listen on, as \"127.0.0.1:1883\", \"[::1]:1883\", or "
-                 "\"*:1883\" for every address of the machine; port 0 picks a free one. Required. "
+                 "\"*:1883\" for every address of the machine; port 0 picks a free one. "
+                 "\"unix:/PATH\" is a socket of the file system. Required. "
                  "An address that other machines can reach needs an authenticator, or "
                  "access.allow_anonymous = yes."},
     {.name = "transport",
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, transport),
-     .fallback = "tcp",
+     .fallback = "",
      .reloadable = true,
-     .sentence = "How bytes are carried; plain by default, since it needs no certificate."},
+     .sentence = "How bytes are carried. Not given: tcp, since it needs no certificate; or auto, "
+                 "which finds it out, if the protocol is to be found out, too."},
     {.name = "protocol",
      .type = PG_OPT_STRING,
      .offset = offsetof(struct listener_values, protocol),
      .fallback = "",
      .reloadable = true,
-     .sentence = "The frontend that serves what connects here. Required."},
+     .sentence = "The frontend that serves what connects here; auto is the one whose protocol the "
+                 "first bytes are of, or, over HTTP, the one that the path names. Required."},
     {.name = "allow_anonymous",
      .type = PG_OPT_CHOICE,
      .offset = offsetof(struct listener_values, allow_anonymous),
@@ -392,11 +397,23 @@ static bool find_transport(struct load *load, const struct pg_conf_block *block,
                           name, known);
 }
 
+/* `is_given`: the transport, which has been found already, was named in the block. */
 static bool find_protocol(struct load *load, const struct pg_conf_block *block, const char *name,
-                          struct pg_listener_conf *listener)
+                          bool is_given, struct pg_listener_conf *listener)
 {
     const struct pg_config *config = load->config;
     char known[128] = "";
+    if (strcmp(name, pg_any_protocol.name) == 0) {
+        listener->protocol = &pg_any_protocol;
+        listener->protocol_index = SIZE_MAX;
+        return listener->transport->any_protocol ||
+               pg_conf_refuse(block, "protocol", load->error,
+                              "transport = %s serves one protocol, expected its name; leave the "
+                              "transport out to have both found out",
+                              listener->transport->name);
+    }
+    if (listener->transport->any_protocol || !is_given)
+        add_name(known, sizeof(known), pg_any_protocol.name);
     for (size_t i = 0; i < config->protocol_count; i++) {
         if (strcmp(config->protocols[i].protocol->name, name) == 0) {
             listener->protocol = config->protocols[i].protocol;
@@ -415,7 +432,7 @@ static bool find_protocol(struct load *load, const struct pg_conf_block *block, 
 /* Whether only this machine can reach the address; one that is not understood counts as open. */
 static bool is_loopback(const char *address)
 {
-    static const char *const prefixes[] = {"[::1]:", "localhost:"};
+    static const char *const prefixes[] = {"[::1]:", "localhost:", "unix:"};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (strncmp(address, prefixes[i], strlen(prefixes[i])) == 0)
             return true;
@@ -523,9 +540,13 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
         return pg_conf_refuse(block, NULL, load->error,
                               "the name is longer than %d bytes; logs and tables show it whole",
                               PG_LISTENER_NAME_MAX);
-    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error) ||
-        !find_transport(load, block, values.transport, &listener) ||
-        !find_protocol(load, block, values.protocol, &listener))
+    if (!pg_conf_fill(block, pg_listener_rows, &values, pool, load->error))
+        return false;
+    bool is_given = values.transport[0] != '\0';
+    if (!is_given)
+        values.transport = strcmp(values.protocol, pg_any_protocol.name) == 0 ? "auto" : "tcp";
+    if (!find_transport(load, block, values.transport, &listener) ||
+        !find_protocol(load, block, values.protocol, is_given, &listener))
         return false;
     listener.allow_anonymous = values.allow_anonymous;
     if (!set_prefixes(load, block, &values, &listener))

@@ -28,15 +28,18 @@ struct pg_listener_conf {
     struct pg_strings bind; /* one: "127.0.0.1:1883", "[::]:1883", "*:1883"; port 0 picks one */
     const struct pg_transport *transport;
     const struct pg_protocol *protocol;
-    size_t protocol_index;          /* in pg_config.protocols */
-    void *transport_conf;           /* of transport->conf_size, or NULL */
-    int allow_anonymous;            /* enum pg_listener_anonymous */
+    size_t protocol_index;            /* in pg_config.protocols; of pg_any_protocol SIZE_MAX */
+    void *transport_conf;             /* of transport->conf_size, or NULL */
+    int allow_anonymous;              /* enum pg_listener_anonymous */
     struct pg_bytes topic_prefix;     /* empty: none; else it ends with '/' */
     struct pg_bytes client_id_prefix; /* what identifiers must begin with; empty: anything */
     const char *assigned_id_prefix;   /* of made-up ones; NULL, "": as the frontend has it */
-    const char *file;               /* where the block stands, for errors */
+    const char *file;                 /* where the block stands, for errors */
     unsigned line;
 };
+
+/* Stands in a listener block for whichever frontend it turns out to be; serves nobody itself. */
+extern const struct pg_protocol pg_any_protocol;
 
 /* A frontend as assembled: its descriptor and its block's values. */
 struct pg_protocol_conf {

@@ -35,6 +35,7 @@
 
 #include "client.h"
 #include "conn_client.h"
+#include "peer.h"
 #include "router.h"
 #include "server.h"
 #include "why.h"
@@ -84,44 +85,44 @@ enum conn_deadline {
 /* Bytes that the frontend did not use. */
 struct tail {
     uint32_t len, size;
+    uint32_t expect; /* whole length of the frame at the head, if the frontend knows */
     uint8_t bytes[];
 };
 
 /* Its size matters: it exists once per connection, in one block with
  *   - the frontend's state, of protocol->conn_size,
- *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN,
- *   - the text of the peer's address. */
+ *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN. */
 struct pg_conn {
     uint32_t magic;
-    uint8_t state;       /* enum conn_state */
-    uint8_t deadline;    /* enum conn_deadline: what `timer` waits for */
-    uint8_t reason;      /* enum pg_reason, once closing */
-    uint8_t idle_reason; /* enum pg_reason */
-    bool is_dirty : 1;   /* on the worker's dirty list */
-    bool starved : 1;    /* a delivery was held back for want of room */
-    bool blocked : 1;    /* waits for pg_conn_writable */
-    bool reoffer : 1;    /* resumed: the tail is offered again at the end of the turn */
-    bool eof : 1;        /* the peer has sent its last byte */
+    uint8_t state : 4;    /* enum conn_state */
+    uint8_t deadline : 4; /* enum conn_deadline: what `timer` waits for */
+    uint8_t reason;       /* enum pg_reason, once closing */
+    uint8_t idle_reason;  /* enum pg_reason */
+    bool is_dirty : 1;    /* on the worker's dirty list */
+    bool starved : 1;     /* a delivery was held back for want of room */
+    bool blocked : 1;     /* waits for pg_conn_writable */
+    bool reoffer : 1;     /* resumed: the tail is offered again at the end of the turn */
+    bool eof : 1;         /* the peer has sent its last byte */
     bool logged_in : 1;
     bool is_held : 1; /* among the worker's that wait for other workers */
-    uint16_t pauses;
-    unsigned client_count;
+    uint32_t client_count : 21;
+    uint32_t pauses : 11;
+    uint32_t frame_limit;
+    uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
+    uint32_t idle_ms;
+    uint64_t id;
     struct pg_worker *worker;
     const struct pg_listener_conf *listener; /* its configuration is shared */
     struct pg_conn *next, **link;            /* all connections of the worker */
     struct pg_conn *next_dirty;              /* dirty, later dead */
     struct pg_client *clients;
-    struct tail *tail; /* NULL: none */
-    uint32_t frame_limit;
-    uint32_t expect;        /* whole length of the frame at the head, if the frontend knows */
+    struct tail *tail;      /* NULL: none */
     struct out_chunk *last; /* of the output, which is a ring: the first comes after the last */
+    struct pg_peer peer;
     struct pg_timer timer;
-    uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
-    uint32_t idle_ms;
-    uint64_t id;
-    char *identity; /* proven by the transport; NULL: none */
 };
 #define STATE_ALIGN 8u
+_Static_assert(sizeof(struct pg_conn) <= 136, "a silent connection is small");
 _Static_assert(sizeof(struct pg_conn) % STATE_ALIGN == 0, "the frontend's state is aligned");
 
 static _Atomic uint64_t next_conn_id = 1;
@@ -156,16 +157,11 @@ static uint8_t *link_of(const struct pg_conn *conn)
     return state_of(conn) + aligned(protocol_of(conn)->conn_size);
 }
 
-static char *peer_of(const struct pg_conn *conn)
-{
-    return (char *)link_of(conn) + transport_of(conn)->link_size;
-}
-
 /* Bytes of the one block of a connection. */
-static size_t block_size(const struct pg_listener_conf *listener, const char *peer)
+static size_t block_size(const struct pg_listener_conf *listener)
 {
     return sizeof(struct pg_conn) + aligned(listener->protocol->conn_size) +
-           listener->transport->link_size + strlen(peer) + 1;
+           listener->transport->link_size;
 }
 
 /* Bytes of output that are queued. */
@@ -278,8 +274,9 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       const struct pg_listener_conf *listener, const char *peer)
 {
     struct pg_config *config = listener->config;
-    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener, peer));
-    if (!conn) {
+    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
+    if (!conn || !pg_peer_set(&conn->peer, peer)) {
+        pg_slab_set_free(&worker->small, conn, block_size(listener));
         refuse(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
@@ -291,13 +288,12 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
     conn->frame_limit = (uint32_t)config->settings.limits.login_frame_size;
     conn->alive_ms = (uint32_t)worker->now_ms;
     conn->id = atomic_fetch_add_explicit(&next_conn_id, 1, memory_order_relaxed);
-    memcpy(peer_of(conn), peer, strlen(peer) + 1);
     hang_in(&worker->conns, conn);
     count(conn, PG_COUNT_CONNECTIONS_OPENED, 1);
 
     arm_first_byte_deadline(conn);
-    PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", peer_of(conn)),
-           PG_F_TEXT("listener", listener->name), PG_F_INT("conn", conn->id));
+    PG_LOG(PG_DEBUG, "connected", PG_F_TEXT("peer", peer), PG_F_TEXT("listener", listener->name),
+           PG_F_INT("conn", conn->id));
     listener->protocol->open(conn);
     return conn;
 }
@@ -321,13 +317,15 @@ void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms)
     pg_timer_start(&conn->timer, ms, on_deadline);
 }
 
+bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity)
+{
+    return pg_peer_identify(&conn->peer, identity);
+}
+
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 {
-    if (identity.data) {
-        conn->identity = strndup((const char *)identity.data, identity.len);
-        if (!conn->identity)
-            return false;
-    }
+    if (identity.data && !pg_conn_identify(conn, identity))
+        return false;
     conn->alive_ms = (uint32_t)conn->worker->now_ms;
     if (conn->state == CONN_OPEN && conn->deadline == DEADLINE_HANDSHAKE)
         arm_first_byte_deadline(conn);
@@ -336,7 +334,7 @@ bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
 
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn)
 {
-    return conn->identity ? pg_bytes_str(conn->identity) : PG_BYTES_NONE;
+    return pg_peer_identity(&conn->peer);
 }
 
 struct pg_bytes pg_conn_topic_prefix(const struct pg_conn *conn)
@@ -375,7 +373,7 @@ const void *pg_conn_conf(const struct pg_conn *conn)
 
 const char *pg_conn_peer(const struct pg_conn *conn)
 {
-    return peer_of(conn);
+    return pg_peer_text(&conn->peer);
 }
 
 const char *pg_conn_listener(const struct pg_conn *conn)
@@ -409,9 +407,17 @@ struct pg_client **pg_conn_clients(struct pg_conn *conn)
     return &conn->clients;
 }
 
-unsigned *pg_conn_client_count(struct pg_conn *conn)
+unsigned pg_conn_client_count(const struct pg_conn *conn)
 {
-    return &conn->client_count;
+    return conn->client_count;
+}
+
+void pg_conn_count_client(struct pg_conn *conn, bool more)
+{
+    if (more)
+        conn->client_count++;
+    else
+        conn->client_count--;
 }
 
 const struct pg_protocol *pg_conn_protocol(const struct pg_conn *conn)
@@ -446,7 +452,7 @@ void pg_conn_set_frame_limit(struct pg_conn *conn, size_t bytes)
 
 void pg_conn_expect(struct pg_conn *conn, size_t bytes)
 {
-    conn->expect = bytes < conn->frame_limit ? (uint32_t)bytes : conn->frame_limit;
+    conn->worker->conns.expect = bytes < conn->frame_limit ? (uint32_t)bytes : conn->frame_limit;
 }
 
 static uint32_t tail_len(const struct pg_conn *conn)
@@ -498,7 +504,8 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room)
     }
     /* Grow with what has come, up to what the frame needs and one read more. */
     size_t want = (size_t)len * 2;
-    size_t most = (size_t)(conn->expect > len ? conn->expect : len) + READ_SIZE;
+    uint32_t expect = conn->tail->expect;
+    size_t most = (size_t)(expect > len ? expect : len) + READ_SIZE;
     if (want > most)
         want = most;
     if (want < (size_t)len + READ_SIZE)
@@ -526,6 +533,7 @@ static void keep(struct pg_conn *conn, struct pg_bytes rest)
         memcpy(tail->bytes, rest.data, rest.len);
     }
     tail->len = (uint32_t)rest.len;
+    tail->expect = conn->worker->conns.expect;
     if (conn->pauses == 0 && tail->len > conn->frame_limit)
         pg_conn_close(conn, PG_TOO_LARGE, "an unfinished frame is longer than %u bytes",
                       conn->frame_limit);
@@ -535,10 +543,9 @@ static void keep(struct pg_conn *conn, struct pg_bytes rest)
 static void offer(struct pg_conn *conn, struct pg_bytes in)
 {
     size_t used = 0;
-    if (conn->pauses == 0) {
-        conn->expect = 0;
+    conn->worker->conns.expect = 0;
+    if (conn->pauses == 0)
         used = protocol_of(conn)->bytes(conn, in);
-    }
     if (conn->state != CONN_OPEN) {
         drop_tail(conn);
         return;
@@ -999,7 +1006,7 @@ static void log_close(const struct pg_conn *conn, enum pg_reason reason, const c
     if (!conn->logged_in && reason == PG_PEER_CLOSED)
         level = PG_DEBUG; /* port probes and health checks */
     PG_LOG(level, "closed", PG_F_REASON(reason), PG_F_BYTES("client", client),
-           PG_F_TEXT("peer", peer_of(conn)), PG_F_TEXT("listener", conn->listener->name),
+           PG_F_TEXT("peer", pg_conn_peer(conn)), PG_F_TEXT("listener", conn->listener->name),
            PG_F_TEXT("detail", detail), PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);
@@ -1115,8 +1122,8 @@ static void free_conn(struct pg_conn *conn)
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
-    free(conn->identity);
-    pg_slab_set_free(&worker->small, conn, block_size(conn->listener, peer_of(conn)));
+    pg_peer_clear(&conn->peer);
+    pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
     pg_config_unref(&config);
 }
 

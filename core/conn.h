@@ -35,9 +35,11 @@ struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 /* The transport begins a handshake that must end within `ms`: until pg_conn_handshaken() neither
  * first_byte_timeout nor login_timeout runs. Right after pg_conn_open(). */
 void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms);
-/* It is done. `identity` (copied; data == NULL: none) has been proven by it, and is the user name of
- * whoever is admitted. false: out of memory. Once. */
+/* It is done. `identity` has been proven by it; data == NULL: none. false: out of memory. Once. */
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
+/* `identity` (copied) has been proven, here or to a proxy that is trusted, and is the user name of
+ * whoever is admitted; it replaces an earlier one. false: out of memory. */
+bool pg_conn_identify(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
 /* data == NULL: none. Lent, as long as the connection. */
 struct pg_bytes pg_conn_identity(const struct pg_conn *conn);
 /* Prefixes of its listener, empty without one. Lent, as long as the connection. */

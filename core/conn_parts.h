@@ -19,6 +19,7 @@ struct pg_conn_part {
     struct pg_conn *dead; /* closed, to be freed at the end of the turn */
     size_t count;
     uint8_t *read_buffer;  /* shared by all; an idle connection holds none */
+    uint32_t expect;       /* pg_conn_expect() of the bytes that are being offered */
     struct pg_conn **held; /* paused until the other workers have caught up */
     size_t held_count, held_size;
     struct out_chunk *spare; /* output chunks for reuse */

@@ -35,6 +35,7 @@
     X(MESSAGES_DROPPED, "a queued message was dropped (the reasons tell why)")                     \
     X(DELIVERIES_SETTLED, "a QoS 1 or 2 delivery was settled")                                     \
     X(DELIVERIES_FAILED, "a delivery was settled as failed")                                       \
+    X(DELIVERIES_RETURNED, "a delivery was returned, for another member or to be had again")       \
     X(RETAINED_STORED, "a retained message was stored or replaced")                                \
     X(RETAINED_CLEARED, "a retained message was cleared")                                          \
     X(WILLS_PUBLISHED, "a will was published")                                                     \

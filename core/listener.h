@@ -39,7 +39,7 @@ struct pg_listener_row {
     char name[PG_LISTENER_NAME_MAX + 1]; /* of its block */
     const char *transport;               /* names of descriptors */
     const char *protocol;
-    char address[80]; /* with the real port */
+    char address[120]; /* with the real port */
 };
 #define PG_LISTENER_ROWS_MAX 256u
 /* Copy out up to `room` rows; how many. More than PG_LISTENER_ROWS_MAX are not remembered. Any

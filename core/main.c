@@ -17,26 +17,35 @@ extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
 extern const struct pg_transport wss_transport;
 extern const struct pg_transport tls_transport;
+extern const struct pg_transport auto_transport;
 extern const struct pg_protocol mqtt_protocol;
+extern const struct pg_protocol stomp_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
 
 static const struct pg_assembly assembly = {
-    .transports = (const struct pg_transport *const[]){&tcp_transport, &tls_transport,
-                                                       &ws_transport, &wss_transport, NULL},
-    .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &jt808_protocol, NULL},
+    .transports =
+        (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport,
+                                             &wss_transport, &auto_transport, NULL},
+    .protocols =
+        (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol, &jt808_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
     .config = "listener \"mqtt\" {\n"
               "    bind = {\"127.0.0.1:1883\", \"[::1]:1883\"}\n"
-              "    protocol = mqtt\n"
+              "    protocol = auto\n"
               "}\n"
               "listener \"ws\" {\n"
               "    bind = {\"127.0.0.1:8083\", \"[::1]:8083\"}\n"
               "    transport = ws\n"
               "    protocol = mqtt\n"
+              "    paths = {\"/mqtt\", \"/stomp=stomp\"}\n"
+              "}\n"
+              "listener \"stomp\" {\n"
+              "    bind = {\"127.0.0.1:61613\", \"[::1]:61613\"}\n"
+              "    protocol = stomp\n"
               "}\n"
               "listener \"jt808\" {\n"
               "    bind = {\"127.0.0.1:6808\", \"[::1]:6808\"}\n"
@@ -52,8 +61,8 @@ static const char usage[] =
     "       polygate -V              version, what is built in, how it was built\n"
     "       polygate -h              this help\n"
     "\n"
-    "Without -c: MQTT on ports 1883 and 8083 (WebSocket, /mqtt), and JT/T 808 on port 6808, for "
-    "this machine only.\n"
+    "Without -c: everything on port 1883, MQTT and STOMP over WebSocket on port 8083 (/mqtt,\n"
+    "/stomp), STOMP on port 61613, and JT/T 808 on port 6808, for this machine only.\n"
     "See polygate(8) and polygate.conf(5).\n";
 
 static int print_version(void)

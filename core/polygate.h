@@ -110,6 +110,9 @@ PG_API int64_t pg_wall_ms(void);
     X(FIRST_BYTE_TIMEOUT, true, "no byte within the time allowed")                                 \
     X(HANDSHAKE_TIMEOUT, true, "the transport's handshake took longer than the time allowed")      \
     X(HANDSHAKE_FAILED, true, "the transport's handshake failed")                                  \
+    X(UNTRUSTED_PROXY, true, "connected past the proxies that may say who is there")               \
+    X(BAD_PROXY_HEADER, true, "the header that a proxy has to send first is missing or damaged")   \
+    X(UNKNOWN_PROTOCOL, true, "the first bytes are of nothing that is served here")                \
     X(LOGIN_TIMEOUT, true, "no identity within the time allowed")                                  \
     X(KEEPALIVE_TIMEOUT, true, "silent for longer than its keep-alive allows")                     \
     X(SLOW_CONSUMER, true, "queue limit reached while the peer did not read")                      \
@@ -337,7 +340,9 @@ PG_API void *pg_conn_state(struct pg_conn *conn);
 PG_API struct pg_conn *pg_conn_of_state(void *state);
 /* The frontend's configuration struct (of `conf_size`) as it was when this connection opened. */
 PG_API const void *pg_conn_conf(const struct pg_conn *conn);
-/* "127.0.0.1:40112" or "[::1]:40112"; lent. */
+/* "127.0.0.1:40112" or "[::1]:40112"; lent until this was called PG_PEERS_LENT times more on this
+ * thread. */
+#define PG_PEERS_LENT 16u
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
 /* What an identifier begins with that the frontend makes up for a client of this connection, by its
@@ -448,6 +453,9 @@ PG_API void *pg_client_cookie(const struct pg_client *client); /* as given to pg
 /* Change the session's life after the client (as in struct pg_login). */
 PG_API void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds);
 PG_API uint32_t pg_client_session_expiry(const struct pg_client *client);
+/* Change the most unsettled deliveries at a time (as in struct pg_login): fewer than are out means
+ * that no further one is handed out until enough are settled. */
+PG_API void pg_client_set_window(struct pg_client *client, uint32_t window);
 /* Forget the will: the client says goodbye properly. */
 PG_API void pg_client_drop_will(struct pg_client *client);
 /* End one client and leave the connection and its other clients alone. Calls `client_ended`
@@ -470,13 +478,15 @@ PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, 
  * Any worker. */
 PG_API void pg_announce(struct pg_msg *msg);
 
+#define PG_SUBSCRIPTION_ID_MAX 268435455u
+
 struct pg_subscription {
     struct pg_bytes filter; /* may start with $share/<group>/ */
     uint8_t qos;            /* highest QoS for deliveries */
     bool no_local;          /* not what this client published itself */
     bool retain_as_published;
     uint8_t retain_handling; /* 0 send retained, 1 only if new, 2 never */
-    uint32_t id;             /* subscription identifier, 0 none */
+    uint32_t id;             /* subscription identifier up to PG_SUBSCRIPTION_ID_MAX, 0 none */
     bool internal;           /* made by the frontend itself: not subject to access rules */
 };
 
@@ -496,7 +506,10 @@ struct pg_delivery {
     uint16_t id;        /* 1..65535, free for use as packet identifier; 0 for QoS 0 */
     uint8_t qos;
     bool retain;      /* to be shown to the subscriber */
-    bool redelivered; /* was handed out before, on this connection or an earlier one */
+    bool redelivered; /* was handed out before, on this connection or an earlier one, or to another
+                       * member of its shared subscription */
+    uint8_t tries;    /* how often it was returned, or its holder ended without settling it, before
+                       * another one had it; 255: at least that */
     bool received;    /* QoS 2 whose receipt was confirmed: only the release is due again */
     const uint32_t *subscription_ids; /* lent until the next call */
     size_t subscription_id_count;
@@ -513,6 +526,11 @@ PG_API bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *la
 /* The peer has it, or finally will not take it: the identifier and its place in the window are
  * free again. `reason` is PG_OK or why it failed (counted). false: no such delivery. */
 PG_API bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason reason);
+/* The peer will not take it, but somebody may: of a shared subscription another member has it next,
+ * if there is one with a client, else this session again, as of any other subscription: behind what
+ * waits, with `tries` one higher. The identifier is free again. For QoS 1, and for QoS 2 before its
+ * receipt was confirmed. false: no such delivery. */
+PG_API bool pg_delivery_return(struct pg_client *client, uint16_t id);
 /* What stands about an identifier. */
 struct pg_outstanding {
     uint8_t qos;   /* of the delivery: 1 or 2 */
@@ -557,7 +575,10 @@ struct pg_protocol {
     /* Check values of the configuration against each other (optional); false refuses the file
      * with error->text. Main thread. */
     bool (*check)(const void *conf, struct pg_error *error);
-    /* By the first bytes of a connection: is it this protocol? Any split. (optional) */
+    /* By the first bytes of a connection, of which there is at least one: is it this protocol? A
+     * pure function, on any thread. It is shown one byte, then two, and so on, until somebody says
+     * yes; that is final, so it should rest on bytes that no other protocol begins with. In 256
+     * bytes it has to be known. Without it, the frontend cannot share a port. (optional) */
     enum pg_sniff (*sniff)(struct pg_bytes head);
 
     void (*open)(struct pg_conn *conn);

@@ -26,6 +26,8 @@
 
 #define BATCH_SIZE (32u * 1024)
 #define FIRST_LIST 4u
+/* How often a worker is picked anew for a delivery that its own member returned. */
+#define PICKS 8u
 
 /* One message of a batch, followed by its nodes. */
 struct batch_item {
@@ -33,6 +35,7 @@ struct batch_item {
     struct pg_ticket *ticket; /* holds one, or NULL */
     uint64_t seq;
     uint32_t node_count;
+    uint32_t tries; /* of a shared delivery that comes again */
     pg_node_ref nodes[];
 };
 
@@ -124,10 +127,10 @@ static bool make_room(struct pg_members *m)
 
 bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub)
 {
-    struct pg_members *m = make_place(part, pg_node_id(sub->node));
+    struct pg_members *m = make_place(part, pg_node_id(pg_sub_node(sub)));
     if (!m || !make_room(m))
         return false;
-    m->generation = pg_node_generation(sub->node);
+    m->generation = sub->node_generation;
     sub->place = m->count;
     first_of(m)[m->count++] = (struct pg_member){.session = session, .sub = sub};
     return true;
@@ -135,7 +138,7 @@ bool pg_members_add(struct pg_router_part *part, struct pg_session *session, str
 
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
 {
-    struct pg_members *m = members_of(part, sub->node);
+    struct pg_members *m = members_of(part, pg_sub_node(sub));
     struct pg_member *list = first_of(m);
     list[sub->place] = list[--m->count];
     list[sub->place].sub->place = sub->place;
@@ -169,12 +172,14 @@ static bool deliver_all(struct pg_members *m, struct pg_offer *offer)
 }
 
 /* How willing a member of a shared subscription is to take one more. */
-enum willing { AWAY, BUSY, FREE };
+enum willing { AWAY, AVOIDED, BUSY, FREE };
 
-static enum willing willing(const struct pg_session *session)
+static enum willing willing(const struct pg_session *session, const struct pg_offer *offer)
 {
     if (!session->client || session->state != SESSION_LIVE)
         return AWAY;
+    if (session == offer->avoid)
+        return AVOIDED;
     return pg_session_queued(session) == 0 && pg_session_outstanding(session) < session->window
                ? FREE
                : BUSY;
@@ -185,10 +190,10 @@ static bool deliver_one(struct pg_members *m, struct pg_offer *offer)
 {
     struct pg_member *best = NULL;
     uint32_t best_at = 0, turn = m->listed ? m->many->turn : 0;
-    for (uint32_t i = 0; i < m->count && (!best || willing(best->session) != FREE); i++) {
+    for (uint32_t i = 0; i < m->count && (!best || willing(best->session, offer) != FREE); i++) {
         uint32_t at = (turn + i) % m->count;
         struct pg_member *member = &first_of(m)[at];
-        if (!best || willing(member->session) > willing(best->session)) {
+        if (!best || willing(member->session, offer) > willing(best->session, offer)) {
             best = member;
             best_at = at;
         }
@@ -244,6 +249,7 @@ static void deliver_batch(struct pg_task *task, struct pg_worker *worker)
             .seq = item->seq,
             .from = batch->from,
             .ticket = item->ticket,
+            .tries = (uint8_t)item->tries,
         };
         for (uint32_t i = 0; i < item->node_count; i++) {
             pg_node_ref node = item->nodes[i];
@@ -252,7 +258,7 @@ static void deliver_batch(struct pg_task *task, struct pg_worker *worker)
             /* The last member of a shared subscription left this worker meanwhile: it goes to
              * another one. For others that means that nobody here wants it any more. */
             if (!here)
-                pg_router_reshare(worker, item->msg, node);
+                pg_router_reshare(worker, item->msg, node, (uint8_t)item->tries, NULL);
         }
         pg_sessions_keep_fresh(worker);
         if (item->ticket)
@@ -306,7 +312,8 @@ static void *batch_room(struct pg_worker *worker, unsigned to, size_t size)
 /* Put the message with those of its nodes that concern worker `to` into the batch for it. Shared
  * nodes are in `picked`, which is in the order of the hits. */
 static bool add_to_batch(struct pg_worker *worker, unsigned to, const struct pg_msg *msg,
-                         struct pg_ticket *ticket, const pg_node_ref *nodes, uint32_t count)
+                         struct pg_ticket *ticket, uint8_t tries, const pg_node_ref *nodes,
+                         uint32_t count)
 {
     struct batch_item *item = batch_room(worker, to, sizeof(*item) + count * sizeof(pg_node_ref));
     if (!item)
@@ -315,6 +322,7 @@ static bool add_to_batch(struct pg_worker *worker, unsigned to, const struct pg_
     item->ticket = ticket;
     item->seq = worker->router.seq;
     item->node_count = count;
+    item->tries = tries;
     memcpy(item->nodes, nodes, count * sizeof(pg_node_ref));
     if (ticket)
         pg_ticket_hold(ticket);
@@ -361,7 +369,7 @@ static bool route_elsewhere(struct pg_worker *worker, unsigned to, struct pg_msg
     for (size_t i = 0; i < match->count; i++)
         if (match->hits[i].workers & UINT64_C(1) << to)
             nodes[n++] = match->hits[i].ref;
-    bool added = add_to_batch(worker, to, msg, ticket, nodes, n);
+    bool added = add_to_batch(worker, to, msg, ticket, 0, nodes, n);
     if (nodes != few)
         free(nodes);
     return added;
@@ -411,21 +419,44 @@ static enum pg_reason route(struct pg_worker *worker, struct pg_msg *msg, struct
     return taken ? PG_OK : PG_NO_SUBSCRIBERS;
 }
 
-void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share)
+/* Another worker's turn, if `avoid` is all that this one has to offer. */
+static unsigned pick_again(struct pg_worker *worker, pg_node_ref share,
+                           const struct pg_session *avoid)
 {
+    struct pg_members *m = avoid ? members_of(&worker->router, share) : NULL;
+    const struct pg_offer offer = {.avoid = avoid};
+    bool others = !avoid;
+    for (uint32_t i = 0; m && i < m->count && !others; i++)
+        others = willing(first_of(m)[i].session, &offer) > AVOIDED;
     unsigned to = pg_subindex_pick(worker->server->subindex, share);
+    /* Workers are picked in proportion to their members: another one comes soon, if there is one. */
+    for (unsigned i = 0; i < PICKS && !others && to == worker->index; i++)
+        to = pg_subindex_pick(worker->server->subindex, share);
+    return to;
+}
+
+void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share,
+                       uint8_t tries, const struct pg_session *avoid)
+{
+    unsigned to = pick_again(worker, share, avoid);
     if (to == PG_SUBINDEX_NO_WORKER)
         return;
     struct pg_router_part *part = &worker->router;
     part->seq++;
     if (to != worker->index) {
-        if (!add_to_batch(worker, to, msg, NULL, &share, 1))
+        if (!add_to_batch(worker, to, msg, NULL, tries, &share, 1))
             pg_worker_count(worker, PG_COUNT_MESSAGES_DROPPED, 1);
         return;
     }
     part->seen[worker->index] = part->seq;
     struct pg_offer offer = {
-        .msg = msg, .stamp = ++part->stamp, .seq = part->seq, .from = PG_HELD_ALWAYS};
+        .msg = msg,
+        .stamp = ++part->stamp,
+        .seq = part->seq,
+        .from = PG_HELD_ALWAYS,
+        .tries = tries,
+        .avoid = avoid,
+    };
     (void)deliver_at(worker, share, &offer);
 }
 

@@ -29,8 +29,10 @@ struct pg_router_reached {
 /* Offer it to those sessions of this worker that it did not reach: to be called on every worker. */
 void pg_router_publish_rest(struct pg_worker *worker, struct pg_msg *msg,
                             const struct pg_router_reached *reached, struct pg_ticket *ticket);
-/* Offer a shared delivery to another member of its group. */
-void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share);
+/* Offer a shared delivery to another member of its group, after `tries` that came to nothing; to
+ * `avoid` (which may be NULL) only if nobody else has a client. */
+void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share,
+                       uint8_t tries, const struct pg_session *avoid);
 /* Whether some worker has more batches waiting than limits.mailbox_batches: publishers should
  * not be read from until it has not. */
 bool pg_router_congested(const struct pg_worker *worker);

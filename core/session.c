@@ -220,12 +220,12 @@ void pg_session_drop(struct pg_session *session, struct pg_entry *entry, enum pg
     pg_entry_clear(entry);
 }
 
-/* A delivery that nobody had yet leaves with the session: a member of the same shared subscription
+/* A delivery leaves with the session, after so many tries: a member of the same shared subscription
  * takes it over, any other is dropped. */
-static void give_up(struct pg_session *session, struct pg_entry *entry, bool pass_on)
+static void give_up(struct pg_session *session, struct pg_entry *entry, bool pass_on, uint8_t tries)
 {
     if (pass_on && entry->share != PG_NODE_NONE && entry->msg)
-        pg_router_reshare(session->worker, entry->msg, entry->share);
+        pg_router_reshare(session->worker, entry->msg, entry->share, tries, NULL);
     else if (pass_on && entry->msg && entry->qos > 0)
         pg_session_count(session, PG_COUNT_MESSAGES_DROPPED, 1);
     pg_entry_clear(entry); /* from the store it goes with the session */
@@ -255,17 +255,19 @@ static void free_deliveries(struct pg_session *session, bool pass_on)
         if (sorted)
             sorted[n++] = out;
         else
-            give_up(session, &out->entry, pass_on && out->entry.qos != 2); /* in any order */
+            give_up(session, &out->entry, pass_on && out->entry.qos != 2,
+                    pg_entry_tried(&out->entry)); /* in any order */
     }
     if (sorted)
         qsort(sorted, n, sizeof(struct pg_out *), pg_out_by_order);
     /* QoS 2 that was sent must not reach another member: MQTT 5.0 4.8.2. */
     for (uint32_t i = 0; i < n; i++)
-        give_up(session, &sorted[i]->entry, pass_on && sorted[i]->entry.qos != 2);
+        give_up(session, &sorted[i]->entry, pass_on && sorted[i]->entry.qos != 2,
+                pg_entry_tried(&sorted[i]->entry));
     free(sorted);
     struct pg_entry entry;
     while (pg_session_pop(session, &entry))
-        give_up(session, &entry, pass_on);
+        give_up(session, &entry, pass_on, entry.tries);
 }
 
 static void free_traffic(struct pg_session *session, bool pass_on)
@@ -365,13 +367,20 @@ void pg_session_end_absence(struct pg_session *session)
     session->absence = NULL;
 }
 
-void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window)
+void pg_session_set_window(struct pg_session *session, uint32_t window)
 {
     uint32_t most = (uint32_t)pg_session_settings(session)->session.inflight;
     if (window == 0 || window > most)
         window = most;
-    session->client = client;
     session->window = (uint16_t)(window > UINT16_MAX ? UINT16_MAX : window);
+    if (session->traffic)
+        pg_session_make_ready(session);
+}
+
+void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window)
+{
+    session->client = client;
+    pg_session_set_window(session, window);
     session->state = SESSION_LIVE;
     pg_session_end_absence(session);
     pg_subscriptions_set_active(session, true);

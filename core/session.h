@@ -29,19 +29,26 @@ enum pg_session_state {
 /* One subscription of a session, also listed with its node in the worker's router part. Its size
  * matters: most clients have one. */
 struct pg_sub {
-    pg_node_ref node;
+    uint32_t node_generation;
     uint32_t place; /* index in the node's list of members */
-    uint32_t id;    /* subscription identifier, 0 none */
-    uint8_t qos;
+    uint64_t node_id : 26;
+    uint64_t id : 28; /* subscription identifier, 0 none */
+    uint64_t qos : 2;
     bool no_local : 1;
     bool retain_as_published : 1;
     bool shared : 1;
     bool internal : 1;
     bool counted : 1;  /* shared: its session has a client, and the index knows */
-    uint16_t text_len; /* 0: an exact filter, whose text is with the node */
-    uint8_t text[];    /* the filter as asked for, with $share/group/ */
+    bool has_text : 1; /* false: an exact filter, whose text is with the node */
+    uint8_t text[];    /* the filter as asked for, with $share/group/; first two bytes of length */
 };
-_Static_assert(offsetof(struct pg_sub, text) == 20, "a subscription is small");
+_Static_assert(sizeof(struct pg_sub) == 16, "a subscription is small");
+_Static_assert(PG_NODE_IDS <= UINT64_C(1) << 26, "an id fits");
+
+static inline pg_node_ref pg_sub_node(const struct pg_sub *sub)
+{
+    return (pg_node_ref)sub->node_generation << 32 | sub->node_id;
+}
 
 /* One delivery: queued or out. */
 struct pg_entry {
@@ -51,6 +58,7 @@ struct pg_entry {
     uint64_t number;    /* in the store's queue of this session; 0: it is not there */
     uint32_t one_id;    /* the only subscription identifier, or 0 */
     uint8_t qos;
+    uint8_t tries; /* as in struct pg_delivery */
     bool retain : 1;
     bool direct : 1; /* sent to this client, not by a subscription */
 };
@@ -237,6 +245,11 @@ static inline uint32_t pg_session_outstanding(const struct pg_session *session)
 bool pg_session_wants_store(const struct pg_session *session);
 /* Have it kept from now on, if it wants the store. false: it does not, or memory is out. */
 bool pg_session_keep(struct pg_session *session);
+/* Its life was made longer, and it is kept with its subscriptions if it is not: what waits and is out
+ * already stays in memory. false: memory is out. */
+bool pg_session_keep_from_now(struct pg_session *session);
+/* It ends with its client after all. If nothing has come for it so far, the store forgets it at once. */
+void pg_session_keep_no_more(struct pg_session *session);
 /* It has been kept: from the store, with its queue's numbers. false: memory is out. */
 bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
                               uint64_t first_number, uint64_t next_number);
@@ -249,12 +262,14 @@ void pg_sessions_keep_fresh(struct pg_worker *worker);
 
 /* What is to be delivered, and how it came. */
 struct pg_offer {
-    struct pg_msg *msg;       /* a reference is taken if it is queued */
-    const struct pg_sub *sub; /* NULL: P2P */
-    uint64_t stamp;           /* of this fan-out: overlapping subscriptions are merged */
-    uint64_t seq;             /* of the publishing worker */
-    unsigned from;            /* that worker, or PG_HELD_ALWAYS */
-    struct pg_ticket *ticket; /* the publisher waits for the store; NULL: it does not */
+    struct pg_msg *msg;             /* a reference is taken if it is queued */
+    const struct pg_sub *sub;       /* NULL: P2P */
+    uint64_t stamp;                 /* of this fan-out: overlapping subscriptions are merged */
+    uint64_t seq;                   /* of the publishing worker */
+    unsigned from;                  /* that worker, or PG_HELD_ALWAYS */
+    struct pg_ticket *ticket;       /* the publisher waits for the store; NULL: it does not */
+    uint8_t tries;                  /* as in struct pg_delivery */
+    const struct pg_session *avoid; /* has returned it: another member is to have it, or NULL */
 };
 /* Queue one delivery. PG_OK, PG_NO_SUBSCRIBERS when this session is not to have it (its own with
  * no local, QoS 0 while away), PG_QUEUE_FULL, PG_NO_MEMORY, PG_STORE_FAILED. */
@@ -272,6 +287,8 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
 
 /* A client is attached from now on: what is out is due again, in order. */
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
+/* The client takes so many deliveries at a time, as far as the configuration allows. */
+void pg_session_set_window(struct pg_session *session, uint32_t window);
 /* It waits for a client, since `since_wall_ms` (Unix time), at most for its expiry; then `expired` is
  * called with the timer of its absence. false: out of memory, and it cannot. */
 bool pg_session_begin_absence(struct pg_session *session, int64_t since_wall_ms,

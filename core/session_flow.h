@@ -55,6 +55,12 @@ void pg_session_unload(struct pg_session *session);
 /* Whether a subscription that is left would have let the entry in. */
 bool pg_session_wants(struct pg_session *session, const struct pg_entry *entry);
 
+/* `tries` of an entry after one more. */
+static inline uint8_t pg_entry_tried(const struct pg_entry *entry)
+{
+    return entry->tries < UINT8_MAX ? (uint8_t)(entry->tries + 1) : entry->tries;
+}
+
 /* The store need not keep this entry any longer, if it does. */
 void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry);
 /* The payload of a delivery that is out counts no more: the peer has it, or it is dropped. Before

@@ -107,6 +107,8 @@ static void fill(struct pg_delivery *out, const struct pg_entry *entry)
         .msg = entry->msg,
         .qos = entry->qos,
         .retain = entry->retain,
+        .redelivered = entry->tries > 0,
+        .tries = entry->tries,
     };
     if (entry->many_ids) {
         out->subscription_ids = entry->many_ids + 1;
@@ -161,7 +163,7 @@ static bool next_due(struct pg_session *session, struct pg_delivery *out)
         t->due_at++;
         fill(out, &o->entry);
         out->id = o->id;
-        out->redelivered = o->handed;
+        out->redelivered = o->handed || o->entry.tries > 0;
         out->received = o->state == OUT_RECEIVED;
         if (o->handed)
             pg_session_count(session, PG_COUNT_MESSAGES_REDELIVERED, 1);
@@ -329,6 +331,39 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     t->out_count--;
     pg_session_count(session,
                      reason == PG_OK ? PG_COUNT_DELIVERIES_SETTLED : PG_COUNT_DELIVERIES_FAILED, 1);
+    if (t->queue_count > 0 || t->walks)
+        pg_session_make_ready(session);
+    else
+        pg_session_quieten(session);
+    return true;
+}
+
+bool pg_delivery_return(struct pg_client *client, uint16_t id)
+{
+    struct pg_session *session = pg_client_session(client);
+    struct pg_out *out = session ? pg_session_find_out(session, id) : NULL;
+    if (!out || out->state != OUT_SENT)
+        return false;
+    struct pg_entry entry = out->entry;
+    struct pg_traffic *t = session->traffic;
+    pg_session_leave_window(t, out);
+    out->state = OUT_FREE;
+    t->out_count--;
+    pg_session_count(session, PG_COUNT_DELIVERIES_RETURNED, 1);
+    if (entry.share != PG_NODE_NONE) {
+        /* To the next one before it leaves this one's part of the store. */
+        pg_router_reshare(session->worker, entry.msg, entry.share, pg_entry_tried(&entry), session);
+        pg_session_settle_stored(session, &entry);
+        pg_entry_clear(&entry);
+    } else {
+        const struct pg_entry before = {.number = entry.number};
+        entry.tries = pg_entry_tried(&entry);
+        if (entry.number != 0)
+            pg_session_enqueue(session, &entry, NULL); /* with a number behind all others */
+        else
+            (void)pg_session_push(session, &entry);
+        pg_session_settle_stored(session, &before);
+    }
     if (t->queue_count > 0 || t->walks)
         pg_session_make_ready(session);
     else

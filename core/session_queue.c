@@ -274,9 +274,10 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
 
     struct pg_entry entry = {
         .msg = pg_msg_ref(offer->msg),
-        .share = sub && sub->shared ? sub->node : PG_NODE_NONE,
+        .share = sub && sub->shared ? pg_sub_node(sub) : PG_NODE_NONE,
         .one_id = sub ? sub->id : 0,
         .qos = qos,
+        .tries = offer->tries,
         .retain = sub && sub->retain_as_published && offer->msg->retain,
         .direct = !sub,
     };

@@ -67,6 +67,44 @@ bool pg_session_keep(struct pg_session *session)
     return true;
 }
 
+static void put_subscription(void *arg, struct pg_session *session, struct pg_sub *sub)
+{
+    (void)arg;
+    const struct pg_subscription record = {
+        .filter = pg_sub_filter(session, sub),
+        .qos = sub->qos,
+        .no_local = sub->no_local,
+        .retain_as_published = sub->retain_as_published,
+        .id = sub->id,
+        .internal = sub->internal,
+    };
+    struct pg_store *store = store_of(session);
+    store->ops->subscription_put(store, session->kept->handle, &record, NULL);
+}
+
+bool pg_session_keep_from_now(struct pg_session *session)
+{
+    if (session->kept) {
+        pg_session_put(session, NULL);
+        return true;
+    }
+    if (!pg_session_wants_store(session))
+        return true;
+    if (!pg_session_keep(session))
+        return false;
+    pg_session_put(session, NULL);
+    pg_subscriptions_each(session, put_subscription, NULL);
+    return true;
+}
+
+void pg_session_keep_no_more(struct pg_session *session)
+{
+    if (!session->kept || session->traffic || pg_subscription_count(session) > 0)
+        return; /* it goes when the session does */
+    struct pg_store *store = store_of(session);
+    store->ops->session_drop(store, pg_session_let_go(session), NULL);
+}
+
 bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
                               uint64_t first_number, uint64_t next_number)
 {
@@ -213,7 +251,7 @@ struct share_search {
 static void compare_share(void *arg, struct pg_session *session, struct pg_sub *sub)
 {
     struct share_search *search = arg;
-    if (sub->shared && sub->node == search->node)
+    if (sub->shared && pg_sub_node(sub) == search->node)
         search->filter = pg_sub_filter(session, sub);
 }
 
@@ -318,7 +356,7 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
         from->share.len > 0 ? pg_subscription_find(session, from->share) : NULL;
     *to = (struct pg_entry){
         .msg = from->msg,
-        .share = sub ? sub->node : PG_NODE_NONE,
+        .share = sub ? pg_sub_node(sub) : PG_NODE_NONE,
         .number = from->number,
         .one_id = from->id_count == 1 ? from->ids[0] : 0,
         .qos = from->qos,
@@ -337,10 +375,14 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
     return true;
 }
 
-/* An entry that is out already: sent by a former process, it is sent again. */
-static void take_out_again(struct pg_session *session, struct pg_out *out, struct pg_entry *entry)
+/* An entry that a former process has sent: it is sent again. If it is not out any more, the client has
+ * settled it since the page was asked for. */
+static void take_out_again(struct pg_session *session, struct pg_entry *entry)
 {
-    if (out->state != OUT_ABSENT) {
+    struct pg_out *out = pg_session_out_of(session, entry->number);
+    if (!out || out->state != OUT_ABSENT) {
+        if (!out)
+            pg_session_settle_stored(session, entry);
         pg_entry_clear(entry);
         return;
     }
@@ -360,10 +402,8 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
         kept->read_number = entry.number + 1;
-        struct pg_out *out =
-            entry.number <= kept->absent_upto ? pg_session_out_of(session, entry.number) : NULL;
-        if (out)
-            take_out_again(session, out, &entry);
+        if (entry.number <= kept->absent_upto)
+            take_out_again(session, &entry);
         else if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
             pg_session_drop(session, &entry, PG_NOT_AUTHORIZED);
         } else if (!pg_session_append(session, &entry)) {

@@ -142,7 +142,7 @@ static void id_take(struct pg_subindex *index, uint32_t id, struct node *node)
     if (++index->generation == 0)
         index->generation = 1;
     node->id = id;
-    node->generation = index->generation;
+    atomic_store_explicit(&node->generation, index->generation, memory_order_relaxed);
     id_set(index, id, (uintptr_t)node, ID_LIVE);
 }
 
@@ -173,7 +173,7 @@ static void bury_branch(struct pg_subindex *index, struct branch *branch)
 static void bury_node(struct pg_subindex *index, struct node *node)
 {
     id_set(index, node->id, (uintptr_t)node, ID_DEAD);
-    node->grave_next = index->collecting.nodes;
+    atomic_store_explicit(&node->generation, index->collecting.nodes, memory_order_relaxed);
     index->collecting.nodes = node->id;
 }
 
@@ -197,7 +197,7 @@ static bool reclaim_one(struct pg_subindex *index)
         uint32_t id = grave->nodes;
         struct node *node = (struct node *)id_get(index, id);
 
-        grave->nodes = node->grave_next;
+        grave->nodes = atomic_load_explicit(&node->generation, memory_order_relaxed);
         node_free(index, node);
         id_give_back(index, id);
         return true;
@@ -590,7 +590,7 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
     else
         node = acquire_exact(index, filter->plain, worker);
     if (node != NULL)
-        ref = (uint64_t)node->generation << 32 | node->id;
+        ref = node_ref(node);
     grave_close(index);
     pthread_mutex_unlock(&index->mutex);
     return ref;
@@ -721,7 +721,7 @@ bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
         if (id_kind(index, id) != ID_LIVE)
             continue;
         node = (struct node *)id_get(index, id);
-        fn(arg, filter_text(index, node, buffer), (uint64_t)node->generation << 32 | id,
+        fn(arg, filter_text(index, node, buffer), node_ref(node),
            atomic_load_explicit(&node->workers, memory_order_relaxed));
         limit--;
     }

@@ -26,6 +26,8 @@
  * generation in the high 32 bits tells a late reference from the node that has the id now. */
 typedef uint64_t pg_node_ref;
 #define PG_NODE_NONE ((pg_node_ref)0)
+/* Ids are below this. */
+#define PG_NODE_IDS (1u << 26)
 
 static inline uint32_t pg_node_id(pg_node_ref ref)
 {

@@ -65,7 +65,7 @@ static void hit(struct pg_match *out, const struct node *node)
     if (workers == 0 || (out->count == out->capacity && !hits_grow(out)))
         return;
     out->hits[out->count++] = (struct pg_match_hit){
-        .ref = (uint64_t)node->generation << 32 | node->id,
+        .ref = node_ref(node),
         .workers = workers,
         .shared = shared,
     };
@@ -212,7 +212,7 @@ struct node *pg_subindex_resolve(const struct pg_subindex *index, pg_node_ref re
     if (entry == 0 || entry % 4 != ID_LIVE)
         return NULL;
     node = (struct node *)entry;
-    return node->generation == pg_node_generation(ref) ? node : NULL;
+    return node_ref(node) == ref ? node : NULL;
 }
 
 /* Member number `turn` of all members, counted through the workers. Counts may change on the way:

@@ -21,14 +21,16 @@ enum {
     NODE_BELOW = 4,   /* the last level of the filter is '#' */
 };
 
-/* What every filter has. Immutable once published but for `workers`, and `grave_next` of writers.
- * Its size matters: it exists once per filter. */
+/* What every filter has. Immutable once published but for `workers`, until it is buried. Its size
+ * matters: it exists once per filter. */
 struct node {
     _Atomic uint64_t workers; /* 0: on its way out */
     uint32_t id;
-    uint32_t generation;
-    uint32_t grave_next; /* id of the next node that waits for a grace period; 0 ends */
-    uint16_t len;        /* of bytes */
+    /* Once unlinked, the id of the next node that waits for a grace period; 0 ends. A reader that
+     * still comes across it takes that for a generation: of a node that is gone, since generations
+     * are given out upwards and ids are never above them. */
+    _Atomic uint32_t generation;
+    uint16_t len; /* of bytes */
     uint8_t flags;
     uint8_t bytes[]; /* exact: the filter; shared: the group; else nothing */
 };
@@ -76,7 +78,7 @@ enum {
     ID_FREE = 2, /* four times the next free id */
 };
 #define ID_CHUNK  8192u
-#define ID_CHUNKS 8192u
+#define ID_CHUNKS (PG_NODE_IDS / ID_CHUNK)
 
 /* What waits until no reader can see it. */
 struct grave {
@@ -112,6 +114,13 @@ struct pg_subindex {
     bool grace_pending;
     struct rcu_head rcu;
 };
+
+static inline pg_node_ref node_ref(const struct node *node)
+{
+    uint32_t generation = atomic_load_explicit(&node->generation, memory_order_relaxed);
+
+    return (pg_node_ref)generation << 32 | node->id;
+}
 
 static inline struct leaf *leaf_of(struct node *node)
 {

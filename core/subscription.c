@@ -17,11 +17,30 @@
 
 #define FIRST_SIZE 4u
 
+static size_t text_len(const struct pg_sub *sub)
+{
+    uint16_t len = 0;
+    if (sub->has_text)
+        memcpy(&len, sub->text, sizeof(len));
+    return len;
+}
+
+/* `filter` with data == NULL: none. */
+static void set_text(struct pg_sub *sub, struct pg_bytes filter)
+{
+    uint16_t len = (uint16_t)filter.len; /* a filter has at most 65,535 bytes */
+    sub->has_text = filter.data != NULL;
+    if (!sub->has_text)
+        return;
+    memcpy(sub->text, &len, sizeof(len));
+    memcpy(sub->text + sizeof(len), filter.data, len);
+}
+
 struct pg_bytes pg_sub_filter(const struct pg_session *session, const struct pg_sub *sub)
 {
-    if (sub->text_len == 0)
-        return pg_subindex_exact_filter(session->worker->server->subindex, sub->node);
-    return (struct pg_bytes){.data = sub->text, .len = sub->text_len};
+    if (!sub->has_text)
+        return pg_subindex_exact_filter(session->worker->server->subindex, pg_sub_node(sub));
+    return (struct pg_bytes){.data = sub->text + sizeof(uint16_t), .len = text_len(sub)};
 }
 
 static uint32_t home_of(const struct pg_sub_table *table, struct pg_bytes filter)
@@ -129,8 +148,8 @@ uint32_t pg_subscription_count(const struct pg_session *session)
 
 static void set_options(struct pg_sub *to, const struct pg_subscription *from)
 {
-    to->id = from->id;
-    to->qos = from->qos;
+    to->id = from->id & PG_SUBSCRIPTION_ID_MAX;
+    to->qos = from->qos & 3u;
     to->no_local = from->no_local;
     to->retain_as_published = from->retain_as_published;
     to->internal = from->internal;
@@ -142,7 +161,8 @@ static void set_counted(struct pg_session *session, struct pg_sub *sub, bool cou
     if (!sub->shared || sub->counted == counted)
         return;
     sub->counted = counted;
-    pg_subindex_members(worker->server->subindex, sub->node, worker->index, counted ? 1 : -1);
+    pg_subindex_members(worker->server->subindex, pg_sub_node(sub), worker->index,
+                        counted ? 1 : -1);
 }
 
 /* Enter the node and its list of members in this worker. */
@@ -152,12 +172,14 @@ static bool join_node(struct pg_session *session, struct pg_sub *sub,
     struct pg_worker *worker = session->worker;
     struct pg_subindex *index = worker->server->subindex;
     sub->shared = filter->group.data != NULL;
-    sub->node = pg_subindex_acquire(index, filter, worker->index);
-    if (sub->node == PG_NODE_NONE)
+    pg_node_ref node = pg_subindex_acquire(index, filter, worker->index);
+    if (node == PG_NODE_NONE)
         return false;
+    sub->node_generation = pg_node_generation(node);
+    sub->node_id = pg_node_id(node) & (PG_NODE_IDS - 1);
     if (!pg_members_add(&worker->router, session, sub)) {
-        if (pg_members_count(&worker->router, sub->node) == 0)
-            pg_subindex_release(index, sub->node, worker->index);
+        if (pg_members_count(&worker->router, node) == 0)
+            pg_subindex_release(index, node, worker->index);
         return false;
     }
     set_counted(session, sub, session->client != NULL);
@@ -170,17 +192,18 @@ static void leave_node(struct pg_session *session, struct pg_sub *sub)
     struct pg_subindex *index = worker->server->subindex;
     set_counted(session, sub, false);
     if (pg_members_remove(&worker->router, sub) == 0)
-        pg_subindex_release(index, sub->node, worker->index);
+        pg_subindex_release(index, pg_sub_node(sub), worker->index);
 }
 
-static size_t sub_size(size_t text_len)
+static size_t sub_size(bool has_text, size_t len)
 {
-    return offsetof(struct pg_sub, text) + text_len;
+    return has_text ? offsetof(struct pg_sub, text) + sizeof(uint16_t) + len
+                    : sizeof(struct pg_sub);
 }
 
 static void free_sub(struct pg_session *session, struct pg_sub *sub)
 {
-    pg_slab_set_free(&session->worker->small, sub, sub_size(sub->text_len));
+    pg_slab_set_free(&session->worker->small, sub, sub_size(sub->has_text, text_len(sub)));
 }
 
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,
@@ -203,12 +226,11 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
     if (pg_topic_filter_check(sub->filter, &filter) != PG_TOPIC_NONE || !make_room(session))
         return NULL;
     bool exact = !filter.wildcard && !filter.group.data;
-    size_t text_len = exact ? 0 : sub->filter.len;
-    struct pg_sub *made = pg_slab_set_new(&session->worker->small, sub_size(text_len));
+    size_t size = sub_size(!exact, sub->filter.len);
+    struct pg_sub *made = pg_slab_set_new(&session->worker->small, size);
     if (!made)
         return NULL;
-    made->text_len = (uint16_t)text_len;
-    memcpy(made->text, sub->filter.data, text_len);
+    set_text(made, exact ? PG_BYTES_NONE : sub->filter);
     set_options(made, sub);
     if (!join_node(session, made, &filter)) {
         free_sub(session, made);

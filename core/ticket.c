@@ -53,7 +53,10 @@ struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token, struct
         return NULL;
     ticket->token = token;
     ticket->answered = answered;
-    pg_client_link_ticket(client, ticket);
+    if (!pg_client_link_ticket(client, ticket)) {
+        free(ticket);
+        return NULL;
+    }
     return ticket;
 }
 

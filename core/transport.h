@@ -20,11 +20,12 @@ struct pg_listening; /* defined by each transport */
 
 /* One listening socket address, for the log, tests and the API. */
 struct pg_listening_info {
-    char address[80]; /* with the real port */
+    char address[120]; /* with the real port */
 };
 
 struct pg_transport {
     const char *name;
+    bool any_protocol; /* it finds out which frontend serves, and takes pg_any_protocol */
     const struct pg_option *options; /* additional keys of its listener blocks; NULL: none */
     size_t conf_size;
     size_t link_size; /* bytes of the transport's own state per connection, zeroed by the core */

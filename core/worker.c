@@ -215,6 +215,7 @@ struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
     pg_router_init(&worker->router);
     if (!pg_fence_init(&worker->fence, server->worker_count))
         goto no_fence;
+    pg_clients_init(&worker->clients);
     pg_sessions_init(&worker->sessions);
     worker->loop = ev_loop_new(EVFLAG_AUTO);
     if (!worker->loop)

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "client_parts.h"
 #include "conn_parts.h"
 #include "counter.h"
 #include "fence.h"
@@ -37,6 +38,7 @@ struct pg_worker {
     bool stopped;
 
     struct pg_conn_part conns;       /* conn.c */
+    struct pg_client_part clients;   /* client.c */
     struct pg_session_part sessions; /* session.c */
     struct pg_router_part router;    /* router.c */
     struct pg_fence_part fence;      /* fence.c */

@@ -25,8 +25,11 @@
 
 extern const struct pg_transport tcp_transport;
 extern const struct pg_transport ws_transport;
+extern const struct pg_transport wss_transport;
 extern const struct pg_transport tls_transport;
+extern const struct pg_transport auto_transport;
 extern const struct pg_protocol mqtt_protocol;
+extern const struct pg_protocol stomp_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
@@ -59,6 +62,7 @@ static void print_reasons(void)
 static void print_counters(void)
 {
     (void)pg_counter_register(mqtt_protocol.name, mqtt_protocol.counters);
+    (void)pg_counter_register(stomp_protocol.name, stomp_protocol.counters);
     (void)pg_counter_register(jt808_protocol.name, jt808_protocol.counters);
     for (size_t i = 0; i < pg_counter_total(); i++) {
         struct pg_counter_row row = pg_counter_row(i);
@@ -111,9 +115,12 @@ int main(void)
     print_options("listener", pg_listener_rows);
     print_options("tcp", tcp_transport.options);
     print_options("ws", ws_transport.options);
+    print_options("wss", wss_transport.options);
     print_options("tls", tls_transport.options);
+    print_options("auto", auto_transport.options);
     print_options("plugin", pg_plugin_rows);
     print_options(mqtt_protocol.name, mqtt_protocol.options);
+    print_options(stomp_protocol.name, stomp_protocol.options);
     print_options(jt808_protocol.name, jt808_protocol.options);
     print_options(authfile_plugin.name, authfile_plugin.options);
     print_options(control_plugin.name, control_plugin.options);

@@ -299,12 +299,22 @@ struct mqtt_extras *mqtt_extras_of(struct mqtt_conn *m)
     return m->extras;
 }
 
+void mqtt_extras_settle(struct mqtt_conn *m)
+{
+    const struct mqtt_extras *e = m->extras;
+    if (e != NULL && e->dues == NULL && e->subscribing == NULL && e->aliases_in == NULL &&
+        e->aliases_out == NULL && e->method == NULL) {
+        free(m->extras);
+        m->extras = NULL;
+    }
+}
+
 static void mqtt_closed(struct pg_conn *conn)
 {
     struct mqtt_conn *m = mqtt_conn_of(conn);
-    free(m->dues);
-    free(m->subscribing);
     if (m->extras != NULL) {
+        free(m->extras->dues);
+        free(m->extras->subscribing);
         mqtt_aliases_free(&m->extras->aliases_in);
         mqtt_aliases_free(&m->extras->aliases_out);
         free(m->extras->method);

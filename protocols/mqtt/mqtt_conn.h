@@ -118,8 +118,10 @@ struct mqtt_subscribing {
     uint8_t codes[];
 };
 
-/* What few connections have. */
+/* What few connections have, or only for moments. */
 struct mqtt_extras {
+    struct mqtt_dues *dues;               /* NULL: no acknowledgement had to wait so far */
+    struct mqtt_subscribing *subscribing; /* NULL unless MQTT_SUBSCRIBING */
     struct mqtt_aliases *aliases_in;
     struct mqtt_aliases *aliases_out;
     struct mqtt_method *method; /* NULL: no enhanced authentication */
@@ -139,20 +141,18 @@ struct mqtt_conn {
     bool no_problem_info : 1; /* no reason strings outside CONNACK and DISCONNECT */
     bool wants_response : 1;  /* CONNACK tells the response information */
     bool session_ends : 1;    /* the session expiry of CONNECT was 0: DISCONNECT may not raise it */
-    bool server_keepalive : 1; /* keepalive_s is ours: CONNACK tells it */
-    bool dues_full : 1;        /* reading is off until some of `dues` are sent */
-    uint8_t exchange;          /* enum mqtt_exchange */
-    uint16_t keepalive_s;      /* as used */
-    uint16_t alias_send;       /* aliases that may be assigned to the client's topics */
-    uint16_t open_receipts;    /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
-    uint32_t max_packet_size;  /* that the client takes */
-    uint32_t session_expiry_s; /* as asked for */
-    struct pg_client *client;  /* NULL before admission */
-    struct mqtt_dues *dues;
-    struct mqtt_subscribing *subscribing;
-    struct mqtt_extras *extras; /* NULL: none of them was needed so far */
+    bool server_keepalive : 1;  /* keepalive_s is ours: CONNACK tells it */
+    bool dues_full : 1;         /* reading is off until some of `dues` are sent */
+    uint8_t exchange;           /* enum mqtt_exchange */
+    uint16_t keepalive_s;       /* as used */
+    uint16_t alias_send;        /* aliases that may be assigned to the client's topics */
+    uint16_t open_receipts;     /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
+    uint32_t max_packet_size;   /* that the client takes */
+    uint32_t session_expiry_s;  /* as asked for */
+    struct pg_client *client;   /* NULL before admission */
+    struct mqtt_extras *extras; /* NULL: there is nothing of them */
 };
-_Static_assert(sizeof(struct mqtt_conn) <= 56, "the state of a silent connection is small");
+_Static_assert(sizeof(struct mqtt_conn) <= 40, "the state of a silent connection is small");
 
 extern const struct pg_protocol mqtt_protocol;
 
@@ -164,6 +164,8 @@ static inline const struct mqtt_conf *mqtt_conf_of(const struct pg_conn *conn)
 struct mqtt_conn *mqtt_conn_of(struct pg_conn *conn); /* checks the magic */
 /* The connection's extras, made if it has none. NULL: out of memory. */
 struct mqtt_extras *mqtt_extras_of(struct mqtt_conn *m);
+/* Free them, if there is nothing in them. */
+void mqtt_extras_settle(struct mqtt_conn *m);
 /* The authentication method of CONNECT; NULL: none. */
 static inline const struct mqtt_method *mqtt_method_of(const struct mqtt_conn *m)
 {

@@ -76,6 +76,12 @@ static void acknowledge(struct pg_conn *conn, struct mqtt_conn *m, const struct 
     mqtt_write_ack(conn, due->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, due->packet_id, code, reason);
 }
 
+/* NULL: no acknowledgement had to wait so far. */
+static struct mqtt_dues *dues_of(const struct mqtt_conn *m)
+{
+    return m->extras != NULL ? m->extras->dues : NULL;
+}
+
 static struct mqtt_due *due_at(struct mqtt_dues *dues, uint32_t i)
 {
     return &dues->ring[(dues->at + i) & (dues->size - 1)];
@@ -84,7 +90,7 @@ static struct mqtt_due *due_at(struct mqtt_dues *dues, uint32_t i)
 /* Send what is known, up to the first that is not. */
 static void send_dues(struct pg_conn *conn, struct mqtt_conn *m)
 {
-    struct mqtt_dues *dues = m->dues;
+    struct mqtt_dues *dues = dues_of(m);
     while (dues->count > 0 && due_at(dues, 0)->known && !pg_conn_closing(conn)) {
         struct mqtt_due due = *due_at(dues, 0);
         dues->at = (dues->at + 1) & (dues->size - 1);
@@ -101,7 +107,11 @@ static void send_dues(struct pg_conn *conn, struct mqtt_conn *m)
 /* Room for one more in the ring. false: out of memory. */
 static bool dues_grow(struct mqtt_conn *m)
 {
-    struct mqtt_dues *old = m->dues;
+    struct mqtt_extras *extras = mqtt_extras_of(m);
+    if (extras == NULL) {
+        return false;
+    }
+    struct mqtt_dues *old = extras->dues;
     if (old != NULL && old->count < old->size) {
         return true;
     }
@@ -119,14 +129,15 @@ static bool dues_grow(struct mqtt_conn *m)
         }
         free(old);
     }
-    m->dues = grown;
+    extras->dues = grown;
     return true;
 }
 
 /* The token that the next publication gets, should its acknowledgement have to wait. */
 static uint64_t next_token(const struct mqtt_conn *m)
 {
-    return m->dues == NULL ? 0 : m->dues->first + m->dues->count;
+    const struct mqtt_dues *dues = dues_of(m);
+    return dues == NULL ? 0 : dues->first + dues->count;
 }
 
 /* The result of a publication, or PG_PENDING: acknowledge now, or in its turn. */
@@ -137,7 +148,8 @@ static void due(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_pub
                                  .qos = p->qos,
                                  .known = reason != PG_PENDING,
                                  .reason = (uint8_t)reason};
-    if (one.known && (m->dues == NULL || m->dues->count == 0)) {
+    struct mqtt_dues *dues = dues_of(m);
+    if (one.known && (dues == NULL || dues->count == 0)) {
         acknowledge(conn, m, &one);
         return;
     }
@@ -145,9 +157,10 @@ static void due(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_pub
         pg_conn_close(conn, PG_NO_MEMORY, "for acknowledgements that wait");
         return;
     }
-    *due_at(m->dues, m->dues->count) = one;
-    m->dues->count++;
-    if (m->version != MQTT_V5 && m->dues->count >= (size_t)mqtt_conf_of(conn)->receive_maximum &&
+    dues = dues_of(m);
+    *due_at(dues, dues->count) = one;
+    dues->count++;
+    if (m->version != MQTT_V5 && dues->count >= (size_t)mqtt_conf_of(conn)->receive_maximum &&
         !m->dues_full) {
         m->dues_full = true;
         pg_conn_pause(conn);
@@ -158,11 +171,12 @@ void mqtt_published(struct pg_client *client, uint64_t token, enum pg_reason rea
 {
     struct mqtt_conn *m = pg_client_cookie(client);
     struct pg_conn *conn = pg_client_conn(client);
-    if (m->dues == NULL || m->state == MQTT_CLOSED || token < m->dues->first ||
-        token - m->dues->first >= m->dues->count) {
+    struct mqtt_dues *dues = dues_of(m);
+    if (dues == NULL || m->state == MQTT_CLOSED || token < dues->first ||
+        token - dues->first >= dues->count) {
         return; /* QoS 0, or nobody is left to be told */
     }
-    struct mqtt_due *d = due_at(m->dues, (uint32_t)(token - m->dues->first));
+    struct mqtt_due *d = due_at(dues, (uint32_t)(token - dues->first));
     d->known = true;
     d->reason = (uint8_t)reason;
     send_dues(conn, m);
@@ -171,8 +185,9 @@ void mqtt_published(struct pg_client *client, uint64_t token, enum pg_reason rea
 /* Whether the acknowledgement of this identifier waits in the ring. */
 static bool is_due(const struct mqtt_conn *m, uint16_t packet_id)
 {
-    for (uint32_t i = 0; m->dues != NULL && i < m->dues->count; i++) {
-        const struct mqtt_due *d = due_at(m->dues, i);
+    struct mqtt_dues *dues = dues_of(m);
+    for (uint32_t i = 0; dues != NULL && i < dues->count; i++) {
+        const struct mqtt_due *d = due_at(dues, i);
         if (d->packet_id == packet_id && d->qos == 2) {
             return true;
         }

@@ -74,8 +74,9 @@ static uint8_t suback_code(struct pg_conn *conn, enum pg_reason reason, uint8_t 
 /* SUBACK or UNSUBACK, and back to reading. */
 static void answer(struct pg_conn *conn, struct mqtt_conn *m)
 {
-    struct mqtt_subscribing *s = m->subscribing;
-    m->subscribing = NULL;
+    struct mqtt_subscribing *s = m->extras->subscribing;
+    m->extras->subscribing = NULL;
+    mqtt_extras_settle(m);
     if (!mqtt_write_suback(conn, s->ends ? MQTT_UNSUBACK : MQTT_SUBACK, s->packet_id,
                            (struct pg_bytes){.data = s->codes, .len = s->count}, s->why)) {
         pg_conn_close(conn, PG_TOO_LARGE, "%s is longer than the client takes",
@@ -123,7 +124,7 @@ static void asked_all(struct pg_conn *conn, struct mqtt_conn *m)
     if (pg_conn_closing(conn)) {
         return;
     }
-    if (m->subscribing->open == 0) {
+    if (m->extras->subscribing->open == 0) {
         answer(conn, m);
     } else {
         m->state = MQTT_SUBSCRIBING;
@@ -148,13 +149,15 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
                         "subscription identifier; see mqtt.subscription_id_available");
         return;
     }
+    struct mqtt_extras *extras = mqtt_extras_of(m);
     struct mqtt_subscribing *s =
-        subscribing_new(packet.packet_id, count_filters(&packet, MQTT_SUBSCRIBE));
+        extras != NULL ? subscribing_new(packet.packet_id, count_filters(&packet, MQTT_SUBSCRIBE))
+                       : NULL;
     if (s == NULL) {
         pg_conn_close(conn, PG_NO_MEMORY, "for a SUBSCRIBE");
         return;
     }
-    m->subscribing = s;
+    extras->subscribing = s;
     struct mqtt_filter f;
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_SUBSCRIBE, &at, &f); i++) {
@@ -190,7 +193,7 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
 /* An answer of the core that is awaited; NULL: nobody waits for it. */
 static struct mqtt_subscribing *awaited(const struct mqtt_conn *m, uint64_t token, bool ends)
 {
-    struct mqtt_subscribing *s = m->subscribing;
+    struct mqtt_subscribing *s = m->extras != NULL ? m->extras->subscribing : NULL;
     bool waits = m->state == MQTT_SUBSCRIBING && s != NULL && s->ends == ends && token < s->count;
     return waits ? s : NULL;
 }
@@ -233,14 +236,16 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
         mqtt_close_error(conn, frame, error);
         return;
     }
+    struct mqtt_extras *extras = mqtt_extras_of(m);
     struct mqtt_subscribing *s =
-        subscribing_new(packet.packet_id, count_filters(&packet, MQTT_UNSUBSCRIBE));
+        extras != NULL ? subscribing_new(packet.packet_id, count_filters(&packet, MQTT_UNSUBSCRIBE))
+                       : NULL;
     if (s == NULL) {
         pg_conn_close(conn, PG_NO_MEMORY, "for an UNSUBSCRIBE");
         return;
     }
     s->ends = true;
-    m->subscribing = s;
+    extras->subscribing = s;
     struct mqtt_filter f;
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_UNSUBSCRIBE, &at, &f); i++) {

@@ -311,9 +311,9 @@ static void decide_subscription_step(struct script *s)
     struct pg_client *client = fake_client(conns[current]);
     const struct mqtt_conn *m = pg_conn_state(conns[current]);
     uint8_t reason = next(s);
-    if (client != NULL && m->state == MQTT_SUBSCRIBING && m->subscribing != NULL) {
+    if (client != NULL && m->state == MQTT_SUBSCRIBING) {
         /* Answered once each, in order. */
-        if (pending_subscriptions >= m->subscribing->count) {
+        if (pending_subscriptions >= m->extras->subscribing->count) {
             pending_subscriptions = 0;
         }
         fake_decide_subscription(client, pending_subscriptions++,

@@ -32,6 +32,7 @@ struct fake_delivery {
     bool out; /* handed out, not settled */
     bool redelivered;
     bool received;
+    uint8_t tries;
     uint32_t subscription_ids[4];
     size_t subscription_id_count;
 };
@@ -92,7 +93,7 @@ static struct {
     size_t decision_count;
     struct fake_message *messages;
     size_t message_count;
-    size_t settled;
+    size_t settled, returned;
     enum pg_reason settled_last;
     uint64_t counters[MAX_COUNTERS];
     struct pg_timer *timers;
@@ -664,6 +665,12 @@ void pg_client_set_session_expiry(struct pg_client *client, uint32_t seconds)
     client->session->expiry_s = seconds;
 }
 
+void pg_client_set_window(struct pg_client *client, uint32_t window)
+{
+    assert(window >= 1);
+    client->window = window;
+}
+
 uint32_t pg_client_session_expiry(const struct pg_client *client)
 {
     return client->session->expiry_s;
@@ -877,7 +884,8 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
         out->msg = lent;
         out->qos = d->qos;
         out->retain = d->retain;
-        out->redelivered = d->redelivered;
+        out->redelivered = d->redelivered || d->tries > 0;
+        out->tries = d->tries;
         out->received = d->received;
         out->subscription_ids = ids;
         out->subscription_id_count = d->subscription_id_count;
@@ -935,6 +943,36 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
         }
     }
     return false;
+}
+
+/* Another member's, if it is shared, is not here: it comes again to the same session. */
+bool pg_delivery_return(struct pg_client *client, uint16_t id)
+{
+    struct fake_session *s = client->session;
+
+    assert(!client->ended);
+    for (struct fake_delivery **link = &s->deliveries; *link; link = &(*link)->next) {
+        struct fake_delivery *d = *link;
+        if (d->out && d->id == id && !d->received) {
+            *link = d->next;
+            d->next = NULL;
+            d->out = false;
+            d->id = 0;
+            d->tries++;
+            while (*link) {
+                link = &(*link)->next;
+            }
+            *link = d;
+            fake.returned++;
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t fake_returned(void)
+{
+    return fake.returned;
 }
 
 bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
@@ -1060,10 +1098,10 @@ static bool deliver_some(void)
     bool any = false;
 
     for (struct fake_session *s = fake.sessions; s; s = s->next) {
-        size_t before = out_count(s) + fake.settled;
+        size_t before = out_count(s) + fake.settled + fake.returned;
         if (s->client && s->deliveries && !s->client->conn->closing && !s->client->conn->full) {
             fake.protocol->deliver(s->client);
-            any |= out_count(s) + fake.settled != before;
+            any |= out_count(s) + fake.settled + fake.returned != before;
         }
     }
     return any;

@@ -131,6 +131,8 @@ void fake_queue(const char *client_id, struct pg_msg *msg, uint8_t qos, bool ret
                 const uint32_t *subscription_ids, size_t id_count);
 /* Deliveries that were settled: how many, and the last one's reason. */
 size_t fake_settled(enum pg_reason *last);
+/* Deliveries that were returned. */
+size_t fake_returned(void);
 /* Deliveries of a session that are neither settled nor taken. */
 size_t fake_waiting(const char *client_id);
 /* Whether the session has this subscription. */

@@ -20,7 +20,7 @@ static void name(struct restored *r, const char *kind, struct pg_bytes text, str
 {
     size_t used = strlen(r->names);
     snprintf(r->names + used, sizeof(r->names) - used, "%s:%.*s=%.*s ", kind, (int)text.len,
-             (const char *)text.data, (int)value.len, (const char *)value.data);
+             (const char *)text.data, (int)value.len, value.data ? (const char *)value.data : "");
 }
 
 static bool got_session(struct pg_store_restorer *base, const struct pg_restored_session *s)

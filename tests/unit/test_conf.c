@@ -466,10 +466,12 @@ static void each_address_is_a_listener(void)
     CU_ASSERT_EQUAL(l[2].line, 5);
     pg_config_unref(&c);
 
-    refused("listener \"x\" { bind = 127.0.0.1:1 }",
-            ":1: listener \"x\": protocol is not given, expected one of \"talk\", \"mute\"");
+    refused(
+        "listener \"x\" { bind = 127.0.0.1:1 }",
+        ":1: listener \"x\": protocol is not given, expected one of \"auto\", \"talk\", \"mute\"");
     refused("listener \"x\" { bind = 127.0.0.1:1\n protocol = tlak }",
-            ":2: listener \"x\": protocol: found \"tlak\", expected one of \"talk\", \"mute\"");
+            ":2: listener \"x\": protocol: found \"tlak\", expected one of \"auto\", \"talk\", "
+            "\"mute\"");
     refused("listener \"x\" { transport = udp protocol = talk }",
             ":1: listener \"x\": transport: found \"udp\", expected one of \"tcp\", \"ring\"");
     char text[256], long_name[65];

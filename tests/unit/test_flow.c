@@ -447,6 +447,69 @@ static void members_that_are_away_get_nothing_while_another_is_there(void)
     probe_free(&p);
 }
 
+static void what_is_returned_goes_to_another_member_wherever_it_is(void)
+{
+    for (unsigned other = 0; other < 2; other++) {
+        testbed_start(&bed, 2, NULL);
+        struct probe a = {.holds = true}, b = {.holds = true}, p = {0};
+        struct pg_login la = login("a"), lb = login("b"), lp = login("p");
+        probe_connect(&bed, &a, 0, &la);
+        probe_subscribe(&bed, &a, "$share/g/t", 1);
+        probe_connect(&bed, &p, 0, &lp);
+        CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_OK);
+        CU_ASSERT_TRUE(probe_got(&a, 1));
+        CU_ASSERT_EQUAL(a.messages[0].tries, 0);
+        /* Nobody else is there. */
+        CU_ASSERT_TRUE(probe_return(&bed, &a, a.messages[0].id));
+        CU_ASSERT_TRUE(probe_got(&a, 2));
+        CU_ASSERT_EQUAL(a.messages[1].tries, 1);
+        CU_ASSERT_TRUE(a.messages[1].redelivered);
+        probe_connect(&bed, &b, other, &lb);
+        probe_subscribe(&bed, &b, "$share/g/t", 1);
+        CU_ASSERT_TRUE(probe_return(&bed, &a, a.messages[1].id));
+        CU_ASSERT_FALSE(probe_return(&bed, &a, a.messages[1].id));
+        CU_ASSERT_TRUE(probe_got(&b, 1));
+        CU_ASSERT_STRING_EQUAL(b.messages[0].payload, "x");
+        CU_ASSERT_EQUAL(b.messages[0].tries, 2);
+        /* A holder that leaves has tried, too. */
+        probe_close(&bed, &b, PG_PEER_CLOSED);
+        CU_ASSERT_TRUE(probe_got(&a, 3));
+        CU_ASSERT_EQUAL(a.messages[2].tries, 3);
+        CU_ASSERT_TRUE(probe_settle(&bed, &a, a.messages[2].id));
+        testbed_settle(&bed);
+        CU_ASSERT_EQUAL(a.message_count, 3);
+        testbed_stop(&bed);
+        probe_free(&a);
+        probe_free(&b);
+        probe_free(&p);
+    }
+}
+
+static void what_is_returned_of_an_ordinary_subscription_comes_again(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe s = {.holds = true}, p = {0};
+    struct pg_login ls = login("s"), lp = login("p");
+    ls.window = 2;
+    probe_connect(&bed, &s, 0, &ls);
+    probe_subscribe(&bed, &s, "t", 1);
+    probe_connect(&bed, &p, 1, &lp);
+    for (int i = 0; i < 3; i++)
+        probe_publish(&bed, &p, "t", i == 0 ? "0" : i == 1 ? "1" : "2", 1, false);
+    CU_ASSERT_TRUE(probe_got(&s, 2));
+    testbed_settle(&bed); /* the third waits */
+    CU_ASSERT_TRUE(probe_return(&bed, &s, s.messages[0].id));
+    CU_ASSERT_TRUE(probe_got(&s, 3));
+    CU_ASSERT_STRING_EQUAL(s.messages[2].payload, "2"); /* it has waited longer */
+    CU_ASSERT_TRUE(probe_settle(&bed, &s, s.messages[1].id));
+    CU_ASSERT_TRUE(probe_got(&s, 4));
+    CU_ASSERT_STRING_EQUAL(s.messages[3].payload, "0");
+    CU_ASSERT_EQUAL(s.messages[3].tries, 1);
+    testbed_stop(&bed);
+    probe_free(&s);
+    probe_free(&p);
+}
+
 static void what_a_leaving_member_had_not_settled_goes_to_another(void)
 {
     testbed_start(&bed, 2, NULL);
@@ -517,6 +580,8 @@ int main(void)
         TEST(shared_subscription_gives_each_message_to_one_member_in_fair_shares),
         TEST(members_that_are_away_get_nothing_while_another_is_there),
         TEST(what_a_leaving_member_had_not_settled_goes_to_another),
+        TEST(what_is_returned_goes_to_another_member_wherever_it_is),
+        TEST(what_is_returned_of_an_ordinary_subscription_comes_again),
         TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
 #undef TEST
     };

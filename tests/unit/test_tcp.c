@@ -25,7 +25,15 @@
 #include "echo_server.h"
 #include "log.h"
 
-static struct net_conf tcp = {.backlog = 1024, .keepalive_ms = 600000, .user_timeout_ms = 20000};
+static struct net_conf tcp = {
+    .backlog = 1024,
+    .nodelay = true,
+    .reuse_port = true,
+    .keepalive_ms = 600000,
+    .keepalive_interval_ms = 31000,
+    .keepalive_count = 5,
+    .user_timeout_ms = 20000,
+};
 static struct echo_server server;
 
 static void prepare(void)
@@ -753,9 +761,27 @@ static void accepted_sockets_have_the_options(void)
     CU_ASSERT_EQUAL(option_of(its, IPPROTO_TCP, TCP_NODELAY), 1);
     CU_ASSERT_EQUAL(option_of(its, SOL_SOCKET, SO_KEEPALIVE), 1);
     CU_ASSERT_EQUAL(option_of(its, IPPROTO_TCP, TCP_KEEPIDLE), 600);
+    CU_ASSERT_EQUAL(option_of(its, IPPROTO_TCP, TCP_KEEPINTVL), 31);
+    CU_ASSERT_EQUAL(option_of(its, IPPROTO_TCP, TCP_KEEPCNT), 5);
     CU_ASSERT_EQUAL(option_of(its, IPPROTO_TCP, TCP_USER_TIMEOUT), 20000);
     CU_ASSERT(fcntl(its, F_GETFD) & FD_CLOEXEC);
     CU_ASSERT(fcntl(its, F_GETFL) & O_NONBLOCK);
+    close(fd);
+    stop_and_balance();
+}
+
+static void packets_may_wait_for_more(void)
+{
+    prepare();
+    tcp.nodelay = false;
+    start("127.0.0.1:0", 1);
+    tcp.nodelay = true;
+    int fd = connected();
+    CU_ASSERT(echo_send_text(fd, "ready\n"));
+    CU_ASSERT(echo_expect(fd, "ready\n"));
+    int its = server_side_of(fd);
+    CU_ASSERT_FATAL(its >= 0);
+    CU_ASSERT_EQUAL(option_of(its, IPPROTO_TCP, TCP_NODELAY), 0);
     close(fd);
     stop_and_balance();
 }
@@ -848,6 +874,7 @@ int main(void)
     CU_ADD_TEST(suite, both_families_share_one_port);
     CU_ADD_TEST(suite, workers_share_the_connections);
     CU_ADD_TEST(suite, accepted_sockets_have_the_options);
+    CU_ADD_TEST(suite, packets_may_wait_for_more);
     CU_ADD_TEST(suite, listening_that_fails_says_what_to_do);
     CU_ADD_TEST(suite, one_process_may_listen_anew_at_its_own_address);
     CU_basic_set_mode(CU_BRM_VERBOSE);

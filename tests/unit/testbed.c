@@ -141,6 +141,7 @@ static void write_down(struct probe *p, const struct pg_delivery *d)
         .qos = d->qos,
         .retain = d->retain,
         .redelivered = d->redelivered,
+        .tries = d->tries,
         .received = d->received,
         .id_count = d->subscription_id_count,
     };
@@ -438,7 +439,7 @@ static void do_connect(void *arg)
 {
     struct connecting *c = arg;
     struct pg_worker *worker = c->bed->server.workers[c->probe->worker];
-    struct pg_conn *conn = pg_conn_open(worker, listener_now, "memory");
+    struct pg_conn *conn = pg_conn_open(worker, listener_now, "192.0.2.1:40112");
     must(conn != NULL, "no connection");
     c->probe->conn = conn;
     *(struct pg_conn **)pg_conn_link(conn) = conn;
@@ -588,14 +589,17 @@ enum pg_reason probe_send(struct testbed *bed, struct probe *probe, const char *
 struct settling {
     struct probe *probe;
     uint16_t id;
-    bool received, found;
+    bool received, returned, found;
 };
 
 static void do_settle(void *arg)
 {
     struct settling *s = arg;
-    s->found = s->received ? pg_delivery_received(s->probe->client, s->id, &s->probe->later)
-                           : pg_delivery_settle(s->probe->client, s->id, PG_OK);
+    if (s->returned)
+        s->found = pg_delivery_return(s->probe->client, s->id);
+    else
+        s->found = s->received ? pg_delivery_received(s->probe->client, s->id, &s->probe->later)
+                               : pg_delivery_settle(s->probe->client, s->id, PG_OK);
 }
 
 struct receipt {
@@ -662,6 +666,13 @@ bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id)
 bool probe_received(struct testbed *bed, struct probe *probe, uint16_t id)
 {
     struct settling s = {.probe = probe, .id = id, .received = true};
+    testbed_run(bed, probe->worker, do_settle, &s);
+    return s.found;
+}
+
+bool probe_return(struct testbed *bed, struct probe *probe, uint16_t id)
+{
+    struct settling s = {.probe = probe, .id = id, .returned = true};
     testbed_run(bed, probe->worker, do_settle, &s);
     return s.found;
 }

@@ -16,6 +16,7 @@ struct probe_message {
     uint16_t id;
     uint8_t qos;
     bool retain, redelivered, received;
+    uint8_t tries;
     uint32_t ids[4];
     size_t id_count;
 };
@@ -81,6 +82,7 @@ enum pg_reason probe_release(struct testbed *bed, struct probe *probe, uint16_t 
 enum pg_reason probe_unsubscribe(struct testbed *bed, struct probe *probe, const char *filter);
 bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id);
 bool probe_received(struct testbed *bed, struct probe *probe, uint16_t id);
+bool probe_return(struct testbed *bed, struct probe *probe, uint16_t id);
 enum pg_reason probe_send(struct testbed *bed, struct probe *probe, const char *target,
                           const char *payload, uint8_t qos);
 /* Whether deliveries are taken, and settled at once, from now on. */

@@ -10,7 +10,11 @@
 
 #include "net_link.h"
 
+#include <assert.h>
+#include <string.h>
+
 #include "conn.h"
+#include "net.h"
 
 void net_conn_ends(struct pg_conn *conn, const struct net_trouble *trouble)
 {
@@ -87,11 +91,27 @@ static const struct net_owner link_owner = {
     .drained = on_drained,
 };
 
-struct net_stream *net_link_begin(struct pg_conn *conn, int fd)
+struct net_stream *net_link_begin(struct pg_conn *conn, const struct net_guest *guest)
 {
     struct net_stream *stream = pg_conn_link(conn);
-    net_stream_begin(stream, pg_conn_worker(conn), fd, &link_owner, conn);
+    net_stream_begin(stream, pg_conn_worker(conn), guest->fd, &link_owner, conn);
+    if (guest->identity.data && !pg_conn_identify(conn, guest->identity))
+        pg_conn_close(conn, PG_NO_MEMORY, "before the first byte");
     return stream;
+}
+
+void net_link_adopt(struct pg_conn *conn, struct net_stream *from, struct pg_bytes identity,
+                    struct pg_bytes head)
+{
+    net_stream_move(pg_conn_link(conn), from, &link_owner, conn);
+    net_conn_secured(conn, identity);
+    size_t room;
+    uint8_t *buffer = pg_conn_read_room(conn, &room);
+    assert(head.len <= room);
+    if (head.len > 0) {
+        memcpy(buffer, head.data, head.len);
+        pg_conn_received(conn, head.len);
+    }
 }
 
 ssize_t net_link_writev(void *link, const struct iovec *iov, int count)

@@ -8,11 +8,16 @@
 #include "net_stream.h"
 #include "transport.h"
 
+struct net_guest;
 struct pg_conn;
 
-/* Begin on a connected, non-blocking socket (given), right after pg_conn_open(). Lent, as long as
- * the connection. */
-struct net_stream *net_link_begin(struct pg_conn *conn, int fd);
+/* Begin with an accepted socket, right after pg_conn_open(); the connection may be closing then.
+ * Lent, as long as the connection. */
+struct net_stream *net_link_begin(struct pg_conn *conn, const struct net_guest *guest);
+/* Begin with a stream that is under way: `from` becomes the link. `identity` (lent; data == NULL:
+ * none) has been proven on it, and `head` (lent, at most 4 KiB) been read from it. */
+void net_link_adopt(struct pg_conn *conn, struct net_stream *from, struct pg_bytes identity,
+                    struct pg_bytes head);
 
 /* The operations of a transport's table; see transport.h. */
 ssize_t net_link_writev(void *link, const struct iovec *iov, int count);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Listening sockets, for every transport over TCP: one per address and worker, all of one address
- * sharing its port by SO_REUSEPORT, so that the kernel spreads connections and no worker waits for
- * another.
+/* Listening sockets, for every transport over streams: one per address and worker, all of one
+ * address sharing its port by SO_REUSEPORT, so that the kernel spreads connections and no worker
+ * waits for another. A socket of the file system (net_local.c), and a port that is not to be shared
+ * so, is one socket with a descriptor for each worker: whoever is first takes what is pending.
  *
  * Sharing has a trap: any program of the same user may join in, and a gateway that was started
  * twice would silently serve every second connection. Therefore a port that this process does not
@@ -34,6 +35,8 @@
 #include "counter.h"
 #include "net.h"
 #include "net_address.h"
+#include "net_arrival.h"
+#include "net_local.h"
 #include "worker.h"
 
 /* Most connections taken per wake-up and socket: a burst of connects must not starve those who are
@@ -47,9 +50,6 @@
 #define PLACE_S     0.02
 /* Accepting must have gone well for so long before trouble is over, and new trouble is news. */
 #define SAY_AGAIN_S 10.
-/* How often the kernel probes, and how many probes may go unanswered. */
-#define KEEPALIVE_INTERVAL_S 30
-#define KEEPALIVE_PROBES     4
 /* How often a port that is free in one family is looked for in the other. */
 #define PORT_TRIES 16
 
@@ -79,6 +79,7 @@ struct net_acceptors {
 /* An address that this process listens on. */
 struct net_bound {
     struct net_address address; /* with the real port */
+    struct net_local_file file; /* of a socket of the file system */
     struct net_bound *next;     /* in `held`; main thread */
 };
 static struct net_bound *held;
@@ -153,20 +154,29 @@ static bool is_free(const struct net_address *address)
     return true;
 }
 
-static int listening_socket(const struct net_address *address, const struct net_conf *tcp)
+static bool set_keepalive(int fd, const struct net_conf *net)
+{
+    if (net->keepalive_ms == 0)
+        return true;
+    return set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) &&
+           set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, (net->keepalive_ms + 999) / 1000) &&
+           set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, net->keepalive_interval_ms / 1000) &&
+           set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, net->keepalive_count);
+}
+
+static bool set_user_timeout(int fd, const struct net_conf *net)
+{
+    return net->user_timeout_ms == 0 ||
+           set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, net->user_timeout_ms);
+}
+
+static int listening_port(const struct net_address *address, const struct net_conf *net)
 {
     int fd = bound_socket(address, true);
     if (fd < 0)
         return -1;
-    bool ok = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (ok && tcp->keepalive_ms > 0)
-        ok = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) &&
-             set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, (tcp->keepalive_ms + 999) / 1000) &&
-             set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S) &&
-             set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-    if (ok && tcp->user_timeout_ms > 0)
-        ok = set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, tcp->user_timeout_ms);
-    if (ok && listen(fd, (int)tcp->backlog) == 0)
+    if (set_option(fd, IPPROTO_TCP, TCP_NODELAY, net->nodelay) && set_keepalive(fd, net) &&
+        set_user_timeout(fd, net) && listen(fd, (int)net->backlog) == 0)
         return fd;
     int error_number = errno;
     close(fd);
@@ -174,11 +184,30 @@ static int listening_socket(const struct net_address *address, const struct net_
     return -1;
 }
 
+static bool is_local(const struct net_address *address)
+{
+    return address->sa.any.sa_family == AF_UNIX;
+}
+
+/* The socket of worker `w` on the address that `bound` is for; -1 with errno. */
+static int listening_socket(struct pg_listening *listening, size_t index, unsigned w,
+                            const struct net_conf *net, const struct net_address *address)
+{
+    struct net_bound *bound = &listening->addresses[index];
+    if (w > 0 && (is_local(address) || !net->reuse_port))
+        return fcntl(listening->workers[0].sockets[index].io.fd, F_DUPFD_CLOEXEC, 0);
+    if (is_local(address))
+        return net_local_listen(&address->sa.local, net->mode, (int)net->backlog, &bound->file);
+    return listening_port(address, net);
+}
+
 /* Close the sockets of the last address and forget it. */
 static void drop_address(struct pg_listening *listening)
 {
     size_t index = --listening->address_count;
     let_go(&listening->addresses[index]);
+    net_local_remove(&listening->addresses[index].address.sa.local,
+                     &listening->addresses[index].file);
     for (unsigned w = 0; w < listening->worker_count; w++) {
         struct net_acceptors *acceptors = &listening->workers[w];
         if (acceptors->count > index && acceptors->sockets[index].io.fd >= 0)
@@ -190,7 +219,7 @@ static void drop_address(struct pg_listening *listening)
 
 /* Open one more address on every worker. With port 0 `address` gets the port that was found. On
  * failure nothing is left and errno tells. */
-static bool add_address(struct pg_listening *listening, const struct net_conf *tcp,
+static bool add_address(struct pg_listening *listening, const struct net_conf *net,
                         struct net_address *address)
 {
     if (net_address_port(address) != 0 && !is_held(address) && !is_free(address))
@@ -200,12 +229,13 @@ static bool add_address(struct pg_listening *listening, const struct net_conf *t
     hold(&listening->addresses[index]);
     for (unsigned w = 0; w < listening->worker_count; w++) {
         struct net_acceptors *acceptors = &listening->workers[w];
-        int fd = listening_socket(address, tcp);
+        int fd = listening_socket(listening, index, w, net, address);
         if (fd >= 0) {
             acceptors->sockets[index] = (struct net_acceptor){.io.fd = fd, .owner = acceptors};
             acceptors->count = index + 1;
         }
-        if (fd < 0 || (w == 0 && getsockname(fd, &address->sa.any, &address->len) != 0)) {
+        if (fd < 0 || (w == 0 && !is_local(address) &&
+                       getsockname(fd, &address->sa.any, &address->len) != 0)) {
             int error_number = errno;
             drop_address(listening);
             errno = error_number;
@@ -214,6 +244,25 @@ static bool add_address(struct pg_listening *listening, const struct net_conf *t
         listening->addresses[index].address = *address;
     }
     return true;
+}
+
+static const char *local_remedy(int error_number)
+{
+    switch (error_number) {
+    case EADDRINUSE:
+        return "somebody listens on it (ss -lxp shows who): stop it, or change `bind`";
+    case EEXIST:
+        return "something that is no socket has this name: remove it, or change `bind`";
+    case ENOENT:
+    case ENOTDIR:
+        return "the folder has to be there (in a systemd unit: RuntimeDirectory)";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return "the gateway's user has to be able to make files in the folder";
+    default:
+        return "see unix(7)";
+    }
 }
 
 static const char *remedy(int error_number)
@@ -244,7 +293,8 @@ static void explain(struct pg_error *error, const struct pg_listener_conf *conf,
     net_address_text(address, text);
     pg_error_set(error, "%s:%u: listener \"%s\" cannot listen on %s: %s; %s",
                  conf->file ? conf->file : "built-in", conf->line, conf->name, text,
-                 strerror_r(error_number, reason, sizeof(reason)), remedy(error_number));
+                 strerror_r(error_number, reason, sizeof(reason)),
+                 is_local(address) ? local_remedy(error_number) : remedy(error_number));
 }
 
 /* Open everything that one `bind` value stands for. */
@@ -284,15 +334,6 @@ static bool add_bind(struct pg_listening *listening, const struct pg_listener_co
         }
         drop_address(listening);
     }
-}
-
-bool net_check(const struct pg_listener_conf *conf, struct pg_error *error)
-{
-    struct net_address addresses[NET_ADDRESS_MAX];
-    for (size_t i = 0; i < conf->bind.count; i++)
-        if (net_address_parse(conf->bind.items[i], addresses, error) == 0)
-            return false;
-    return true;
 }
 
 struct pg_listening *net_listen(const struct pg_listener_conf *conf, unsigned workers,
@@ -461,10 +502,8 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
         struct net_address peer = {.len = sizeof(peer.sa)};
         int fd = accept4(watcher->fd, &peer.sa.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            char text[NET_ADDRESS_TEXT];
-            net_address_text(&peer, text);
-            acceptors->listening->take(acceptors->listening, acceptors->worker, acceptors->conf, fd,
-                                       text);
+            net_arrive(acceptors->listening, acceptors->listening->take, acceptors->worker,
+                       acceptors->conf, fd, &peer);
             if (acceptors->exhausted)
                 say_recovered(acceptors);
             continue;
@@ -524,6 +563,7 @@ void net_stop(struct pg_listening *listening, struct pg_worker *worker)
         return;
     accept_from(acceptors, false);
     ev_timer_stop(pg_worker_loop(worker), &acceptors->rest);
+    net_arrivals_end(listening);
     for (size_t i = 0; i < acceptors->count; i++) {
         close(acceptors->sockets[i].io.fd);
         acceptors->sockets[i].io.fd = -1;

@@ -11,14 +11,14 @@
 #include "conn.h"
 
 static void take(struct pg_listening *listening, struct pg_worker *worker,
-                 const struct pg_listener_conf *conf, int fd, const char *peer)
+                 const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     (void)listening;
-    struct pg_conn *conn = pg_conn_open(worker, conf, peer);
+    struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);
     if (conn)
-        (void)net_link_begin(conn, fd);
+        (void)net_link_begin(conn, guest);
     else
-        close(fd);
+        close(guest->fd);
 }
 
 static struct pg_listening *start_listening(const struct pg_listener_conf *conf, unsigned workers,

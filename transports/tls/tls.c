@@ -25,20 +25,20 @@ static void turn_away(struct pg_worker *worker, const struct pg_listener_conf *c
 }
 
 static void take(struct pg_listening *listening, struct pg_worker *worker,
-                 const struct pg_listener_conf *conf, int fd, const char *peer)
+                 const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     (void)listening;
     const struct tls_conf *c = conf->transport_conf;
     if (!tls_has_room(worker, c)) {
-        turn_away(worker, conf, fd, peer);
+        turn_away(worker, conf, guest->fd, guest->peer);
         return;
     }
-    struct pg_conn *conn = pg_conn_open(worker, conf, peer);
+    struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);
     if (!conn) {
-        close(fd);
+        close(guest->fd);
         return;
     }
-    struct net_stream *stream = net_link_begin(conn, fd);
+    struct net_stream *stream = net_link_begin(conn, guest);
     pg_conn_expect_handshake(conn, c->handshake_timeout_ms);
     if (!tls_begin(stream, c))
         pg_conn_close(conn, PG_NO_MEMORY, "before the handshake");

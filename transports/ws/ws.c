@@ -25,6 +25,7 @@ static void ws_stop(struct pg_listening *listening, struct pg_worker *worker)
 
 const struct pg_transport ws_transport = {
     .name = "ws",
+    .any_protocol = true,
     .options = ws_options,
     .conf_size = sizeof(struct ws_conf),
     .link_size = sizeof(struct ws_link),
@@ -45,6 +46,7 @@ const struct pg_transport ws_transport = {
 
 const struct pg_transport wss_transport = {
     .name = "wss",
+    .any_protocol = true,
     .options = wss_options,
     .conf_size = sizeof(struct ws_conf),
     .link_size = sizeof(struct ws_link),

@@ -5,53 +5,13 @@
 
 #include "ws_conf.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "pool.h"
 
 _Static_assert(offsetof(struct ws_conf, tls) == 0 && offsetof(struct tls_conf, net) == 0,
                "../net and ../tls look for their values there");
-
-#define AT(field) offsetof(struct ws_conf, field)
-
-/* clang-format off */
-#define WS_OPTION_ROWS \
-    {.name = "paths", \
-     .type = PG_OPT_LIST, \
-     .offset = AT(paths), \
-     .fallback = "", \
-     .reloadable = true, \
-     .sentence = "what is served below which path of the URL, as in {\"/a\", \"/b=NAME\"}: the " \
-                 "frontend of `protocol`, or the one named. By default the block's frontend " \
-                 "below its own name, and nothing else."}, \
-    {.name = "origins", \
-     .type = PG_OPT_LIST, \
-     .offset = AT(origins), \
-     .fallback = "", \
-     .reloadable = true, \
-     .sentence = "sites whose pages may connect from a browser, as in {\"https://example.com\"}; " \
-                 "clients that are no browsers send no origin and pass. Empty by default: any, " \
-                 "since who connects has to log in all the same."}, \
-    {.name = "openings", \
-     .type = PG_OPT_INT, \
-     .offset = AT(openings), \
-     .fallback = "4096", \
-     .min = 1, \
-     .max = 1000000, \
-     .reloadable = true, \
-     .sentence = "most opening handshakes that may be under way at a time, per worker; a " \
-                 "connection above it is closed. Each holds up to request_size, and who connects " \
-                 "needs to prove nothing for that."}, \
-    {.name = "request_size", \
-     .type = PG_OPT_SIZE, \
-     .offset = AT(request_size), \
-     .fallback = "8k", \
-     .min = 512, \
-     .max = 65536, \
-     .reloadable = true, \
-     .sentence = "longest request of an opening handshake; a longer one is answered with 431. " \
-                 "Browsers with large cookies stay below the default."}
-/* clang-format on */
 
 const struct pg_option ws_options[] = {
     NET_OPTION_ROWS,
@@ -95,6 +55,13 @@ static bool add_route(struct ws_conf *ws, const struct pg_listener_conf *conf, c
         pg_error_set(error, "paths: \"%.64s\" names no protocol that there is", text);
         return false;
     }
+    if (served.protocol == &pg_any_protocol) {
+        pg_error_set(error,
+                     "paths: \"%.64s\" does not tell which frontend it is for, expected "
+                     "\"/PATH=PROTOCOL\"",
+                     text);
+        return false;
+    }
     char *path = pg_conf_pool_text(conf->config->pool, text, len);
     if (!path) {
         pg_error_set(error, "out of memory");
@@ -106,7 +73,27 @@ static bool add_route(struct ws_conf *ws, const struct pg_listener_conf *conf, c
     return true;
 }
 
-/* Besides looking at the values, this keeps what the routes are, for as long as they live. */
+/* The block's frontend, or each one if it is for all, below its own name. */
+static bool add_own_routes(struct ws_conf *ws, const struct pg_listener_conf *conf,
+                           struct pg_error *error)
+{
+    const struct pg_config *config = conf->config;
+    for (size_t i = 0; i < config->protocol_count; i++) {
+        const struct pg_protocol *protocol = config->protocols[i].protocol;
+        if (conf->protocol != &pg_any_protocol && conf->protocol != protocol)
+            continue;
+        char text[256];
+        int len = snprintf(text, sizeof(text), "/%s=%s", protocol->name, protocol->name);
+        if (len < 0 || (size_t)len >= sizeof(text)) {
+            pg_error_set(error, "paths: the name of %.64s is too long for a path", protocol->name);
+            return false;
+        }
+        if (!add_route(ws, conf, text, error))
+            return false;
+    }
+    return true;
+}
+
 bool ws_check(const struct pg_listener_conf *conf, struct pg_error *error)
 {
     struct ws_conf *ws = conf->transport_conf;
@@ -115,19 +102,15 @@ bool ws_check(const struct pg_listener_conf *conf, struct pg_error *error)
     if (ws->routes) /* by another address of the block */
         return true;
     struct pg_conf_pool *pool = conf->config->pool;
-    size_t count = ws->paths.count > 0 ? ws->paths.count : 1;
+    size_t count = ws->paths.count > 0 ? ws->paths.count : conf->config->protocol_count;
     ws->routes = pg_conf_pool_alloc(pool, count * sizeof(*ws->routes));
     ws->served = pg_conf_pool_alloc(pool, count * sizeof(*ws->served));
-    size_t name_len = strlen(conf->protocol->name);
-    char *own = pg_conf_pool_alloc(pool, name_len + 2);
-    if (!ws->routes || !ws->served || !own) {
+    if (!ws->routes || !ws->served) {
         pg_error_set(error, "out of memory");
         return false;
     }
-    own[0] = '/';
-    memcpy(own + 1, conf->protocol->name, name_len + 1);
     if (ws->paths.count == 0)
-        return add_route(ws, conf, own, error);
+        return add_own_routes(ws, conf, error);
     for (size_t i = 0; i < ws->paths.count; i++)
         if (!add_route(ws, conf, ws->paths.items[i], error))
             return false;

@@ -39,7 +39,7 @@ struct opening {
     struct pg_config *config; /* shared; conf is part of it */
     uint8_t *request;         /* NULL: nothing has come */
     size_t len, size;
-    char *identity;      /* proven by TLS; NULL: none */
+    char *identity;      /* proven by TLS or to a proxy; NULL: none */
     enum pg_reason late; /* why it ends when the timer does; PG_OK: it was refused already */
     char peer[];
 };
@@ -224,19 +224,25 @@ static void on_drained(struct net_stream *stream)
     end_opening((struct opening *)stream);
 }
 
+/* `identity` has been proven; data == NULL: none, and an earlier one stays. */
+static bool identify(struct opening *opening, struct pg_bytes identity)
+{
+    if (!identity.data)
+        return true;
+    free(opening->identity);
+    opening->identity = strndup((const char *)identity.data, identity.len);
+    return opening->identity != NULL;
+}
+
 /* ---- before it ------------------------------------------------------------------------------- */
 
 static void on_secured(struct net_stream *stream, struct pg_bytes identity)
 {
     struct opening *opening = (struct opening *)stream;
-    if (identity.data) {
-        opening->identity = strndup((const char *)identity.data, identity.len);
-        if (!opening->identity) {
-            give_up(opening, PG_NO_MEMORY, "after the handshake");
-            return;
-        }
-    }
-    await_first_byte(opening);
+    if (!identify(opening, identity))
+        give_up(opening, PG_NO_MEMORY, "after the handshake");
+    else
+        await_first_byte(opening);
 }
 
 static void on_failed(struct net_stream *stream, const struct net_trouble *trouble)
@@ -255,17 +261,23 @@ static const struct net_owner opening_owner = {
     .drained = on_drained,
 };
 
-static struct opening *new_opening(struct pg_worker *worker, const struct pg_listener_conf *conf,
-                                   const char *peer)
+/* NULL: memory is out; counted and logged. */
+static struct opening *new_opening(struct pg_listening *listening, struct pg_worker *worker,
+                                   const struct pg_listener_conf *conf,
+                                   const struct net_guest *guest)
 {
-    size_t peer_size = strlen(peer) + 1;
+    size_t peer_size = strlen(guest->peer) + 1;
     struct opening *opening = calloc(1, sizeof(*opening) + peer_size);
-    if (!opening)
+    if (!opening || !identify(opening, guest->identity)) {
+        note_refusal(worker, conf, guest->peer, PG_NO_MEMORY, 0, "");
+        free(opening);
         return NULL;
+    }
+    opening->listening = listening;
     opening->worker = worker;
     opening->conf = conf;
     opening->config = pg_config_ref(conf->config);
-    memcpy(opening->peer, peer, peer_size);
+    memcpy(opening->peer, guest->peer, peer_size);
     opening->next = openings;
     if (opening->next)
         opening->next->link = &opening->next;
@@ -278,7 +290,7 @@ static struct opening *new_opening(struct pg_worker *worker, const struct pg_lis
 }
 
 void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
-                      const struct pg_listener_conf *conf, int fd, const char *peer)
+                      const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     const struct ws_conf *ws = conf->transport_conf;
     bool secure = ws->tls.set != NULL;
@@ -286,26 +298,47 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
     if (!full && secure && !tls_has_room(worker, &ws->tls))
         full = "see handshakes of the listener";
     if (full)
-        note_refusal(worker, conf, peer, PG_BUSY, 0, full);
-    if (full || !pg_conn_take_place(worker, conf, peer)) {
-        close(fd);
+        note_refusal(worker, conf, guest->peer, PG_BUSY, 0, full);
+    if (full || !pg_conn_take_place(worker, conf, guest->peer)) {
+        close(guest->fd);
         return;
     }
-    struct opening *opening = new_opening(worker, conf, peer);
+    struct opening *opening = new_opening(listening, worker, conf, guest);
     if (!opening) {
-        note_refusal(worker, conf, peer, PG_NO_MEMORY, 0, "");
         pg_conn_give_place(worker);
-        close(fd);
+        close(guest->fd);
         return;
     }
-    opening->listening = listening;
-    net_stream_begin(&opening->stream, worker, fd, &opening_owner, NULL);
+    net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner, NULL);
     if (!secure)
         await_first_byte(opening);
     else if (tls_begin(&opening->stream, &ws->tls))
         set_deadline(opening, ws->tls.handshake_timeout_ms, PG_HANDSHAKE_TIMEOUT);
     else
         give_up(opening, PG_NO_MEMORY, "before the handshake");
+}
+
+void ws_opening_adopt(struct pg_listening *listening, struct pg_worker *worker,
+                      const struct pg_listener_conf *conf, const struct net_guest *guest,
+                      struct net_stream *from, struct pg_bytes head)
+{
+    const struct ws_conf *ws = conf->transport_conf;
+    bool full = opening_count >= ws->openings;
+    if (full)
+        note_refusal(worker, conf, guest->peer, PG_BUSY, 0, "see openings of the listener");
+    struct opening *opening = full ? NULL : new_opening(listening, worker, conf, guest);
+    if (!opening)
+        return;
+    net_stream_move(&opening->stream, from, &opening_owner, NULL);
+    if (!has_room(opening)) {
+        give_up(opening, PG_NO_MEMORY, "for the request");
+        return;
+    }
+    assert(head.len <= opening->size);
+    memcpy(opening->request, head.data, head.len);
+    opening->len = head.len;
+    set_deadline(opening, opening->config->settings.limits.login_timeout, PG_LOGIN_TIMEOUT);
+    (void)is_unfinished(opening);
 }
 
 void ws_openings_end(const struct pg_listening *listening)
