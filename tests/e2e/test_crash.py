@@ -172,11 +172,13 @@ class Publisher(Client):
 
 
 class Subscriber(Client):
-    """`holds`: after so many messages it goes without acknowledging the last ones, and comes again."""
+    """`holds`: after so many messages it goes without acknowledging the last ones, and comes again.
+    Not `ordered`: what was refused comes later than what was sent behind it."""
 
     def __init__(self, world, name, qos, filters, holds=None):
         super().__init__(world, name)
         self.qos, self.filters, self.holds = qos, filters, holds
+        self.ordered, self.seen = True, {}
         self.held = set()  # QoS 2: received and not released
         self.last = {}     # publisher -> the last number
         self.count = self.since = 0
@@ -199,6 +201,13 @@ class Subscriber(Client):
     def processed(self, packet):
         publisher, number = packet.payload.decode().split()
         number, last = int(number), self.last.get(publisher, -1)
+        if not self.ordered:
+            seen = self.seen.setdefault(publisher, set())
+            seen.add(number)
+            while last + 1 in seen:
+                last += 1
+            self.last[publisher] = last
+            return
         if packet.qos == 1 and number <= last:
             return  # it may come twice
         assert number == last + 1, f"{publisher} {number} after {last} (QoS {packet.qos})"
@@ -236,24 +245,48 @@ def finish(world, publishers, subscribers):
     world.end()
 
 
+def start_load(gw, qos, ordered=True):
+    """Publishers and subscribers, of which some come and go."""
+    world = World(gw)
+    publishers = [Publisher(world, f"p{q}{i}", q, f"load/q{q}/{i}") for q in qos for i in range(2)]
+    subscribers = [Subscriber(world, f"s{q}{name}", q, [f"load/q{q}/{last}"], holds)
+                   for q in qos for name, last, holds in (("", "#", None), ("-goes", "+", 50))]
+    for s in subscribers:
+        s.prefix, s.ordered = f"load/q{s.qos}", ordered
+    world.start(*subscribers)
+    world.wait(lambda: all(not s.filters for s in subscribers), "subscriptions")
+    world.start(*publishers)
+    return world, publishers, subscribers
+
+
+def go_on(world, number):
+    until = world.acknowledged + number
+    world.wait(lambda: world.acknowledged >= until, "acknowledgements")
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_nothing_that_was_acknowledged_is_lost_or_comes_twice(gateway, workers):
     chance = random.Random(SEED + workers)
     gw = gateway(f'workers = {workers}\nstore {{ path = "store" }}\n')
-    world = World(gw)
-    publishers = [Publisher(world, f"p{qos}{i}", qos, f"load/q{qos}/{i}")
-                  for qos in (1, 2) for i in range(2)]
-    subscribers = [Subscriber(world, "s1", 1, ["load/q1/#"]),
-                   Subscriber(world, "s2", 2, ["load/q2/#"]),
-                   Subscriber(world, "s1-goes", 1, ["load/q1/+"], holds=50),
-                   Subscriber(world, "s2-goes", 2, ["load/q2/+"], holds=50)]
-    for s in subscribers:
-        s.prefix = "load/q1" if s.qos == 1 else "load/q2"
-    world.start(*subscribers)
-    world.wait(lambda: all(not s.filters for s in subscribers), "subscriptions")
-    world.start(*publishers)
+    world, publishers, subscribers = start_load(gw, (1, 2))
     for _ in range(ROUNDS // 2):
-        until = world.acknowledged + chance.randint(1, 400)
-        world.wait(lambda: world.acknowledged >= until, "acknowledgements")
+        go_on(world, chance.randint(1, 400))
         world.crash()
+    finish(world, publishers, subscribers)
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_disk_fills_in_between(gateway):
+    chance = random.Random(SEED)
+    gw = gateway('workers = 2\nstore { path = "store" }\n')
+    world, publishers, subscribers = start_load(gw, (1,), ordered=False)
+    for number in range(8):
+        go_on(world, chance.randint(1, 200))
+        mark = gw.mark()
+        before = resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        gw.wait_log("store_failed", start=mark)
+        if number % 2:
+            world.crash()
+        else:
+            resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, before)
+            gw.wait_log("store_works", start=mark)
     finish(world, publishers, subscribers)

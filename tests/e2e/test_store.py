@@ -4,11 +4,14 @@ crashes, and what becomes of them when the disk does not take any more."""
 import json
 import re
 import resource
+import subprocess
 
-from mqttwire import MqttPeer, publish, PUBACK
+from mqttwire import MqttPeer, acknowledge, publish, PUBACK
+from polygate import BIN
 
 STORE = 'store { path = "store" }\n'
 EXPIRY = 0x11  # Session Expiry Interval
+RECEIVE_MAXIMUM = 0x21
 
 
 def open_gateway(gateway, config="", **arguments):
@@ -253,3 +256,59 @@ def test_session_that_goes_from_worker_to_worker_gets_everything_in_order(gatewa
         if number not in got:
             got.append(number)
     assert got == list(range(160))
+
+
+def run_polygate(*arguments):
+    return subprocess.run([BIN, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def resident_bytes(gw):
+    with open(f"/proc/{gw.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) * 1024
+
+
+def fill_queue(gw, topic, count, size):
+    """`count` messages of QoS 1, each with its number first, from a client before MQTT 5."""
+    pub = gw.connect("mqtt", MqttPeer)
+    pub.login("filler")
+    sent = acknowledged = 0
+    while acknowledged < count:
+        if sent < count:
+            pub.send(b"".join(publish(topic, f"{i} ".ljust(size, "x"), 1, i % 60000 + 1)
+                              for i in range(sent, min(sent + 500, count))))
+            sent = min(sent + 500, count)
+        while acknowledged < sent - 500 or (sent == count and acknowledged < count):
+            assert pub.next(PUBACK).packet_id == acknowledged % 60000 + 1
+            acknowledged += 1
+    pub.close()
+
+
+def test_large_queue_comes_back_paced_and_does_not_fill_memory(gateway):
+    count, window = 50000, 20
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    sub.close()
+    fill_queue(gw, "t", count, 1000)
+    crash(gw)
+    before = resident_bytes(gw)
+    sub = gw.connect("mqtt", MqttPeer)
+    assert sub.login("s", version=5, clean=False,
+                     props={EXPIRY: 3600, RECEIVE_MAXIMUM: window}).session_present
+    other = publisher(gw)
+    most = 0
+    for first in range(0, count, window):
+        ids = []
+        for i in range(first, first + window):
+            got = sub.next()
+            assert got.payload.startswith(b"%d " % i)
+            ids.append(got.packet_id)
+        if first % 5000 == 0:
+            sub.barrier()  # the window is full: nothing else comes
+            other.barrier()
+            most = max(most, resident_bytes(gw) - before)
+        sub.send(b"".join(acknowledge(PUBACK, i, version=5) for i in ids))
+    sub.barrier()
+    assert store_status(gw)["queued"] == 0
+    if re.search(r"sanitizers:\s+none", run_polygate("-V")):
+        assert most < 8 << 20, f"{most} bytes for a window of {window}"

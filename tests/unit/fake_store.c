@@ -35,7 +35,7 @@ struct waiting {
 struct fake_store {
     struct pg_store store; /* first */
     pthread_mutex_t lock;
-    bool holds;
+    bool holds, holds_pages;
     struct pg_restored_session had;
     struct pg_store_out had_outs[64];
     struct pg_msg *had_unrouted, *had_will;
@@ -83,7 +83,7 @@ static void answer(struct fake_store *fake, enum fake_request kind, struct pg_st
         w->fetch = fetch;
         w->page = page;
     }
-    if (w && fake->holds) {
+    if (w && (fake->holds || (fetch && fake->holds_pages))) {
         *fake->waiting_end = w;
         fake->waiting_end = &w->next;
         fake->waiting_count++;
@@ -438,6 +438,13 @@ void fake_store_hold(struct pg_store *store, bool holds)
 {
     struct fake_store *fake = lock(store);
     fake->holds = holds;
+    pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_store_hold_pages(struct pg_store *store, bool holds)
+{
+    struct fake_store *fake = lock(store);
+    fake->holds_pages = holds;
     pthread_mutex_unlock(&fake->lock);
 }
 

@@ -29,6 +29,8 @@ enum fake_request {
  * once. */
 struct pg_store *fake_store_new(bool holds);
 void fake_store_hold(struct pg_store *store, bool holds);
+/* Pages alone wait. */
+void fake_store_hold_pages(struct pg_store *store, bool holds);
 /* Complete everything that waits with `result`; pages are given when it is PG_OK. How many. */
 size_t fake_store_complete(struct pg_store *store, enum pg_reason result);
 /* How many requests of a kind there have been; how many completions wait. */

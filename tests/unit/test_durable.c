@@ -638,6 +638,29 @@ static void what_was_out_comes_again_under_its_identifier(void)
     probe_free(&a);
 }
 
+static void what_was_settled_before_its_page_came_does_not_come_again(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 3);
+    fake_store_had_out(store, 2, 2);
+    testbed_start(&bed, 1, store);
+    fake_store_hold_pages(store, true);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&a, 2)); /* two releases, which are settled */
+    testbed_settle(&bed);
+    fake_store_hold_pages(store, false);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&a, 3));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL_FATAL(a.message_count, 3);
+    CU_ASSERT_TRUE(a.messages[1].received);
+    CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "2");
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
 static void message_that_had_reached_nobody_reaches_everybody(void)
 {
     store = fake_store_new(false);
@@ -731,6 +754,7 @@ int main(void)
         TEST(message_that_was_not_received_is_taken_when_it_comes_again),
         TEST(will_is_kept_from_admission_until_it_is_sent_or_dropped),
         TEST(what_was_out_comes_again_under_its_identifier),
+        TEST(what_was_settled_before_its_page_came_does_not_come_again),
         TEST(message_that_had_reached_nobody_reaches_everybody),
         TEST(will_of_a_client_that_was_there_is_sent_unless_it_waits),
         TEST(qos_0_waits_if_it_is_to),
