@@ -128,7 +128,7 @@ struct pg_traffic {
 
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
-    size_t out_bytes; /* payloads of those that are out and not received */
+    size_t out_bytes;      /* payloads of those that are out and not received */
     uint32_t absent_count; /* OUT_ABSENT */
     uint16_t *due; /* identifiers to hand out on this connection before the queue, in order */
     uint32_t due_at, due_count, due_size;
@@ -162,7 +162,9 @@ struct pg_kept {
     uint64_t checked_from;          /* entries before this one may no longer be wanted */
     struct pg_session_fetch *fetch; /* a page that was asked for, or NULL */
     uint64_t absent_upto;           /* entries behind this one were not sent by a former process */
-    struct pg_session_step *steps;  /* of QoS 2, that the store has not answered */
+    uint64_t *settled; /* entries from read_number on that were settled before they were read */
+    uint32_t settled_count, settled_size;
+    struct pg_session_step *steps; /* of QoS 2, that the store has not answered */
 };
 
 /* What a session has only while it waits for a client. */

@@ -35,13 +35,6 @@
 #include "why.h"
 #include "worker_parts.h"
 
-void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry)
-{
-    struct pg_store *store = session->worker->server->store;
-    if (entry->number != 0 && session->kept)
-        store->ops->settle(store, session->kept->handle, entry->number);
-}
-
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
 struct pg_out *pg_session_find_out(const struct pg_session *session, uint16_t id)

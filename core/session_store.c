@@ -221,6 +221,51 @@ void pg_session_forget_steps(struct pg_kept *kept)
 
 /* ---- keeping --------------------------------------------------------------------------------- */
 
+/* What is out of a former process may be settled before it is read: a page that is on its way has it
+ * still. */
+static void note_settled(struct pg_session *session, uint64_t number)
+{
+    struct pg_kept *kept = session->kept;
+    if (kept->settled_count == kept->settled_size) {
+        uint32_t size = kept->settled_size ? kept->settled_size * 2 : 16;
+        uint64_t *settled = realloc(kept->settled, size * sizeof(*settled));
+        if (!settled) {
+            if (session->client)
+                pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY,
+                              "while resuming the session");
+            return;
+        }
+        kept->settled = settled;
+        kept->settled_size = size;
+    }
+    kept->settled[kept->settled_count++] = number;
+}
+
+/* Those that have been read by now. */
+static void forget_settled(struct pg_kept *kept)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < kept->settled_count; i++)
+        if (kept->settled[i] >= kept->read_number)
+            kept->settled[left++] = kept->settled[i];
+    kept->settled_count = left;
+    if (left > 0)
+        return;
+    free(kept->settled);
+    kept->settled = NULL;
+    kept->settled_size = 0;
+}
+
+void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry)
+{
+    struct pg_kept *kept = session->kept;
+    if (entry->number == 0 || !kept)
+        return;
+    if (entry->number >= kept->read_number)
+        note_settled(session, entry->number);
+    store_of(session)->ops->settle(store_of(session), kept->handle, entry->number);
+}
+
 static void forget_fetch(struct pg_kept *kept)
 {
     if (kept->fetch)
@@ -236,6 +281,7 @@ struct pg_store_session *pg_session_let_go(struct pg_session *session)
     forget_fetch(kept);
     pg_session_forget_steps(kept);
     struct pg_store_session *handle = kept->handle;
+    free(kept->settled);
     free(kept);
     session->kept = NULL;
     return handle;
@@ -375,22 +421,29 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
     return true;
 }
 
-/* An entry that a former process has sent: it is sent again. If it is not out any more, the client has
- * settled it since the page was asked for. */
-static void take_out_again(struct pg_session *session, struct pg_entry *entry)
+static bool was_settled(const struct pg_kept *kept, uint64_t number)
 {
+    for (uint32_t i = 0; i < kept->settled_count; i++)
+        if (kept->settled[i] == number)
+            return true;
+    return false;
+}
+
+/* An entry that a former process has sent is sent again. false: it is not out. */
+static bool take_out_again(struct pg_session *session, struct pg_entry *entry)
+{
+    if (entry->number > session->kept->absent_upto)
+        return false;
     struct pg_out *out = pg_session_out_of(session, entry->number);
-    if (!out || out->state != OUT_ABSENT) {
-        if (!out)
-            pg_session_settle_stored(session, entry);
-        pg_entry_clear(entry);
-        return;
-    }
+    if (!out || out->state != OUT_ABSENT)
+        return out != NULL;
     session->traffic->absent_count--;
     session->traffic->out_bytes += entry->msg->payload.len;
     out->entry = *entry;
     out->state = OUT_SENT;
+    *entry = (struct pg_entry){.number = entry->number};
     pg_session_add_due(session, out->id);
+    return true;
 }
 
 /* false: memory is out; the rest is fetched again. */
@@ -402,8 +455,8 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
         kept->read_number = entry.number + 1;
-        if (entry.number <= kept->absent_upto)
-            take_out_again(session, &entry);
+        if (was_settled(kept, entry.number) || take_out_again(session, &entry))
+            pg_entry_clear(&entry);
         else if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
             pg_session_drop(session, &entry, PG_NOT_AUTHORIZED);
         } else if (!pg_session_append(session, &entry)) {
@@ -434,6 +487,7 @@ static void page_came(struct pg_task *task, struct pg_worker *worker)
             if (next > kept->read_number)
                 kept->read_number = next;
             pg_session_drop_absent(session, kept->read_number);
+            forget_settled(kept);
             pg_session_read_ahead(session);
         } else {
             /* It stays in the store; the client comes again for it. */

@@ -335,13 +335,13 @@ static struct pg_msg *make_msg(const char *topic, const char *payload, uint8_t q
     return must_have(pg_msg_new(&spec));
 }
 
-void fake_store_had_out(struct pg_store *store, unsigned count, unsigned received)
+void fake_store_had_out(struct pg_store *store, unsigned first, unsigned count, unsigned received)
 {
     static const uint16_t receipts[] = {5};
     struct fake_store *fake = (struct fake_store *)store;
     for (unsigned i = 0; i < count; i++)
         fake->had_outs[i] = (struct pg_store_out){
-            .number = i + 1, .packet_id = (uint16_t)(11 + i), .received = i < received};
+            .number = first + i, .packet_id = (uint16_t)(11 + i), .received = i < received};
     fake->had.outs = fake->had_outs;
     fake->had.out_count = count;
     fake->had.receipts = receipts;

@@ -40,9 +40,9 @@ size_t fake_store_waiting(struct pg_store *store);
  * is given back, without a client since `detached_wall_s`. */
 void fake_store_had(struct pg_store *store, const char *client_id, uint32_t expiry_s,
                     uint32_t detached_wall_s, unsigned count);
-/* And it was sending the first of them under packet identifiers from 11 on; of those, the first
- * `received` wait for their release. It holds the receipt 5. */
-void fake_store_had_out(struct pg_store *store, unsigned count, unsigned received);
+/* And it was sending `count` of them, from number `first` on (1: the oldest), under packet identifiers
+ * from 11 on; of those, the first `received` wait for their release. It holds the receipt 5. */
+void fake_store_had_out(struct pg_store *store, unsigned first, unsigned count, unsigned received);
 /* And this message, of the topic "t" with QoS 2, was received and has reached nobody. */
 void fake_store_had_unrouted(struct pg_store *store, const char *payload);
 /* And a will of this client to "will", whose client was there. */

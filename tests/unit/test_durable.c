@@ -614,7 +614,7 @@ static void what_was_out_comes_again_under_its_identifier(void)
 {
     store = fake_store_new(false);
     fake_store_had(store, "a", 3600, 0, 10);
-    fake_store_had_out(store, 4, 2);
+    fake_store_had_out(store, 1, 4, 2);
     testbed_start(&bed, 1, store);
     struct probe a = {.holds = true};
     struct pg_login la = durable("a");
@@ -642,7 +642,7 @@ static void what_was_settled_before_its_page_came_does_not_come_again(void)
 {
     store = fake_store_new(false);
     fake_store_had(store, "a", 3600, 0, 3);
-    fake_store_had_out(store, 2, 2);
+    fake_store_had_out(store, 1, 2, 2);
     testbed_start(&bed, 1, store);
     fake_store_hold_pages(store, true);
     struct probe a = {0};
@@ -657,6 +657,31 @@ static void what_was_settled_before_its_page_came_does_not_come_again(void)
     CU_ASSERT_EQUAL_FATAL(a.message_count, 3);
     CU_ASSERT_TRUE(a.messages[1].received);
     CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "2");
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+/* The store may not have been told that it was sent: it was full for a while. */
+static void what_lies_before_something_that_was_out_is_not_lost(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 4);
+    fake_store_had_out(store, 3, 1, 0);
+    testbed_start(&bed, 1, store);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&a, 4));
+    testbed_settle(&bed);
+    bool seen[4] = {false};
+    for (unsigned i = 0; i < 4; i++) {
+        int number = atoi(a.messages[i].payload);
+        seen[number] = true;
+        CU_ASSERT_EQUAL(a.messages[i].redelivered, number == 2);
+        CU_ASSERT_EQUAL(a.messages[i].id == 11, number == 2);
+    }
+    CU_ASSERT_TRUE(seen[0] && seen[1] && seen[2] && seen[3]);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
     probe_free(&a);
 }
@@ -755,6 +780,7 @@ int main(void)
         TEST(will_is_kept_from_admission_until_it_is_sent_or_dropped),
         TEST(what_was_out_comes_again_under_its_identifier),
         TEST(what_was_settled_before_its_page_came_does_not_come_again),
+        TEST(what_lies_before_something_that_was_out_is_not_lost),
         TEST(message_that_had_reached_nobody_reaches_everybody),
         TEST(will_of_a_client_that_was_there_is_sent_unless_it_waits),
         TEST(qos_0_waits_if_it_is_to),
