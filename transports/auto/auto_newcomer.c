@@ -39,7 +39,7 @@
 #include "worker.h"
 
 struct newcomer {
-    struct net_stream stream; /* first; its io.data is not used */
+    struct net_stream stream; /* first */
     struct ev_timer timer;
     struct newcomer *next, **link; /* all of the worker */
     struct pg_listening *listening;
@@ -161,7 +161,7 @@ static void answer_policy(struct newcomer *newcomer)
     struct net_address address = {.len = sizeof(address.sa)};
     char text[4096];
     if (sites->count == 0 ||
-        getsockname(newcomer->stream.io.fd, &address.sa.any, &address.len) != 0) {
+        getsockname(newcomer->stream.fd, &address.sa.any, &address.len) != 0) {
         turn_away(newcomer, "a question for a socket-policy file; see flash_policy", PG_BYTES_NONE);
         return;
     }
@@ -195,10 +195,11 @@ static void become_opening(struct newcomer *newcomer)
 {
     const struct auto_conf *c = conf_of(newcomer);
     if (c->require_tls && !newcomer->stream.security) {
-        turn_away(newcomer, "HTTP without TLS",
-                  PG_BYTES_OF("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n"
-                              "Content-Length: 46\r\nConnection: close\r\n\r\n"
-                              "This port is for TLS: try https:// or wss://.\n"));
+        struct ws_upgrade answer;
+        ws_refuse(&answer, 400, "Bad Request", "", "This port is for TLS: try https:// or wss://.");
+        turn_away(newcomer, "HTTP without TLS; see require_tls",
+                  (struct pg_bytes){.data = (const uint8_t *)answer.response,
+                                    .len = answer.response_len});
         return;
     }
     const struct net_guest guest = {
@@ -276,7 +277,7 @@ static void on_ready(struct net_stream *stream, int events)
     struct newcomer *newcomer = (struct newcomer *)stream;
     uint8_t first;
     bool is_first = newcomer->len == 0 && !stream->security;
-    if (is_first && recv(stream->io.fd, &first, 1, MSG_PEEK) == 1 && auto_is_tls(first))
+    if (is_first && recv(stream->fd, &first, 1, MSG_PEEK) == 1 && auto_is_tls(first))
         begin_tls(newcomer);
     else
         read_head(newcomer);
@@ -367,8 +368,10 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
     }
     newcomer->listening = listening;
     newcomer->worker = worker;
-    net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner, NULL);
-    await_first_byte(newcomer);
+    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner, NULL))
+        await_first_byte(newcomer);
+    else
+        give_up(newcomer, PG_NO_MEMORY, "before the first byte");
 }
 
 void auto_newcomers_end(const struct pg_listening *listening)

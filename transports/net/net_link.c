@@ -11,6 +11,7 @@
 #include "net_link.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "conn.h"
@@ -42,7 +43,7 @@ void net_conn_secured(struct pg_conn *conn, struct pg_bytes identity)
 
 static void read_bytes(struct net_stream *stream)
 {
-    struct pg_conn *conn = stream->io.data;
+    struct pg_conn *conn = stream->data;
     size_t total = 0, room;
     for (ssize_t n;; total += (size_t)n) {
         if (stream->state != NET_STREAM_OPEN || stream->held || !pg_conn_wants_bytes(conn))
@@ -64,24 +65,24 @@ static void read_bytes(struct net_stream *stream)
 static void on_ready(struct net_stream *stream, int events)
 {
     if (events & EV_WRITE)
-        pg_conn_writable(stream->io.data);
+        pg_conn_writable(stream->data);
     if (events & EV_READ)
         read_bytes(stream);
 }
 
 static void on_secured(struct net_stream *stream, struct pg_bytes identity)
 {
-    net_conn_secured(stream->io.data, identity);
+    net_conn_secured(stream->data, identity);
 }
 
 static void on_failed(struct net_stream *stream, const struct net_trouble *trouble)
 {
-    net_conn_refused(stream->io.data, trouble);
+    net_conn_refused(stream->data, trouble);
 }
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->io.data);
+    pg_conn_eof(stream->data);
 }
 
 static const struct net_owner link_owner = {
@@ -94,7 +95,10 @@ static const struct net_owner link_owner = {
 struct net_stream *net_link_begin(struct pg_conn *conn, const struct net_guest *guest)
 {
     struct net_stream *stream = pg_conn_link(conn);
-    net_stream_begin(stream, pg_conn_worker(conn), guest->fd, &link_owner, conn);
+    if (!net_stream_begin(stream, pg_conn_worker(conn), guest->fd, &link_owner, conn)) {
+        pg_conn_broken(conn, errno);
+        return NULL;
+    }
     if (guest->identity.data && !pg_conn_identify(conn, guest->identity))
         pg_conn_close(conn, PG_NO_MEMORY, "before the first byte");
     return stream;

@@ -12,7 +12,7 @@ struct net_guest;
 struct pg_conn;
 
 /* Begin with an accepted socket, right after pg_conn_open(); the connection may be closing then.
- * Lent, as long as the connection. */
+ * Lent, as long as the connection. NULL: descriptors or memory are out, and the connection is dead. */
 struct net_stream *net_link_begin(struct pg_conn *conn, const struct net_guest *guest);
 /* Begin with a stream that is under way: `from` becomes the link. `identity` (lent; data == NULL:
  * none) has been proven on it, and `head` (lent, at most 4 KiB) been read from it. */

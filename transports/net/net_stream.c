@@ -8,13 +8,10 @@
  *                  v  |                           |
  *                SECURING ---------finish---------+        any of them --close--> CLOSED
  *
- * A stream has one watcher. It waits for bytes while the owner wants them, and for room to write
- * only when somebody asked for it. libev calls the watchers of one wake-up in the reverse order of
- * the kernel's. Peers are to be served in the order in which their bytes came, so a watcher only
- * puts its stream in front of a list, which is gone through at the end of the turn.
- *
- * What a security layer has deciphered and the owner did not take does not make the socket readable;
- * it is looked for whenever bytes are wanted again.
+ * A stream waits (net_poll.h) for bytes while the owner wants them, and for room to write only when
+ * somebody asked for it. What a security layer has deciphered and the owner did not take does not
+ * make the socket readable; it is looked for whenever bytes are wanted again, and such streams are on
+ * a list of their own, which is served at the end of the turn, too.
  *
  * Thread: a stream's worker. */
 
@@ -28,6 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net_poll.h"
 #include "worker.h"
 
 /* Most that one stream may give per wake-up; what a layer holds by then is read in any case. */
@@ -38,26 +36,27 @@
 
 /* A worker's part; only its own thread touches it. */
 struct net_part {
-    alignas(64) struct net_stream *ready; /* the one that the kernel named first in front */
+    alignas(64) struct net_security *ready; /* of streams whose layer holds bytes */
     struct pg_task serve;
     bool is_due; /* serve is to run, or running */
-    struct pg_worker *worker;
 };
 static struct net_part parts[PG_WORKERS_MAX];
 
 struct pg_worker *net_stream_worker(const struct net_stream *stream)
 {
-    return parts[stream->worker].worker;
+    return net_poll_worker(stream->worker);
 }
 
-static struct ev_loop *loop_of(const struct net_stream *stream)
+/* NULL: none, or none any more. */
+static struct net_security *security_of(const struct net_stream *stream)
 {
-    return pg_worker_loop(net_stream_worker(stream));
+    bool drained = stream->state == NET_STREAM_DRAIN || stream->state == NET_STREAM_CLOSED;
+    return drained ? NULL : stream->security;
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static int wanted(const struct net_stream *stream)
+static unsigned wanted(const struct net_stream *stream)
 {
     switch ((enum net_stream_state)stream->state) {
     case NET_STREAM_SECURING:
@@ -70,66 +69,58 @@ static int wanted(const struct net_stream *stream)
     case NET_STREAM_DRAIN:
         return EV_READ;
     case NET_STREAM_NEW:
+    case NET_STREAM_LOST:
     case NET_STREAM_CLOSED:
         break;
     }
     return 0;
 }
 
-/* The one place where the watcher is started, changed and stopped. */
+/* The one place where what is waited for changes. */
 void net_stream_watch(struct net_stream *stream)
 {
-    int events = wanted(stream);
-    struct ev_io *io = &stream->io;
-    if (stream->state == NET_STREAM_NEW || events == (ev_is_active(io) ? io->events : 0))
+    unsigned events = wanted(stream);
+    if (events == stream->watched)
         return;
-    ev_io_stop(loop_of(stream), io);
-    ev_io_modify(io, events);
-    if (events != 0)
-        ev_io_start(loop_of(stream), io);
+    stream->watched = events & 3u;
+    net_poll_wait(stream->worker, stream->fd, stream, (int)events);
 }
 
 static void serve_ready(struct pg_task *task, struct pg_worker *worker);
 
-static void make_ready(struct net_stream *stream, int events)
+/* Its layer holds bytes that are wanted now. */
+static void make_ready(struct net_stream *stream)
 {
     struct net_part *part = &parts[stream->worker];
-    if (stream->is_ready) {
-        stream->events |= (uint8_t)events;
+    if (stream->is_ready)
         return;
-    }
     if (!part->is_due) {
         part->is_due = true;
         part->serve.run = serve_ready;
-        pg_worker_later(part->worker, &part->serve);
+        pg_worker_later(net_stream_worker(stream), &part->serve);
     }
     stream->is_ready = true;
-    stream->events = (uint8_t)events;
-    stream->next = part->ready;
-    part->ready = stream;
+    stream->security->next_ready = part->ready;
+    part->ready = stream->security;
 }
 
 /* A stream can be closed, and its memory freed, between its events and the end of the turn. */
 static void leave_ready(struct net_stream *stream)
 {
+    net_poll_forget(stream->worker, stream);
     if (!stream->is_ready)
         return;
-    struct net_stream **at = &parts[stream->worker].ready;
-    while (*at != stream)
-        at = &(*at)->next;
-    *at = stream->next;
+    struct net_security **at = &parts[stream->worker].ready;
+    while ((*at)->stream != stream)
+        at = &(*at)->next_ready;
+    *at = (*at)->next_ready;
     stream->is_ready = false;
-}
-
-static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
-{
-    (void)loop;
-    make_ready((struct net_stream *)watcher, events);
 }
 
 static bool has_pending(const struct net_stream *stream)
 {
-    return stream->security && stream->security->layer->pending(stream->security);
+    const struct net_security *security = security_of(stream);
+    return security && security->layer->pending(security);
 }
 
 void net_stream_hold(struct net_stream *stream, bool on)
@@ -138,7 +129,7 @@ void net_stream_hold(struct net_stream *stream, bool on)
     stream->held = on;
     net_stream_watch(stream);
     if (resumes && stream->state == NET_STREAM_OPEN && has_pending(stream))
-        make_ready(stream, EV_READ);
+        make_ready(stream);
 }
 
 void net_stream_block(struct net_stream *stream, bool on)
@@ -149,22 +140,23 @@ void net_stream_block(struct net_stream *stream, bool on)
 
 /* ---- beginning ------------------------------------------------------------------------------- */
 
-static void watch_for(struct net_stream *stream, int fd, const struct net_owner *owner, void *data)
-{
-    ev_io_init(&stream->io, on_ready, fd, 0);
-    stream->io.data = data;
-    stream->owner = owner;
-    net_stream_watch(stream);
-}
+static void serve(void *socket, int events);
 
-void net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
+bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
                       const struct net_owner *owner, void *data)
 {
     assert(stream->state == NET_STREAM_NEW);
     stream->worker = (uint8_t)pg_worker_index(worker);
-    parts[stream->worker].worker = worker;
     stream->state = NET_STREAM_OPEN;
-    watch_for(stream, fd, owner, data);
+    stream->fd = fd;
+    stream->owner = owner;
+    stream->data = data;
+    if (!net_poll_add(worker, fd, stream, serve)) {
+        stream->state = NET_STREAM_LOST;
+        return false;
+    }
+    net_stream_watch(stream);
+    return true;
 }
 
 void net_stream_secure(struct net_stream *stream, struct net_security *security)
@@ -191,17 +183,18 @@ void net_stream_move(struct net_stream *to, struct net_stream *from, const struc
     assert(to->state == NET_STREAM_NEW && from->state == NET_STREAM_OPEN);
     bool held = to->held, blocked = to->blocked;
     leave_ready(from);
-    ev_io_stop(loop_of(from), &from->io);
-    int fd = from->io.fd;
     *to = *from;
     memset(from, 0, sizeof(*from));
     to->held = held;
     to->blocked = blocked;
+    to->owner = owner;
+    to->data = data;
     if (to->security)
         to->security->stream = to;
-    watch_for(to, fd, owner, data);
+    to->watched = wanted(to) & 3u;
+    net_poll_wait(to->worker, to->fd, to, to->watched);
     if (!held && has_pending(to))
-        make_ready(to, EV_READ);
+        make_ready(to);
 }
 
 /* ---- reading and writing --------------------------------------------------------------------- */
@@ -211,7 +204,7 @@ static ssize_t read_plain(struct net_stream *stream, uint8_t *buffer, size_t roo
 {
     ssize_t n;
     do
-        n = recv(stream->io.fd, buffer, room, 0);
+        n = recv(stream->fd, buffer, room, 0);
     while (n < 0 && errno == EINTR);
     if (n > 0)
         return n;
@@ -226,7 +219,7 @@ static ssize_t read_plain(struct net_stream *stream, uint8_t *buffer, size_t roo
 ssize_t net_stream_read(struct net_stream *stream, uint8_t *buffer, size_t room,
                         struct net_trouble *trouble)
 {
-    struct net_security *security = stream->security;
+    struct net_security *security = security_of(stream);
     ssize_t n = security ? security->layer->read(security, buffer, room, trouble)
                          : read_plain(stream, buffer, room, trouble);
     stream->at_eof = n == NET_END;
@@ -254,7 +247,7 @@ ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int
     };
     ssize_t n;
     do
-        n = sendmsg(stream->io.fd, &message, MSG_NOSIGNAL);
+        n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;
 }
@@ -263,15 +256,17 @@ ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int
 
 static void free_security(struct net_stream *stream)
 {
-    if (stream->security)
+    if (security_of(stream))
         stream->security->layer->free(&stream->security);
 }
 
 static void drain(struct net_stream *stream)
 {
+    leave_ready(stream);
     free_security(stream);
-    shutdown(stream->io.fd, SHUT_WR); /* should it fail, the next read tells why */
+    shutdown(stream->fd, SHUT_WR); /* should it fail, the next read tells why */
     stream->state = NET_STREAM_DRAIN;
+    stream->thrown_away = 0;
     net_stream_watch(stream);
 }
 
@@ -302,11 +297,12 @@ void net_stream_close(struct net_stream *stream)
         return;
     if (stream->state == NET_STREAM_OPEN && stream->security)
         (void)stream->security->layer->finish(stream->security); /* as far as there is room */
-    free_security(stream);
     leave_ready(stream);
+    free_security(stream);
+    if (stream->state != NET_STREAM_LOST)
+        net_poll_remove(stream->worker, stream);
     stream->state = NET_STREAM_CLOSED;
-    net_stream_watch(stream);
-    close(stream->io.fd);
+    close(stream->fd);
 }
 
 /* Read once without keeping anything. */
@@ -316,28 +312,37 @@ static void throw_away(struct net_stream *stream)
     struct net_trouble trouble;
     ssize_t n = read_plain(stream, nowhere, sizeof(nowhere), &trouble);
     if (n > 0)
-        stream->thrown_away += (uint32_t)n;
+        stream->thrown_away += (uint64_t)n;
     if (n < 0 || stream->thrown_away >= THROW_AWAY_MAX)
         stream->owner->drained(stream);
 }
 
 /* ---- the end of the turn --------------------------------------------------------------------- */
 
-static void serve(struct net_stream *stream, int events)
+static void serve_open(struct net_stream *stream, int events)
 {
+    if ((events & EV_WRITE) && stream->stalled) {
+        stream->stalled = false;
+        net_stream_watch(stream);
+        events |= EV_READ;
+    }
+    if (!stream->blocked)
+        events &= ~EV_WRITE;
+    stream->owner->ready(stream, events);
+}
+
+static void serve(void *socket, int events)
+{
+    struct net_stream *stream = socket;
+    events &= stream->watched;
+    if (events == 0)
+        return;
     switch ((enum net_stream_state)stream->state) {
     case NET_STREAM_SECURING:
         stream->security->layer->handshake(stream->security);
         break;
     case NET_STREAM_OPEN:
-        if ((events & EV_WRITE) && stream->stalled) {
-            stream->stalled = false;
-            net_stream_watch(stream);
-            events |= EV_READ;
-        }
-        if (!stream->blocked)
-            events &= ~EV_WRITE;
-        stream->owner->ready(stream, events);
+        serve_open(stream, events);
         break;
     case NET_STREAM_PARTING:
         part(stream);
@@ -346,6 +351,7 @@ static void serve(struct net_stream *stream, int events)
         throw_away(stream);
         break;
     case NET_STREAM_NEW:
+    case NET_STREAM_LOST:
     case NET_STREAM_CLOSED:
         break;
     }
@@ -356,10 +362,11 @@ static void serve_ready(struct pg_task *task, struct pg_worker *worker)
     (void)task;
     struct net_part *part = &parts[pg_worker_index(worker)];
     while (part->ready) {
-        struct net_stream *stream = part->ready;
-        part->ready = stream->next;
+        struct net_stream *stream = part->ready->stream;
+        part->ready = part->ready->next_ready;
         stream->is_ready = false;
-        serve(stream, stream->events);
+        if (stream->state == NET_STREAM_OPEN)
+            serve_open(stream, EV_READ);
     }
     part->is_due = false;
 }

@@ -40,7 +40,8 @@ struct net_owner {
 /* A security layer on one stream; first in the layer's own struct. */
 struct net_security {
     const struct net_layer *layer;
-    struct net_stream *stream; /* that it is on; kept right by the stream */
+    struct net_stream *stream;       /* that it is on; kept right by the stream */
+    struct net_security *next_ready; /* likewise: of a list of streams that are ready */
 };
 
 /* Its functions. read and write return as net_stream_read() and net_stream_write() do; a layer that
@@ -65,30 +66,35 @@ enum net_stream_state {
     NET_STREAM_OPEN,     /* bytes go both ways */
     NET_STREAM_PARTING,  /* the layer's goodbye waits for room */
     NET_STREAM_DRAIN,    /* our side is shut; what comes is thrown away, up to a bound */
-    NET_STREAM_CLOSED,   /* no watcher, no socket */
+    NET_STREAM_LOST,     /* it could not begin: only net_stream_close() is left */
+    NET_STREAM_CLOSED,   /* nothing is waited for, no socket */
 };
 
 /* All zero is NET_STREAM_NEW. Its size matters: it exists once per connection. */
 struct net_stream {
-    struct ev_io io; /* the only watcher; io.data is the owner's */
     const struct net_owner *owner;
-    struct net_security *security; /* NULL: plain */
-    struct net_stream *next;       /* of those that have events */
-    uint32_t thrown_away;          /* bytes discarded in NET_STREAM_DRAIN */
-    uint8_t worker;                /* its index */
-    uint8_t state;                 /* enum net_stream_state */
-    uint8_t events;                /* libev's bits that are to be looked at this turn */
-    bool held : 1;                 /* the owner does not want bytes now */
-    bool blocked : 1;              /* the owner waits for room to write */
-    bool at_eof : 1;               /* the peer's last byte has been read */
-    bool stalled : 1;              /* the layer waits for room to write */
-    bool waits : 1;                /* the layer waits for something else than the socket */
-    bool is_ready : 1;             /* among those that have events */
+    void *data; /* the owner's */
+    union {
+        struct net_security *security; /* NULL: plain. Up to NET_STREAM_PARTING */
+        uint64_t thrown_away;          /* bytes discarded in NET_STREAM_DRAIN */
+    };
+    int fd;
+    uint8_t worker;      /* its index */
+    uint8_t state : 4;   /* enum net_stream_state */
+    uint8_t watched : 2; /* EV_READ and EV_WRITE, as far as the socket is waited for */
+    bool held : 1;       /* the owner does not want bytes now */
+    bool blocked : 1;    /* the owner waits for room to write */
+    bool at_eof : 1;     /* the peer's last byte has been read */
+    bool stalled : 1;    /* the layer waits for room to write */
+    bool waits : 1;      /* the layer waits for something else than the socket */
+    bool is_ready : 1;   /* among those whose layer holds bytes that are wanted now */
 };
+_Static_assert(EV_READ <= 3 && EV_WRITE <= 3, "events fit");
 
-/* Begin on a connected, non-blocking socket (given). */
-void net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
-                      const struct net_owner *owner, void *data);
+/* Begin on a connected, non-blocking socket (given). false with errno: descriptors or memory are out,
+ * and all that is left is to close the stream. */
+bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
+                      const struct net_owner *owner, void *data) PG_CHECKED;
 struct pg_worker *net_stream_worker(const struct net_stream *stream);
 /* Put a layer (given) on a plain stream, before anything is read: its handshake begins. */
 void net_stream_secure(struct net_stream *stream, struct net_security *security);

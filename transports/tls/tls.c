@@ -39,6 +39,8 @@ static void take(struct pg_listening *listening, struct pg_worker *worker,
         return;
     }
     struct net_stream *stream = net_link_begin(conn, guest);
+    if (!stream)
+        return;
     pg_conn_expect_handshake(conn, c->handshake_timeout_ms);
     if (!tls_begin(stream, c))
         pg_conn_close(conn, PG_NO_MEMORY, "before the handshake");

@@ -335,7 +335,7 @@ bool tls_begin(struct net_stream *stream, const struct tls_conf *conf)
         return false;
     *tls = (struct tls_layer){.security.layer = &tls_stream_layer, .conf = conf};
     tls->ssl = SSL_new(tls_context(conf->set, stream->worker));
-    if (!tls->ssl || SSL_set_fd(tls->ssl, stream->io.fd) != 1) {
+    if (!tls->ssl || SSL_set_fd(tls->ssl, stream->fd) != 1) {
         ERR_clear_error();
         SSL_free(tls->ssl);
         free(tls);

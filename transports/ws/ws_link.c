@@ -42,7 +42,7 @@ enum ws_link_state {
 
 static struct pg_conn *conn_of(const struct ws_link *link)
 {
-    return link->stream.io.data;
+    return link->stream.data;
 }
 
 /* Whether bytes of our own, and not the core's, wait for room. */
@@ -354,7 +354,7 @@ static void on_ready(struct net_stream *stream, int events)
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->io.data);
+    pg_conn_eof(stream->data);
 }
 
 static const struct net_owner link_owner = {.ready = on_ready, .drained = on_drained};

@@ -30,7 +30,7 @@
 #define FIRST_ROOM 1024u /* for a request; most fit */
 
 struct opening {
-    struct net_stream stream; /* first; its io.data is not used */
+    struct net_stream stream; /* first; its data is not used */
     struct ev_timer timer;
     struct opening *next, **link; /* all of the worker */
     const struct pg_listening *listening;
@@ -309,8 +309,9 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
         close(guest->fd);
         return;
     }
-    net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner, NULL);
-    if (!secure)
+    if (!net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner, NULL))
+        give_up(opening, PG_NO_MEMORY, "before the first byte");
+    else if (!secure)
         await_first_byte(opening);
     else if (tls_begin(&opening->stream, &ws->tls))
         set_deadline(opening, ws->tls.handshake_timeout_ms, PG_HANDSHAKE_TIMEOUT);
