@@ -128,10 +128,8 @@ static int write_segment(struct job *job, const struct pg_segment_header *header
 /* The sequence that a segment begins with by its header; false: unknown. */
 static bool first_of(struct job *job, uint32_t number, uint64_t *sequence)
 {
-    struct pg_segment segment;
-    if (pg_segment_load(job->dir_fd, number, &segment) != 0)
-        return false;
-    bool known = segment.known;
+    struct pg_segment segment = {.data = NULL};
+    bool known = pg_segment_load(job->dir_fd, number, &segment) == 0 && segment.known;
     *sequence = segment.header.first_sequence;
     pg_segment_unload(&segment);
     return known;
@@ -206,25 +204,26 @@ static int look_at(struct job *job, uint32_t number, uint32_t next, struct pg_se
 /* Before anything is changed: nothing may be newer, and one salt must be known. */
 static int survey(struct job *job, const struct pg_segment_list *list)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        struct pg_segment segment;
+    struct pg_segment segment = {.data = NULL};
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < list->count; i++) {
         pg_segment_name(list->numbers[i], job->name);
-        int code = pg_segment_load(job->dir_fd, list->numbers[i], &segment);
+        code = pg_segment_load(job->dir_fd, list->numbers[i], &segment);
         if (code != 0)
-            return failed(job, "read it", code);
-        if (segment.known && segment.header.version > PG_SEGMENT_VERSION) {
+            failed(job, "read it", code);
+        else if (segment.known && segment.header.version > PG_SEGMENT_VERSION) {
             pg_error_set(job->error, "%s/%s: of format version %u, and this program knows %u",
                          job->dir, job->name, (unsigned)segment.header.version, PG_SEGMENT_VERSION);
             code = -ENOTSUP;
         }
-        if (segment.known) {
+        if (code == 0 && segment.known) {
             job->salt = segment.header.salt;
             job->salted = true;
         }
-        pg_segment_unload(&segment);
-        if (code != 0)
-            return code;
     }
+    pg_segment_unload(&segment);
+    if (code != 0)
+        return code;
     /* No header at all is known: a salt for what is begun anew. */
     if (!job->salted && getrandom(&job->salt, sizeof(job->salt), 0) < 0)
         return failed(job, "draw a random number", -errno);
@@ -281,8 +280,8 @@ static int run(struct job *job)
             find(job, false, 0, job->segment.size, "never begun; removed when the log is opened");
         else
             code = look_at(job, number, next, &walk);
-        pg_segment_unload(&job->segment);
     }
+    pg_segment_unload(&job->segment);
     free(list.numbers);
     return code;
 }

@@ -328,11 +328,21 @@ static int read_all(int fd, uint8_t *to, size_t size)
     return 0;
 }
 
+static int make_room(struct pg_segment *segment, size_t size)
+{
+    if (segment->data && size <= segment->room)
+        return 0;
+    free(segment->data);
+    segment->room = size ? size : 1;
+    segment->data = malloc(segment->room);
+    return segment->data ? 0 : -ENOMEM;
+}
+
 int pg_segment_load(int dir_fd, uint32_t number, struct pg_segment *segment)
 {
     char name[PG_SEGMENT_NAME_MAX];
     struct stat st;
-    *segment = (struct pg_segment){.data = NULL};
+    *segment = (struct pg_segment){.data = segment->data, .room = segment->room};
     pg_segment_name(number, name);
     int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
@@ -344,15 +354,14 @@ int pg_segment_load(int dir_fd, uint32_t number, struct pg_segment *segment)
                                                   PG_SEGLOG_BATCH_OVERHEAD))
         code = -EINVAL;
     if (code == 0) {
-        segment->size = (size_t)st.st_size;
-        segment->data = malloc(segment->size ? segment->size : 1);
-        code = segment->data ? read_all(fd, segment->data, segment->size) : -ENOMEM;
+        code = make_room(segment, (size_t)st.st_size);
+        segment->size = code == 0 ? (size_t)st.st_size : 0;
+        if (code == 0)
+            code = read_all(fd, segment->data, segment->size);
     }
     close(fd);
-    if (code != 0) {
-        pg_segment_unload(segment);
+    if (code != 0)
         return code;
-    }
     segment->blank = all_zero(segment->data, segment->size);
     if (segment->size >= PG_SEGLOG_HEADER_BYTES) {
         struct pg_segment_header second;

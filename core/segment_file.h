@@ -25,7 +25,7 @@ struct pg_segment {
     bool whole;                      /* both are, and agree, and name this file's number */
     bool blank;                      /* nothing but zeros, or nothing */
     uint8_t *data;
-    size_t size;
+    size_t size, room; /* of data: what is in the file, and what it can hold */
 };
 
 struct pg_segment_list {
@@ -63,7 +63,8 @@ int pg_segment_open_dir(const char *dir, bool create, struct pg_error *error);
 void pg_segment_name(uint32_t number, char name[PG_SEGMENT_NAME_MAX]);
 /* The segments that are there. `remove`: unlink unfinished files. */
 int pg_segment_list(int dir_fd, bool remove, struct pg_segment_list *list);
-/* Read a segment; free with pg_segment_unload(). It is read, not mapped: a bad sector is then an
+/* Read a segment into one that is all zeros, or in place of what was read before, the memory of which
+ * is used again; free with pg_segment_unload(), also after an error. It is read, not mapped: a bad sector is then an
  * error and not a signal, and nobody can shorten it while it is looked at. */
 int pg_segment_load(int dir_fd, uint32_t number, struct pg_segment *segment);
 void pg_segment_unload(struct pg_segment *segment);

@@ -197,25 +197,22 @@ static int recover_segment(struct recovery *r, const struct pg_segment *segment,
 }
 
 /* A last segment that is all zeros was begun, and its header never reached the disk. */
-static int leave_out_blank(struct recovery *r, struct pg_segment_list *list)
+static int leave_out_blank(struct recovery *r, struct pg_segment_list *list,
+                           struct pg_segment *segment)
 {
-    struct pg_segment segment;
     char name[PG_SEGMENT_NAME_MAX];
     if (list->count == 0)
         return 0;
     r->number = list->numbers[list->count - 1];
-    int code = pg_segment_load(r->log->dir_fd, r->number, &segment);
+    int code = pg_segment_load(r->log->dir_fd, r->number, segment);
     if (code != 0)
         return failed(r, "read it", code);
-    bool blank = segment.blank;
-    uint64_t size = segment.size;
-    pg_segment_unload(&segment);
-    if (!blank)
+    if (!segment->blank)
         return 0;
     pg_segment_name(r->number, name);
     if (unlinkat(r->log->dir_fd, name, 0) != 0)
         return failed(r, "remove it", -errno);
-    note(r->log, name, size, "a segment that was never begun was removed");
+    note(r->log, name, segment->size, "a segment that was never begun was removed");
     list->count--;
     return 0;
 }
@@ -226,6 +223,7 @@ static int recover(struct recovery *r)
 {
     struct pg_seglog *log = r->log;
     struct pg_segment_list list;
+    struct pg_segment segment = {.data = NULL}; /* its memory serves for all of them */
     struct pg_segment_walk walk = {.begun = false};
     int code = pg_segment_list(log->dir_fd, true, &list);
     if (code != 0) {
@@ -234,9 +232,8 @@ static int recover(struct recovery *r)
     }
     if (list.unfinished > 0)
         note(log, r->dir, list.unfinished, "segments whose creation was interrupted were removed");
-    code = leave_out_blank(r, &list);
+    code = leave_out_blank(r, &list, &segment);
     for (size_t i = 0; code == 0 && i < list.count; i++) {
-        struct pg_segment segment;
         r->number = list.numbers[i];
         if (i > 0 && r->number != list.numbers[i - 1] + 1) {
             code = damaged(r, 0, "the segment in front of this one is missing");
@@ -248,8 +245,8 @@ static int recover(struct recovery *r)
             break;
         }
         code = recover_segment(r, &segment, i + 1 == list.count, &walk);
-        pg_segment_unload(&segment);
     }
+    pg_segment_unload(&segment);
     if (code == 0 && list.count == 0) {
         r->number = 1;
         if (getrandom(&log->header.salt, sizeof(log->header.salt), 0) < 0)
@@ -477,7 +474,7 @@ static int mend_event(void *context, const struct pg_segment_event *event)
 int pg_seglog_mend(struct pg_seglog *log, bool undo)
 {
     struct pg_seglog_segment *last = last_of(log);
-    struct pg_segment segment;
+    struct pg_segment segment = {.data = NULL};
     struct pg_segment_walk walk = {.begun = true, .sequence = last->first_sequence};
     uint32_t end = last->bytes_used;
     uint64_t sequence = log->sequence;
@@ -486,10 +483,9 @@ int pg_seglog_mend(struct pg_seglog *log, bool undo)
         sequence = log->undo.sequence;
     }
     int code = pg_segment_load(log->dir_fd, last->number, &segment);
-    if (code != 0)
-        return code;
-    if (!segment.whole || pg_segment_walk(&segment, true, &walk, mend_event, NULL) != 0 ||
-        walk.end < end)
+    if (code == 0 &&
+        (!segment.whole || pg_segment_walk(&segment, true, &walk, mend_event, NULL) != 0 ||
+         walk.end < end))
         code = -EIO;
     struct iovec all = {.iov_base = segment.data, .iov_len = end};
     if (code == 0 && ftruncate(log->fd, (off_t)end) != 0)

@@ -25,6 +25,7 @@
 
 #define TICK_MS       1000
 #define BACKLOG_BYTES ((size_t)64 * 1024 * 1024)
+#define JOIN_US       500
 /* A group's answers come when all of it is safe: so much makes a sync worth while, and not more. */
 #define GROUP_REQUESTS 4096u
 #define GROUP_BYTES    ((size_t)2 * 1024 * 1024)
@@ -34,6 +35,8 @@ struct disk_store {
     struct pg_disk *disk;
     pthread_t thread;
     bool running;
+    int64_t last_us;                           /* the thread's: what the last group took */
+    size_t last_requests;                      /* and how many it had */
     _Atomic(struct pg_disk_request *) mailbox; /* the newest first */
     size_t backlog_max;
     _Atomic size_t backlog, backlog_bytes; /* requests that are not completed */
@@ -152,6 +155,13 @@ static void wait_for_work(struct disk_store *store, int64_t wait_ms)
         ; /* one look at the mailbox answers all of them */
 }
 
+static int64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 /* Cut the list behind its first requests, as many as make a good group, and carry them out. Returns
  * the rest. */
 static struct pg_disk_request *carry_out_some(struct disk_store *store,
@@ -168,7 +178,10 @@ static struct pg_disk_request *carry_out_some(struct disk_store *store,
     }
     struct pg_disk_request *rest = last->next;
     last->next = NULL;
+    int64_t began_us = now_us();
     pg_disk_commit(store->disk, list);
+    store->last_us = now_us() - began_us;
+    store->last_requests = count;
     share_stats(store); /* so that whoever is answered sees them */
     pg_disk_answer(store->disk, list);
     atomic_fetch_sub_explicit(&store->backlog, count, memory_order_relaxed);
@@ -176,6 +189,17 @@ static struct pg_disk_request *carry_out_some(struct disk_store *store,
     if (before - bytes <= store->backlog_max / 2)
         atomic_store_explicit(&store->congested, false, memory_order_relaxed);
     return rest;
+}
+
+/* Whoever was answered last is about to ask again, and the first of them has woken the thread: a
+ * moment, short beside what the disk needs, lets the others join the group. */
+static void let_others_join(const struct disk_store *store)
+{
+    if (store->last_requests < 2)
+        return;
+    int64_t moment_us = store->last_us / 8 < JOIN_US ? store->last_us / 8 : JOIN_US;
+    struct timespec pause = {.tv_nsec = moment_us * 1000};
+    nanosleep(&pause, NULL);
 }
 
 static void *run(void *arg)
@@ -188,8 +212,10 @@ static void *run(void *arg)
         if (!list)
             list = take(store);
         int64_t since_ms = pg_now_ms() - ticked_ms;
-        if (!list && !more && since_ms < TICK_MS)
+        if (!list && !more && since_ms < TICK_MS) {
             wait_for_work(store, TICK_MS - since_ms);
+            let_others_join(store);
+        }
         if (list)
             list = carry_out_some(store, list, &stop);
         if (pg_now_ms() - ticked_ms >= TICK_MS) {
@@ -234,81 +260,41 @@ static struct pg_store_session *disk_session_open(struct pg_store *base, struct 
     return pg_disk_session_new(client_id);
 }
 
-static struct pg_disk_request *about(enum pg_disk_ask ask, struct pg_store_session *session,
-                                     struct pg_bytes name, struct pg_bytes value)
-{
-    struct pg_disk_request *request = pg_disk_request_new(ask, name, value);
-    if (request)
-        request->session = session;
-    return request;
-}
-
 static void disk_session_put(struct pg_store *base, struct pg_store_session *session,
                              const struct pg_session_record *record, struct pg_store_done *done)
 {
-    struct pg_disk_request *request =
-        about(PG_ASK_SESSION_PUT, session, record->client_id, PG_BYTES_NONE);
-    if (request) {
-        request->expiry_s = record->expiry_s;
-        request->detached_wall_s = record->detached_wall_s;
-    }
-    post(of(base), request, done);
+    post(of(base), pg_disk_ask_session(session, record), done);
 }
 
 static void disk_session_drop(struct pg_store *base, struct pg_store_session *session,
                               struct pg_store_done *done)
 {
-    post(of(base), about(PG_ASK_SESSION_DROP, session, PG_BYTES_NONE, PG_BYTES_NONE), done);
+    post(of(base), pg_disk_ask(PG_ASK_SESSION_DROP, session, PG_BYTES_NONE, PG_BYTES_NONE), done);
 }
 
 static void disk_subscription_put(struct pg_store *base, struct pg_store_session *session,
                                   const struct pg_subscription *sub, struct pg_store_done *done)
 {
-    uint8_t value[7] = {sub->qos, sub->retain_handling,
-                        (uint8_t)((sub->no_local ? 1 : 0) | (sub->retain_as_published ? 2 : 0) |
-                                  (sub->internal ? 4 : 0))};
-    for (int i = 0; i < 4; i++)
-        value[3 + i] = (uint8_t)(sub->id >> (8 * i));
-    post(of(base),
-         about(PG_ASK_SUB_PUT, session, sub->filter,
-               (struct pg_bytes){.data = value, .len = sizeof(value)}),
-         done);
+    post(of(base), pg_disk_ask_subscription(session, sub), done);
 }
 
 static void disk_subscription_drop(struct pg_store *base, struct pg_store_session *session,
                                    struct pg_bytes filter, struct pg_store_done *done)
 {
-    post(of(base), about(PG_ASK_SUB_DROP, session, filter, PG_BYTES_NONE), done);
+    post(of(base), pg_disk_ask(PG_ASK_SUB_DROP, session, filter, PG_BYTES_NONE), done);
 }
 
 static void disk_enqueue(struct pg_store *base, struct pg_store_session *session,
                          const struct pg_store_entry *entry, struct pg_store_done *done)
 {
-    struct pg_disk_request *request =
-        about(PG_ASK_ENQUEUE, session, entry->share,
-              (struct pg_bytes){.data = (const uint8_t *)entry->ids, .len = 4u * entry->id_count});
-    if (request) {
-        bool via = entry->share.len > 0 || entry->id_count > 0;
-        request->msg = pg_msg_ref(entry->msg);
-        request->number = entry->number;
-        request->id_count = entry->id_count;
-        request->flags =
-            (uint8_t)((entry->qos & PG_DISK_QOS) | (entry->retain ? PG_DISK_RETAIN : 0) |
-                      (entry->direct ? PG_DISK_DIRECT : 0) | (via ? PG_DISK_VIA : 0));
-        uint8_t *ids = request->data + request->name.len;
-        for (uint16_t i = 0; i < entry->id_count; i++) {
-            for (int k = 0; k < 4; k++)
-                *ids++ = (uint8_t)(entry->ids[i] >> (8 * k));
-        }
-    }
-    post(of(base), request, done);
+    post(of(base), pg_disk_ask_enqueue(session, entry), done);
 }
 
 static void about_number(struct pg_store *base, enum pg_disk_ask ask,
                          struct pg_store_session *session, uint64_t number, uint16_t packet_id,
                          struct pg_msg *msg, struct pg_store_done *done)
 {
-    struct pg_disk_request *request = about(ask, session, PG_BYTES_NONE, PG_BYTES_NONE);
+    struct pg_disk_request *request = pg_disk_ask(ask, session, PG_BYTES_NONE, PG_BYTES_NONE);
     if (request) {
         request->number = number;
         request->packet_id = packet_id;
@@ -325,7 +311,8 @@ static void disk_settle(struct pg_store *base, struct pg_store_session *session,
 static void disk_fetch(struct pg_store *base, struct pg_store_session *session, uint64_t number,
                        uint32_t count, size_t bytes, struct pg_store_fetch *fetch)
 {
-    struct pg_disk_request *request = about(PG_ASK_FETCH, session, PG_BYTES_NONE, PG_BYTES_NONE);
+    struct pg_disk_request *request =
+        pg_disk_ask(PG_ASK_FETCH, session, PG_BYTES_NONE, PG_BYTES_NONE);
     if (!request) {
         fetch->fn(fetch, NULL, PG_NO_MEMORY);
         return;
@@ -371,51 +358,22 @@ static void disk_retain(struct pg_store *base, struct pg_msg *msg, struct pg_sto
     about_number(base, PG_ASK_RETAIN, NULL, 0, 0, msg, done);
 }
 
-/* A request of which the value was gathered in a buffer, which is freed. */
-static void post_value(struct pg_store *base, enum pg_disk_ask ask, struct pg_bytes name,
-                       struct pg_disk_buffer *value, struct pg_store_done *done)
-{
-    struct pg_disk_request *request = NULL;
-    if (!value->failed)
-        request = pg_disk_request_new(ask, name,
-                                      (struct pg_bytes){.data = value->data, .len = value->len});
-    free(value->data);
-    post(of(base), request, done);
-}
-
 static void disk_will_put(struct pg_store *base, const struct pg_will_record *will,
                           struct pg_store_done *done)
 {
-    struct pg_disk_buffer value = {0};
-    pg_disk_put_u32(&value, will->expiry_s);
-    pg_disk_put_u32(&value, will->delay_s);
-    pg_disk_put_u32(&value, will->due_wall_s);
-    pg_disk_put_u8(&value, will->expires);
-    pg_disk_put_bytes(&value, will->username);
-    pg_disk_put_msg(&value, will->msg, PG_DISK_NEVER);
-    post_value(base, PG_ASK_WILL_PUT, will->client_id, &value, done);
+    post(of(base), pg_disk_ask_will(will), done);
 }
 
 static void disk_will_drop(struct pg_store *base, struct pg_bytes client_id)
 {
-    post(of(base), pg_disk_request_new(PG_ASK_WILL_DROP, client_id, PG_BYTES_NONE), NULL);
+    post(of(base), pg_disk_ask(PG_ASK_WILL_DROP, NULL, client_id, PG_BYTES_NONE), NULL);
 }
 
 static void disk_fact_put(struct pg_store *base, struct pg_bytes space, struct pg_bytes key,
                           struct pg_bytes value, uint32_t expires_wall_s,
                           struct pg_store_done *done)
 {
-    struct pg_disk_buffer name = {0}, kept = {0};
-    pg_disk_put_bytes(&name, space);
-    pg_disk_put_raw(&name, key);
-    if (value.len > 0) {
-        pg_disk_put_u32(&kept, expires_wall_s);
-        pg_disk_put_raw(&kept, value);
-    }
-    kept.failed |= name.failed;
-    post_value(base, PG_ASK_FACT_PUT, (struct pg_bytes){.data = name.data, .len = name.len}, &kept,
-               done);
-    free(name.data);
+    post(of(base), pg_disk_ask_fact(space, key, value, expires_wall_s), done);
 }
 
 static void disk_stats(struct pg_store *base, struct pg_store_stats *out)

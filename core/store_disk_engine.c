@@ -31,36 +31,6 @@
 /* A group that takes longer is a disk that an operator should know of. */
 #define SLOW_MS 1000
 
-/* ---- requests ------------------------------------------------------------------------------------ */
-
-struct pg_disk_request *pg_disk_request_new(enum pg_disk_ask ask, struct pg_bytes name,
-                                            struct pg_bytes value)
-{
-    struct pg_disk_request *request = malloc(sizeof(*request) + name.len + value.len);
-    if (!request)
-        return NULL;
-    *request = (struct pg_disk_request){
-        .ask = ask,
-        .name = {.data = request->data, .len = name.len},
-        .value = {.data = request->data + name.len, .len = value.len},
-    };
-    if (name.len > 0)
-        memcpy(request->data, name.data, name.len);
-    if (value.len > 0)
-        memcpy(request->data + name.len, value.data, value.len);
-    return request;
-}
-
-void pg_disk_request_free(struct pg_disk_request **where)
-{
-    struct pg_disk_request *request = *where;
-    *where = NULL;
-    if (!request)
-        return;
-    pg_msg_unref(&request->msg);
-    free(request);
-}
-
 /* ---- health -------------------------------------------------------------------------------------- */
 
 void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, const char *what)
@@ -134,10 +104,25 @@ static bool is_there(const struct pg_disk *disk, struct pg_disk_place place)
     return place.segment == 0 || place.segment >= disk->first_segment;
 }
 
-/* From the start of the batch's body: what is owed, or its version, is in front of the records. */
-static uint32_t batch_offset(const struct pg_disk *disk)
+uint32_t pg_disk_batch_offset(const struct pg_disk *disk)
 {
     return (uint32_t)((disk->owed.len > 0 ? disk->owed.len : 1) + disk->batch.len);
+}
+
+struct pg_disk_place pg_disk_put_message(struct pg_disk *disk, const struct pg_msg *msg)
+{
+    size_t start = disk->batch.len;
+    struct pg_disk_place place = {.offset = pg_disk_batch_offset(disk)};
+    pg_disk_put_u8(&disk->batch, PG_DISK_MESSAGE);
+    pg_disk_put_u32(&disk->batch, 0);
+    pg_disk_put_msg(&disk->batch, msg, pg_disk_msg_deadline(msg));
+    place.size = (uint32_t)(disk->batch.len - start);
+    if (disk->batch.failed)
+        return place;
+    for (unsigned i = 0; i < 4; i++)
+        disk->batch.data[start + 1 + i] = (uint8_t)(place.size >> (8 * i));
+    disk->stats.message_bytes += place.size;
+    return place;
 }
 
 /* The place of the message, written into the batch unless it is known. */
@@ -156,18 +141,10 @@ static struct pg_disk_place place_of(struct pg_disk *disk, const struct pg_msg *
         *expires = recent->expires;
         return recent->place;
     }
-    size_t start = disk->batch.len;
-    struct pg_disk_place place = {.offset = batch_offset(disk)};
     *expires = deadline_of(disk, msg);
-    pg_disk_put_u8(&disk->batch, PG_DISK_MESSAGE);
-    pg_disk_put_u32(&disk->batch, 0);
-    pg_disk_put_msg(&disk->batch, msg, pg_disk_msg_deadline(msg));
-    place.size = (uint32_t)(disk->batch.len - start);
+    struct pg_disk_place place = pg_disk_put_message(disk, msg);
     if (disk->batch.failed)
         return place;
-    for (unsigned i = 0; i < 4; i++)
-        disk->batch.data[start + 1 + i] = (uint8_t)(place.size >> (8 * i));
-    disk->stats.message_bytes += place.size;
     if (!in_batch)
         disk->recent_new[disk->recent_new_count++] = slot;
     *recent = (struct pg_disk_recent){.msg_id = msg->id, .place = place, .expires = *expires};

@@ -342,9 +342,23 @@ static void count_in_segment(struct pg_disk *disk, const struct pg_disk_step *st
     segment->live++;
 }
 
+/* Numbers that no session gives: they would not have an order any more. */
+static bool is_strange(const struct pg_store_session *session, uint64_t number)
+{
+    uint64_t far = (uint64_t)1 << 31;
+    if (number == 0 || number >= UINT64_MAX - far)
+        return true;
+    return session->tail > session->head &&
+           (number + far < session->next_number || number > session->next_number + far);
+}
+
 static void apply_entry(struct pg_disk *disk, struct pg_store_session *session,
                         const struct pg_disk_step *step)
 {
+    if (is_strange(session, step->number)) {
+        disk->strange = true;
+        return;
+    }
     bool late = step->number < session->next_number;
     if (late && !disk->replaying) {
         if (move_entry(disk, session, step))
@@ -580,7 +594,9 @@ bool pg_disk_apply_records(struct pg_disk *disk, struct pg_log_position position
             return false;
         apply_step(disk, position.segment, &step);
     }
-    return !reader.failed;
+    bool strange = disk->strange;
+    disk->strange = false;
+    return !reader.failed && !strange;
 }
 
 bool pg_disk_apply(struct pg_disk *disk, struct pg_log_position position, struct pg_bytes body)

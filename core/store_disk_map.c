@@ -389,7 +389,7 @@ static int open_env(struct pg_disk *disk)
     else if (disk->options.fsync == PG_SEGLOG_INTERVAL)
         flags |= MDB_NOMETASYNC;
     int rc = mdb_env_create(&disk->env);
-    if (rc == 0)
+    if (rc == 0 && disk->options.map_bytes > 0)
         rc = mdb_env_set_mapsize(disk->env, disk->options.map_bytes);
     if (rc == 0)
         rc = mdb_env_open(disk->env, disk->dir, flags, 0600);

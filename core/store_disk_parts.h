@@ -6,6 +6,7 @@
  * main thread until restore() has come back, the store's own afterwards.
  *
  *   store_disk.c         the operations, the mailbox, the thread
+ *   store_disk_ask.c     requests
  *   store_disk_engine.c  a group of requests: maps, one batch, index, answers
  *   store_disk_changes.c a group's changes of the maps, and those that are owed
  *   store_disk_fetch.c   pages of a queue, messages out of the log
@@ -13,7 +14,8 @@
  *   store_disk_record.c  bytes of messages and records
  *   store_disk_recover.c what is given back at start
  *   store_disk_map.c     LMDB: sessions, subscriptions, retained messages, wills, facts
- *   store_disk_reclaim.c expiry, and giving back the log's oldest segments */
+ *   store_disk_reclaim.c expiry, and giving back the log's oldest segments
+ *   store_disk_copy.c    all of it out of a store and into a new one, for tools */
 
 #include <lmdb.h>
 
@@ -235,6 +237,7 @@ struct pg_disk {
     struct pg_disk_buffer owed;  /* empty, or a version and records */
     struct pg_disk_buffer scratch;
     bool replaying, no_memory;
+    bool strange; /* a record that no store writes */
     struct pg_disk_got *got;
     size_t got_count, got_cap;
     size_t unrouted; /* receipts whose message is not with everybody */
@@ -363,9 +366,22 @@ struct pg_disk_request {
     struct pg_bytes name, value; /* ENQUEUE: share, identifiers */
     uint8_t data[];
 };
-/* NULL: no memory. `name` and `value` are copied; value may be given in two parts. */
+/* NULL: no memory. `name` and `value` are copied. */
 struct pg_disk_request *pg_disk_request_new(enum pg_disk_ask ask, struct pg_bytes name,
                                             struct pg_bytes value);
+/* Those of store.h (store_disk_ask.c); NULL: no memory. */
+struct pg_disk_request *pg_disk_ask(enum pg_disk_ask ask, struct pg_store_session *session,
+                                    struct pg_bytes name, struct pg_bytes value);
+struct pg_disk_request *pg_disk_ask_session(struct pg_store_session *session,
+                                            const struct pg_session_record *record);
+struct pg_disk_request *pg_disk_ask_subscription(struct pg_store_session *session,
+                                                 const struct pg_subscription *sub);
+struct pg_disk_request *pg_disk_ask_enqueue(struct pg_store_session *session,
+                                            const struct pg_store_entry *entry);
+struct pg_disk_request *pg_disk_ask_will(const struct pg_will_record *will);
+struct pg_disk_request *pg_disk_ask_fact(struct pg_bytes space, struct pg_bytes key,
+                                         struct pg_bytes value, uint32_t expires_wall_s);
+uint8_t pg_disk_entry_flags(const struct pg_store_entry *entry); /* of an ENTRY record */
 void pg_disk_request_free(struct pg_disk_request **request);
 
 struct pg_disk *pg_disk_open(const struct pg_store_disk_options *options, struct pg_error *error);
@@ -396,6 +412,11 @@ int pg_disk_append(struct pg_disk *disk);
 /* The same; where the body of the batch is. */
 int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *position);
 void pg_disk_begin_batch(struct pg_disk *disk);
+/* Where the next record of the batch goes, from the start of its body: what is owed, or the version,
+ * is in front of the records. */
+uint32_t pg_disk_batch_offset(const struct pg_disk *disk);
+/* A MESSAGE record into the batch. */
+struct pg_disk_place pg_disk_put_message(struct pg_disk *disk, const struct pg_msg *msg);
 /* How a part of the store does: 0, or why not. Speaks when all begins to fail or works again. */
 enum pg_disk_part { PG_DISK_LOG = 1, PG_DISK_MAPS = 2 };
 void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, const char *what);

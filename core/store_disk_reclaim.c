@@ -193,7 +193,7 @@ static int copy_message(struct pg_disk *disk, const struct pg_disk_entry *entry,
         c->fresh_cap = cap;
     }
     *to = (struct pg_disk_place){
-        .offset = (uint32_t)((disk->owed.len > 0 ? disk->owed.len : 1) + disk->batch.len),
+        .offset = pg_disk_batch_offset(disk),
         .size = entry->size,
     };
     uint8_t *data = malloc(entry->size);

@@ -28,6 +28,7 @@
  * content type, response topic, correlation data, count u32 of user properties with name and value.
  * Texts have a length u32 in front, UINT32_MAX when absent. */
 
+#include "store_disk_copy.h"
 #include "store_disk_parts.h"
 
 #include <stdlib.h>
@@ -190,7 +191,7 @@ void pg_disk_put_msg(struct pg_disk_buffer *to, const struct pg_msg *msg, uint32
 
 /* A message points to its protocol's name for as long as the process lives: one copy of each. What
  * is beyond the table, which holds more than there are frontends, becomes nameless. */
-static const char *protocol_name(struct pg_bytes name)
+const char *pg_store_protocol_name(struct pg_bytes name)
 {
     static _Thread_local char names[32][24];
     if (name.len == 0 || name.len >= sizeof(names[0]))
@@ -221,12 +222,14 @@ struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from)
     spec.topic = pg_disk_get_bytes(from);
     spec.payload = pg_disk_get_bytes(from);
     spec.publisher = pg_disk_get_bytes(from);
-    spec.protocol = protocol_name(pg_disk_get_bytes(from));
+    spec.protocol = pg_store_protocol_name(pg_disk_get_bytes(from));
     spec.props.content_type = pg_disk_get_bytes(from);
     spec.props.response_topic = pg_disk_get_bytes(from);
     spec.props.correlation_data = pg_disk_get_bytes(from);
     uint32_t count = pg_disk_get_u32(from);
-    if (from->failed || count > (size_t)(from->end - from->at) / 8)
+    if (count > (size_t)(from->end - from->at) / 8)
+        from->failed = true;
+    if (from->failed)
         return NULL;
     struct pg_property *user = NULL;
     if (count > 0) {

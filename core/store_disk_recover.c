@@ -87,12 +87,12 @@ static bool read_log(struct pg_disk *disk, struct pg_error *error)
         .context = disk,
     };
     disk->replaying = true;
-    error->text[0] = '\0';
     int rc = pg_seglog_open(disk->log_dir, &options, &disk->log, error);
-    if (rc != 0 && error->text[0] == '\0')
-        pg_error_set(error, "%s: %s", disk->log_dir,
-                     rc == -EBADMSG ? "a batch of a format that this program does not know"
-                                    : strerror(-rc));
+    if (rc == -EBADMSG)
+        pg_error_set(error,
+                     "%s: a batch of a format that this program does not know; start the newer "
+                     "version of the program that wrote it",
+                     disk->log_dir);
     if (rc == 0)
         pg_disk_settle_down(disk);
     return rc == 0 && check_pair(disk, error);
@@ -179,7 +179,7 @@ static bool give_session(struct pg_disk *disk, struct pg_store_session *session,
                             : session->next_number,
         .next_number = session->next_number,
     };
-    ok = ok && restorer->session(restorer, &out);
+    ok = ok && (!restorer->session || restorer->session(restorer, &out));
     free(outs);
     free(receipts);
     return ok;
@@ -252,6 +252,14 @@ static bool give_unrouted(struct pg_disk *disk, struct pg_store_session *session
 {
     int error;
     struct pg_msg *msg = pg_disk_read_msg(disk, receipt->place, &error);
+    if (!msg && error != -ENOMEM) {
+        struct pg_bytes client = {.data = session->client_id, .len = session->client_id_len};
+        disk->stats.unreadable++;
+        PG_LOG(PG_ERROR, "store_unreadable", PG_F_BYTES("client", client),
+               PG_F_INT("packet_id", receipt->packet_id), PG_F_INT("segment", receipt->segment),
+               PG_F_TEXT("detail", strerror(-error)));
+        return true; /* the rest of the store is worth a start */
+    }
     struct pg_bytes *ids = calloc(disk->got_count + 1, sizeof(*ids));
     struct pg_bytes *shares = calloc(disk->got_count + 1, sizeof(*shares));
     size_t count = 0, share_count = 0;

@@ -22,30 +22,6 @@
 /* Rounds of end-of-turn work before the loop looks at its descriptors again. */
 #define ROUNDS_PER_TURN 16
 
-static _Thread_local struct pg_worker *current_worker;
-
-static int64_t clock_ms(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-int64_t pg_now_ms(void)
-{
-    return current_worker ? current_worker->now_ms : clock_ms(CLOCK_MONOTONIC);
-}
-
-int64_t pg_wall_ms(void)
-{
-    return current_worker ? current_worker->now_wall_ms : clock_ms(CLOCK_REALTIME);
-}
-
-struct pg_worker *pg_worker_current(void)
-{
-    return current_worker;
-}
-
 unsigned pg_worker_index(const struct pg_worker *worker)
 {
     return worker->index;
@@ -190,8 +166,8 @@ static void poll_ended(struct ev_loop *loop) EV_NOEXCEPT
 {
     rcu_thread_online();
     struct pg_worker *worker = ev_userdata(loop);
-    worker->now_ms = clock_ms(CLOCK_MONOTONIC);
-    worker->now_wall_ms = clock_ms(CLOCK_REALTIME);
+    worker->now_ms = pg_clock_ms(CLOCK_MONOTONIC);
+    worker->now_wall_ms = pg_clock_ms(CLOCK_REALTIME);
 }
 
 struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
@@ -203,8 +179,8 @@ struct pg_worker *pg_worker_new(struct pg_server *server, unsigned index)
         .index = index,
         .server = server,
         .drain_deadline_ms = PG_NEVER,
-        .now_ms = clock_ms(CLOCK_MONOTONIC),
-        .now_wall_ms = clock_ms(CLOCK_REALTIME),
+        .now_ms = pg_clock_ms(CLOCK_MONOTONIC),
+        .now_wall_ms = pg_clock_ms(CLOCK_REALTIME),
     };
     worker->later_end = &worker->later;
     pg_slab_set_init(&worker->small);
@@ -249,7 +225,7 @@ no_counters:
 static void *run(void *arg)
 {
     struct pg_worker *worker = arg;
-    current_worker = worker;
+    pg_this_worker = worker;
     rcu_register_thread();
     ev_run(worker->loop, 0);
     rcu_unregister_thread();
@@ -303,7 +279,7 @@ static void free_worker(struct pg_worker *worker)
 /* One round of end-of-turn work without a poll. */
 static void settle(struct pg_worker *worker)
 {
-    current_worker = worker;
+    pg_this_worker = worker;
     run_tasks(worker, take_mailbox(worker));
     run_tasks(worker, take_later(worker));
     pg_router_flush(worker);
@@ -322,7 +298,7 @@ void pg_workers_join(struct pg_server *server)
 
     rcu_register_thread();
     for (unsigned i = 0; i < count; i++) {
-        current_worker = workers[i];
+        pg_this_worker = workers[i];
         pg_conns_close_all(workers[i]);
     }
     bool work = true;
@@ -338,10 +314,10 @@ void pg_workers_join(struct pg_server *server)
                    atomic_load_explicit(&workers[i]->mailbox, memory_order_relaxed);
     }
     for (unsigned i = 0; i < count; i++) {
-        current_worker = workers[i];
+        pg_this_worker = workers[i];
         pg_sessions_free(workers[i]);
     }
-    current_worker = NULL;
+    pg_this_worker = NULL;
     rcu_unregister_thread();
     rcu_barrier();
     for (unsigned i = 0; i < count; i++) {
@@ -352,12 +328,12 @@ void pg_workers_join(struct pg_server *server)
 
 void pg_timer_start(struct pg_timer *timer, int64_t delay_ms, void (*fn)(struct pg_timer *timer))
 {
-    struct pg_worker *worker = current_worker;
+    struct pg_worker *worker = pg_this_worker;
     pg_wheel_start(&worker->wheel, timer, worker->now_ms + delay_ms, fn);
 }
 
 void pg_timer_stop(struct pg_timer *timer)
 {
     if (timer->link)
-        pg_wheel_stop(&current_worker->wheel, timer);
+        pg_wheel_stop(&pg_this_worker->wheel, timer);
 }

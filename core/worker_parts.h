@@ -6,6 +6,7 @@
  * part is declared by the module that owns it, and touched by that module alone. */
 
 #include <pthread.h>
+#include <time.h>
 
 #include "client_parts.h"
 #include "conn_parts.h"
@@ -53,5 +54,9 @@ static inline void pg_worker_count(struct pg_worker *worker, size_t counter, uin
 {
     pg_counter_add(&worker->counters, counter, n);
 }
+
+/* Whose thread this is; NULL: no worker's (clock.c). */
+extern _Thread_local struct pg_worker *pg_this_worker;
+int64_t pg_clock_ms(clockid_t clock); /* what the system says */
 
 #endif

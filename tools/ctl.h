@@ -81,6 +81,9 @@ bool ctl_parse_hex(const char *text, uint8_t **out, size_t *len, size_t *bad);
 bool ctl_join_arguments(const struct ctl_run *run, char **out);
 void ctl_print_hex(struct pg_bytes bytes); /* lower case, no line break */
 
+/* Ask the gateway for the numbers of its store, and print them; the exit code. */
+int ctl_store_status(struct ctl_run *run);
+
 /* The rows of each file. */
 extern const struct ctl_command ctl_control_commands[];
 extern const struct ctl_command ctl_passwd_commands[];

@@ -323,6 +323,35 @@ static int run_status(struct ctl_run *run)
     return code;
 }
 
+int ctl_store_status(struct ctl_run *run)
+{
+    int code;
+    const char *name;
+    json_t *value;
+    json_t *result = call(run, json_pack("{s:s}", "command", "status"), &code);
+    json_t *store = json_object_get(result, "store");
+    if (!result)
+        return code;
+    if (!print_json(run, store)) {
+        json_object_foreach(store, name, value)
+        {
+            if (json_is_integer(value)) {
+                printf("%-14s %20" PRId64 "\n", name, (int64_t)json_integer_value(value));
+            } else if (!json_is_string(value) || json_string_length(value) > 0) {
+                printf("%-14s ", name);
+                print_cell(json_is_string(value) ? text_bytes(value)
+                                                 : pg_bytes_str(json_is_true(value) ? "yes" : "no"),
+                           0);
+                putchar('\n');
+            }
+        }
+    }
+    if (json_is_false(json_object_get(store, "healthy")))
+        code = CTL_FAILED;
+    json_decref(result);
+    return code;
+}
+
 static int run_counters(struct ctl_run *run)
 {
     int code;

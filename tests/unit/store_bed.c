@@ -29,6 +29,8 @@ static bool got_session(struct pg_store_restorer *base, const struct pg_restored
     r->sessions++;
     name(r, "session", s->record.client_id, PG_BYTES_OF(""));
     r->handle = s->handle;
+    r->expiry_s = s->record.expiry_s;
+    r->detached_wall_s = s->record.detached_wall_s;
     r->first = s->first_number;
     r->next = s->next_number;
     r->out_count = s->out_count;

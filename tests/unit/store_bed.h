@@ -26,6 +26,7 @@ struct restored {
     size_t receipt_count;
     struct pg_msg *unrouted_msg;
     size_t unrouted_clients;
+    uint32_t expiry_s, detached_wall_s;
     uint32_t will_due_wall_s, will_delay_s, fact_expires_wall_s;
     char text[256];   /* of the last subscription: filter, QoS, identifier */
     char names[1024]; /* of sessions, retained topics, wills, facts: "session:c1= " */

@@ -15,8 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <lmdb.h>
-
 #include "store_bed.h"
 
 /* ---- tests ----------------------------------------------------------------------------------------- */
@@ -304,33 +302,6 @@ static void a_full_disk_refuses_and_then_works_again(void)
     finish();
 }
 
-static void a_newer_format_is_refused(void)
-{
-    begin();
-    pg_store_free(&store);
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi;
-    uint8_t version[4] = {3};
-    MDB_val key = {.mv_data = "mversion", .mv_size = 8};
-    MDB_val value = {.mv_data = version, .mv_size = 4};
-    CU_ASSERT_EQUAL_FATAL(mdb_env_create(&env), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_env_open(env, dir, 0, 0600), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_put(txn, dbi, &key, &value, 0), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_txn_commit(txn), 0);
-    CU_ASSERT_PTR_NULL(pg_store_disk_open(&options, &error));
-    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "format version 3"));
-    version[0] = 2;
-    CU_ASSERT_EQUAL_FATAL(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_put(txn, dbi, &key, &value, 0), 0);
-    CU_ASSERT_EQUAL_FATAL(mdb_txn_commit(txn), 0);
-    mdb_env_close(env);
-    CU_ASSERT_FATAL(open_store());
-    finish();
-}
-
 /* A message with an expiry is not fetched after it, and the retention holds for all others. */
 static void what_expired_is_not_fetched(void)
 {
@@ -382,6 +353,167 @@ static void a_message_is_kept_once(void)
     finish();
 }
 
+/* One that is larger than all that a session may have leaves what it has alone. */
+static void a_message_that_never_fits_drops_nothing_else(void)
+{
+    begin();
+    pg_store_free(&store);
+    options.session_bytes = 2000;
+    options.policy = PG_DISK_DROP_OLDEST;
+    CU_ASSERT_FATAL(open_store());
+    struct pg_store_session *session = make_session("c1");
+    char payload[3001];
+    memset(payload, 'p', 3000);
+    payload[3000] = '\0';
+    CU_ASSERT_EQUAL(enqueue(session, 1, "small"), PG_OK);
+    CU_ASSERT_EQUAL(enqueue(session, 2, payload), PG_OK);
+    CU_ASSERT_EQUAL(stats().dropped, 1);
+    CU_ASSERT_STRING_EQUAL(queue_of(session), "1=small ");
+    finish();
+}
+
+static enum pg_reason retain(const char *topic, const char *payload)
+{
+    struct waiting *w = waiter();
+    struct pg_msg *msg = message(topic, payload);
+    store->ops->retain(store, msg, &w->done);
+    pg_msg_unref(&msg);
+    return await(w);
+}
+
+static void retained_messages_are_replaced_and_erased(void)
+{
+    begin();
+    char topic[1200];
+    memset(topic, 't', sizeof(topic) - 1);
+    topic[sizeof(topic) - 1] = '\0';
+    CU_ASSERT_EQUAL(retain("a", "1"), PG_OK);
+    CU_ASSERT_EQUAL(retain("a", "2"), PG_OK);
+    CU_ASSERT_EQUAL(retain("b", "1"), PG_OK);
+    CU_ASSERT_EQUAL(retain("c", ""), PG_OK); /* there was none */
+    CU_ASSERT_EQUAL(retain(topic, "1"), PG_OK);
+    CU_ASSERT_EQUAL(retain(topic, "2"), PG_OK);
+    CU_ASSERT_EQUAL(stats().retained, 3);
+    CU_ASSERT_EQUAL(retain("b", ""), PG_OK);
+    CU_ASSERT_EQUAL(retain(topic, ""), PG_OK);
+    CU_ASSERT_EQUAL(stats().retained, 1);
+    reopen();
+    CU_ASSERT_EQUAL(stats().retained, 1);
+    CU_ASSERT_STRING_EQUAL(restored.names, "retained:a=2 ");
+    finish();
+}
+
+/* Only what does not fit is refused, and what gives room back is taken. */
+static void maps_that_are_full_refuse_only_what_does_not_fit(void)
+{
+    begin();
+    pg_store_free(&store);
+    options.map_bytes = 256 * 1024;
+    CU_ASSERT_FATAL(open_store());
+    char payload[10001], topic[8];
+    memset(payload, 'p', 10000);
+    payload[10000] = '\0';
+    struct pg_msg *msg = message("w", "bye");
+    struct pg_will_record will = {.client_id = PG_BYTES_OF("c1"), .msg = msg};
+    store->ops->will_put(store, &will, NULL);
+    pg_msg_unref(&msg);
+    struct pg_store_session *session = make_session("c1");
+    unsigned count = 0;
+    do
+        snprintf(topic, sizeof(topic), "r%u", count++);
+    while (count < 100 && retain(topic, payload) == PG_OK);
+    CU_ASSERT(count > 5 && count < 100);
+    CU_ASSERT_EQUAL(stats().retained, count - 1);
+    CU_ASSERT_EQUAL(stats().health, PG_STORE_FAILED);
+    CU_ASSERT_EQUAL(enqueue(session, 1, "queues are no maps"), PG_OK);
+    store->ops->will_drop(store, PG_BYTES_OF("c1"));
+    CU_ASSERT_EQUAL(retain("one more", payload), PG_STORE_FAILED);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(topic, sizeof(topic), "r%u", i);
+        CU_ASSERT_EQUAL(retain(topic, ""), PG_OK);
+    }
+    CU_ASSERT_EQUAL(retain("one more", payload), PG_OK);
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
+    reopen();
+    CU_ASSERT_EQUAL(restored.wills, 0);
+    CU_ASSERT_EQUAL(restored.retained, count - 3);
+    CU_ASSERT_STRING_EQUAL(queue_of(restored.handle), "1=queues are no maps ");
+    finish();
+}
+
+static void put_record(struct pg_store_session *session, uint32_t expiry_s,
+                       uint32_t detached_wall_s, struct pg_store_done *done)
+{
+    struct pg_session_record record = {
+        .client_id = PG_BYTES_OF("c1"), .expiry_s = expiry_s, .detached_wall_s = detached_wall_s};
+    store->ops->session_put(store, session, &record, done);
+}
+
+/* Of a session that is dropped and one of the same name that begins, in one group: whenever a
+ * process dies there is the old one with all it had, or the new one. */
+static void a_clean_start_is_one_step(void)
+{
+    begin();
+    struct pg_store_session *old = make_session("c1"), *new;
+    struct pg_subscription sub = {.filter = PG_BYTES_OF("old/#"), .qos = 1};
+    store->ops->subscription_put(store, old, &sub, NULL);
+    CU_ASSERT_EQUAL(enqueue(old, 1, "old"), PG_OK);
+    struct waiting *w = waiter();
+    store->ops->session_drop(store, old, NULL);
+    new = store->ops->session_open(store, PG_BYTES_OF("c1"));
+    put_record(new, 77, 0, NULL);
+    sub.filter = PG_BYTES_OF("new/#");
+    store->ops->subscription_put(store, new, &sub, NULL);
+    struct pg_msg *msg = message("t", "new");
+    enqueue_only(new, 1, msg, &w->done);
+    pg_msg_unref(&msg);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+    reopen();
+    CU_ASSERT_EQUAL(restored.sessions, 1);
+    CU_ASSERT_EQUAL(restored.subs, 1);
+    CU_ASSERT_EQUAL(restored.expiry_s, 77);
+    CU_ASSERT_STRING_EQUAL(restored.text, "new/# 1 0");
+    CU_ASSERT_STRING_EQUAL(queue_of(restored.handle), "1=new ");
+    finish();
+}
+
+/* Expiry, and since when nobody is there, as a take-over and a goodbye leave them. */
+static void a_session_has_its_last_record(void)
+{
+    begin();
+    struct pg_store_session *session = make_session("c1");
+    struct waiting *w = waiter();
+    put_record(session, 100, 0, NULL);
+    put_record(session, 200, 1234567, &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+    reopen();
+    CU_ASSERT_EQUAL(restored.expiry_s, 200);
+    CU_ASSERT_EQUAL(restored.detached_wall_s, 1234567);
+    finish();
+}
+
+static void a_will_has_its_delay_and_when_it_is_due(void)
+{
+    begin();
+    struct pg_msg *msg = message("w", "bye");
+    struct pg_will_record will = {
+        .client_id = PG_BYTES_OF("c1"), .username = PG_BYTES_OF("u"), .msg = msg, .delay_s = 30};
+    struct waiting *w = waiter();
+    store->ops->will_put(store, &will, NULL);
+    will.due_wall_s = 2000000000;
+    store->ops->will_put(store, &will, NULL);
+    store->ops->fact_put(store, PG_BYTES_OF("tok"), PG_BYTES_OF("k"), PG_BYTES_OF("v"), 2000000001,
+                         &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+    pg_msg_unref(&msg);
+    reopen();
+    CU_ASSERT_EQUAL(restored.wills, 1);
+    CU_ASSERT_EQUAL(restored.will_delay_s, 30);
+    CU_ASSERT_EQUAL(restored.will_due_wall_s, 2000000000);
+    CU_ASSERT_EQUAL(restored.fact_expires_wall_s, 2000000001);
+    finish();
+}
+
 /* Not a measurement for the books: that a million is fast and small enough in principle. */
 static void many_entries_are_small(void)
 {
@@ -417,9 +549,16 @@ int main(void)
         {"segments are given back", segments_are_given_back},
         {"quotas hold", quotas_hold},
         {"a full disk refuses, and then works again", a_full_disk_refuses_and_then_works_again},
-        {"a newer format is refused", a_newer_format_is_refused},
         {"what expired is not fetched", what_expired_is_not_fetched},
         {"a message is kept once", a_message_is_kept_once},
+        {"a message that never fits drops nothing else",
+         a_message_that_never_fits_drops_nothing_else},
+        {"retained messages are replaced and erased", retained_messages_are_replaced_and_erased},
+        {"maps that are full refuse only what does not fit",
+         maps_that_are_full_refuse_only_what_does_not_fit},
+        {"a clean start is one step", a_clean_start_is_one_step},
+        {"a session has its last record", a_session_has_its_last_record},
+        {"a will has its delay and when it is due", a_will_has_its_delay_and_when_it_is_due},
         {"many entries are small", many_entries_are_small},
         CU_TEST_INFO_NULL,
     };

@@ -29,6 +29,12 @@ static struct {
     bool partly; /* writes bring half of their bytes, before they fail */
 } fault;
 
+/* A disk that does not answer: syncs wait here. */
+static struct {
+    _Atomic bool on;
+    sem_t reached, go;
+} standstill;
+
 static void disk_works(void)
 {
     fault.from = 0;
@@ -84,6 +90,10 @@ DISK ssize_t writev(int fd, const struct iovec *ranges, int count)
 
 DISK int fdatasync(int fd)
 {
+    if (standstill.on) {
+        sem_post(&standstill.reached);
+        sem_wait(&standstill.go);
+    }
     return fails() ? -1 : REAL(fdatasync)(fd);
 }
 
@@ -204,7 +214,7 @@ static struct pg_store_session *prepare(void)
 static void recover(struct pg_store_session *session)
 {
     int64_t until_ms = pg_now_ms() + 10000;
-    while (enqueue(session, 10, "after") != PG_OK && pg_now_ms() < until_ms)
+    while (enqueue(session, 5000, "after") != PG_OK && pg_now_ms() < until_ms)
         ;
     struct waiting *w = waiter();
     store->ops->fact_put(store, PG_BYTES_OF("ban"), PG_BYTES_OF("c8"), PG_BYTES_OF("yes"), 0,
@@ -323,6 +333,64 @@ static void a_disk_that_becomes_read_only(void)
     at_each_call(INT_MAX / 2, EROFS, false);
 }
 
+struct counting {
+    struct pg_store_done done; /* first */
+    _Atomic unsigned kept, refused;
+};
+
+static void counted(struct pg_store_done *done, enum pg_reason result)
+{
+    struct counting *counting = (struct counting *)done;
+    if (result == PG_OK)
+        counting->kept++;
+    else
+        counting->refused++;
+}
+
+/* What waits for a disk that stands still is bounded: messages are refused at once, and nothing that
+ * was refused is kept. What makes the store smaller is still taken. */
+static void a_disk_that_stands_still(void)
+{
+    struct counting counting = {.done.fn = counted};
+    char payload[1001];
+    begin();
+    pg_store_free(&store);
+    options.backlog_bytes = 100 * 1024;
+    CU_ASSERT_FATAL(open_store());
+    struct pg_store_session *session = make_session("c1");
+    sem_init(&standstill.reached, 0, 0);
+    sem_init(&standstill.go, 0, 0);
+    memset(payload, 'p', 1000);
+    payload[1000] = '\0';
+    standstill.on = true;
+    struct pg_msg *first = message("t", payload);
+    enqueue_only(session, 1, first, &counting.done);
+    pg_msg_unref(&first);
+    sem_wait(&standstill.reached);
+    for (uint64_t n = 2; n <= 1000; n++) {
+        struct pg_msg *msg = message("t", payload);
+        enqueue_only(session, n, msg, &counting.done);
+        pg_msg_unref(&msg);
+    }
+    CU_ASSERT_EQUAL(counting.kept, 0);
+    CU_ASSERT(counting.refused > 700 && counting.refused < 990);
+    CU_ASSERT(stats().backlog_bytes <= 100 * 1024);
+    CU_ASSERT_EQUAL(stats().backlog, 1000 - counting.refused);
+    CU_ASSERT_EQUAL(stats().refused, counting.refused);
+    store->ops->settle(store, session, 1);
+    standstill.on = false;
+    sem_post(&standstill.go);
+    struct waiting *w = waiter();
+    store->ops->fact_put(store, PG_BYTES_OF("a"), PG_BYTES_OF("b"), PG_BYTES_NONE, 0, &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+    CU_ASSERT_EQUAL(counting.kept + counting.refused, 1000);
+    recover(session); /* there is room again, at the latest when the last ones are counted out */
+    CU_ASSERT_EQUAL(stats().queued, counting.kept); /* one was settled, one came */
+    finish();
+    sem_destroy(&standstill.reached);
+    sem_destroy(&standstill.go);
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -331,6 +399,7 @@ int main(void)
         TEST(a_disk_that_is_full_for_one_write),
         TEST(a_disk_that_breaks_at_each_call_and_is_mended),
         TEST(a_disk_that_becomes_read_only),
+        TEST(a_disk_that_stands_still),
         CU_TEST_INFO_NULL,
     };
     CU_SuiteInfo suites[] = {{"store, on a disk that fails", NULL, NULL, NULL, NULL, tests},
