@@ -579,6 +579,25 @@ const struct api_command api_commands[] = {
         .session = run_kick,
     },
     {
+        .row =
+            {"ban", "who [seconds] [detail]",
+             "Refuse an address, a range (10.0.0.0/8) or client:ID, for 3600 seconds if not told "
+             "otherwise (0: until it is lifted), and close what is there of it."},
+        .arguments = api_ban_arguments,
+        .every = api_run_ban,
+        .merge = api_merge_ban,
+    },
+    {
+        .row = {"unban", "who", "Lift a ban."},
+        .arguments = api_unban_arguments,
+        .once = api_run_unban,
+    },
+    {
+        .row = {"bans", "[limit]", "Who is banned, what for, until when, and how often refused."},
+        .arguments = api_bans_arguments,
+        .once = api_run_bans,
+    },
+    {
         .row = {"retained", "", "How many retained messages there are, and their bytes."},
         .once = run_retained,
     },

@@ -38,6 +38,12 @@ struct api_command {
 
 /* api_commands.c; up to row.name == NULL. */
 extern const struct api_command api_commands[];
+/* api_bans.c: parts of those rows. */
+extern const struct api_argument api_ban_arguments[], api_unban_arguments[], api_bans_arguments[];
+void api_run_ban(struct api_call *call, struct pg_worker *worker, json_t *part);
+void api_merge_ban(struct api_call *call);
+void api_run_unban(struct api_call *call, struct pg_worker *worker);
+void api_run_bans(struct api_call *call, struct pg_worker *worker);
 
 struct pg_server *api_server(const struct api_call *call);
 /* The argument's value; the fallback when it is not given. Its type was checked. */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ban.h"
 #include "mount.h"
 #include "takeover.h"
 #include "ticket.h"
@@ -601,6 +602,10 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     struct pg_config *config = client_config(worker);
     if (pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
+        return;
+    }
+    if (pg_ban_has_client(login->client_id)) {
+        refuse(client, PG_BANNED, "see polygatectl bans");
         return;
     }
     struct pg_bytes prefix = pg_conn_client_id_prefix(conn);

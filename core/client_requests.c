@@ -265,6 +265,7 @@ static void enter_mount(struct pg_client *client, struct publication *p, enum pg
 static enum pg_reason publish(struct pg_client *client, struct publication *p)
 {
     enum pg_reason reason;
+    pg_conn_meter_message(client->conn);
     enter_mount(client, p, &reason);
     if (!p->msg) {
         count_publication(client, reason, pg_conn_topic_prefix(client->conn));

@@ -30,9 +30,22 @@ struct listener_values {
     const char *protocol;
     int allow_anonymous;
     const char *topic_prefix, *client_id_prefix, *assigned_id_prefix;
+    struct pg_guard_conf guard;
 };
 
 const struct pg_protocol pg_any_protocol = {.abi = PG_ABI, .name = "auto"};
+
+/* A limit of a listener; 0 is none. */
+#define GUARD_ROW(key, text)                                                                       \
+    {                                                                                              \
+        .name = #key, .type = PG_OPT_INT, .offset = offsetof(struct listener_values, guard.key),   \
+        .fallback = "0", .min = 0, .max = 1000000000, .reloadable = true, .sentence = (text)       \
+    }
+#define GUARD_SIZE_ROW(key, text)                                                                  \
+    {                                                                                              \
+        .name = #key, .type = PG_OPT_SIZE, .offset = offsetof(struct listener_values, guard.key),  \
+        .fallback = "0", .min = 0, .max = INT64_C(1) << 40, .reloadable = true, .sentence = (text) \
+    }
 
 static const char *const anonymous_words[] = {"as_access", "yes", "no", NULL};
 
@@ -95,6 +108,32 @@ const struct pg_option pg_listener_rows[] = {
      .sentence = "What identifiers begin with that the frontend makes up for clients of this "
                  "listener that come without one. Not given: client_id_prefix, or else as the "
                  "frontend's own option says."},
+    GUARD_ROW(connections, "Most connections of this listener; a further one is closed at once "
+                           "(connection_limit). 0: as limits.connections allows."),
+    GUARD_ROW(connects_per_second,
+              "Connections that this listener accepts in a second, and as many at once; more are "
+              "closed (connection_rate). A fleet that comes back at once tries again. 0: any "
+              "number."),
+    GUARD_SIZE_ROW(bytes_per_second,
+                   "Bytes that are read in a second of all connections of this listener; who sends "
+                   "more is not read for a while, so that it waits, and loses nothing. 0: any "
+                   "number."),
+    GUARD_ROW(messages_per_second,
+              "Messages that all connections of this listener may publish in a second; beyond it "
+              "they are not read for a while. 0: any number."),
+    GUARD_ROW(address_connections,
+              "Most connections that one address has on this listener; a /64 of IPv6 is one "
+              "address. Mind that many may be behind one. 0: any number."),
+    GUARD_ROW(address_connects_per_minute,
+              "Connections of one address that this listener accepts in a minute, and as many at "
+              "once; more are closed (connection_rate). 0: any number."),
+    GUARD_SIZE_ROW(address_bytes_per_second,
+                   "As bytes_per_second, of all connections of one address."),
+    GUARD_ROW(address_messages_per_second,
+              "As messages_per_second, of all connections of one address."),
+    GUARD_SIZE_ROW(connection_bytes_per_second, "As bytes_per_second, of a single connection."),
+    GUARD_ROW(connection_messages_per_second,
+              "As messages_per_second, of a single connection. The bound that hurts nobody else."),
     {.name = NULL},
 };
 
@@ -549,6 +588,7 @@ static bool add_listener(struct load *load, const struct pg_conf_block *block)
         !find_protocol(load, block, values.protocol, is_given, &listener))
         return false;
     listener.allow_anonymous = values.allow_anonymous;
+    listener.guard = values.guard;
     if (!set_prefixes(load, block, &values, &listener))
         return false;
     if (values.bind.count == 0)

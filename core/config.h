@@ -5,6 +5,7 @@
 /* A configuration as loaded: immutable, reference-counted, published whole. Connections keep a
  * reference to the one that they were opened under; a reload publishes a new one. */
 
+#include "guard.h"
 #include "polygate.h"
 #include "settings.h"
 
@@ -34,7 +35,8 @@ struct pg_listener_conf {
     struct pg_bytes topic_prefix;     /* empty: none; else it ends with '/' */
     struct pg_bytes client_id_prefix; /* what identifiers must begin with; empty: anything */
     const char *assigned_id_prefix;   /* of made-up ones; NULL, "": as the frontend has it */
-    const char *file;                 /* where the block stands, for errors */
+    struct pg_guard_conf guard;
+    const char *file; /* where the block stands, for errors */
     unsigned line;
 };
 

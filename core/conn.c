@@ -29,12 +29,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client.h"
 #include "conn_client.h"
+#include "conn_state.h"
+#include "guard.h"
 #include "peer.h"
 #include "router.h"
 #include "server.h"
@@ -46,134 +49,20 @@
 /* The worker's read buffer: room for the longest kept head of a frame and one read behind it. */
 #define READ_SIZE         (64u * 1024)
 #define TAIL_IN_PLACE_MAX (16u * 1024)
-
-/* An own chunk of output. Messages up to COPY_MAX are copied into it: for the kernel, one longer
- * range is cheaper than two, and for us a copy is cheaper than a reference. */
-#define CHUNK_SIZE   4096u
-#define COPY_MAX     512u
-#define SPARE_CHUNKS 256u
-#define IOV_BATCH    256
-
-struct out_chunk {
-    struct out_chunk *next;
-    struct pg_msg *msg;  /* referenced range, or NULL: own bytes */
-    const uint8_t *data; /* first byte not yet sent */
-    uint32_t len;        /* bytes not yet sent */
-    uint32_t room;       /* free bytes behind them; 0 for a reference */
-    size_t total;        /* in the last chunk: bytes not yet sent of the whole list */
-    uint8_t bytes[];
-};
-#define CHUNK_ROOM ((uint32_t)(CHUNK_SIZE - sizeof(struct out_chunk)))
-_Static_assert(PG_RESERVE_MAX <= CHUNK_SIZE - sizeof(struct out_chunk),
-               "a reservation fits an empty chunk");
-
-enum conn_state {
-    CONN_OPEN,      /* bytes go both ways */
-    CONN_CLOSING,   /* the reason is set; clients end; queued output leaves until the deadline */
-    CONN_LINGERING, /* everything sent and half closed; input is discarded until EOF or deadline */
-    CONN_DEAD,      /* the link is closed; on the worker's list of the dead */
-};
-
-enum conn_deadline {
-    DEADLINE_HANDSHAKE,  /* the transport's handshake is under way */
-    DEADLINE_FIRST_BYTE, /* nothing has come yet */
-    DEADLINE_LOGIN,      /* no client admitted yet */
-    DEADLINE_IDLE,       /* the frontend's own, see pg_conn_set_idle */
-    DEADLINE_LINGER,     /* closing */
-};
+/* By so much an unfinished frame has to grow within limits.frame_timeout. */
+#define PROGRESS 1024u
 
 /* Bytes that the frontend did not use. */
 struct tail {
+    struct pg_timer timer; /* for progress, once a client is admitted */
+    struct pg_conn *conn;
+    uint32_t came; /* bytes of the frame since the timer was started */
     uint32_t len, size;
     uint32_t expect; /* whole length of the frame at the head, if the frontend knows */
     uint8_t bytes[];
 };
 
-/* Its size matters: it exists once per connection, in one block with
- *   - the frontend's state, of protocol->conn_size,
- *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN. */
-struct pg_conn {
-    uint32_t magic;
-    uint8_t state : 4;    /* enum conn_state */
-    uint8_t deadline : 4; /* enum conn_deadline: what `timer` waits for */
-    uint8_t reason;       /* enum pg_reason, once closing */
-    uint8_t idle_reason;  /* enum pg_reason */
-    bool is_dirty : 1;    /* on the worker's dirty list */
-    bool starved : 1;     /* a delivery was held back for want of room */
-    bool blocked : 1;     /* waits for pg_conn_writable */
-    bool reoffer : 1;     /* resumed: the tail is offered again at the end of the turn */
-    bool eof : 1;         /* the peer has sent its last byte */
-    bool logged_in : 1;
-    bool is_held : 1; /* among the worker's that wait for other workers */
-    uint32_t client_count : 21;
-    uint32_t pauses : 11;
-    uint32_t frame_limit;
-    uint32_t alive_ms; /* when the peer was last heard of: the low bits of the worker's clock */
-    uint32_t idle_ms;
-    uint64_t id;
-    struct pg_worker *worker;
-    const struct pg_listener_conf *listener; /* its configuration is shared */
-    struct pg_conn *next, **link;            /* all connections of the worker */
-    struct pg_conn *next_dirty;              /* dirty, later dead */
-    struct pg_client *clients;
-    struct tail *tail;      /* NULL: none */
-    struct out_chunk *last; /* of the output, which is a ring: the first comes after the last */
-    struct pg_peer peer;
-    struct pg_timer timer;
-};
-#define STATE_ALIGN 8u
-_Static_assert(sizeof(struct pg_conn) <= 136, "a silent connection is small");
-_Static_assert(sizeof(struct pg_conn) % STATE_ALIGN == 0, "the frontend's state is aligned");
-
 static _Atomic uint64_t next_conn_id = 1;
-
-static const struct pg_settings *settings_of(const struct pg_conn *conn)
-{
-    return &conn->listener->config->settings;
-}
-
-static const struct pg_protocol *protocol_of(const struct pg_conn *conn)
-{
-    return conn->listener->protocol;
-}
-
-static const struct pg_transport *transport_of(const struct pg_conn *conn)
-{
-    return conn->listener->transport;
-}
-
-static uint8_t *state_of(const struct pg_conn *conn)
-{
-    return (uint8_t *)(uintptr_t)(conn + 1);
-}
-
-static size_t aligned(size_t n)
-{
-    return (n + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
-}
-
-static uint8_t *link_of(const struct pg_conn *conn)
-{
-    return state_of(conn) + aligned(protocol_of(conn)->conn_size);
-}
-
-/* Bytes of the one block of a connection. */
-static size_t block_size(const struct pg_listener_conf *listener)
-{
-    return sizeof(struct pg_conn) + aligned(listener->protocol->conn_size) +
-           listener->transport->link_size;
-}
-
-/* Bytes of output that are queued. */
-static size_t out_bytes(const struct pg_conn *conn)
-{
-    return conn->last ? conn->last->total : 0;
-}
-
-static void count(struct pg_conn *conn, size_t counter, uint64_t n)
-{
-    pg_worker_count(conn->worker, counter, n);
-}
 
 /* ---- the worker's part ---------------------------------------------------------------------- */
 
@@ -196,17 +85,6 @@ void pg_conns_free(struct pg_conn_part *part)
     part->held = NULL;
     free(part->read_buffer);
     part->read_buffer = NULL;
-}
-
-static void mark_dirty(struct pg_conn *conn)
-{
-    if (conn->is_dirty || conn->state == CONN_DEAD)
-        return;
-    struct pg_conn_part *part = &conn->worker->conns;
-    conn->is_dirty = true;
-    conn->next_dirty = NULL;
-    *part->dirty_end = conn;
-    part->dirty_end = &conn->next_dirty;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -235,28 +113,40 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, first, on_deadline);
 }
 
+/* One line a second for each reason, however many knock. */
 static void refuse(struct pg_worker *worker, const struct pg_listener_conf *listener,
                    const char *peer, enum pg_reason why, const char *detail)
 {
+    static struct pg_log_site sites[PG_REASON_COUNT] = {[0 ... PG_REASON_COUNT - 1] = {.limit = 1}};
     pg_worker_count(worker, PG_COUNT_CONNECTIONS_REFUSED, 1);
     pg_worker_count(worker, PG_COUNTER_REFUSE(why), 1);
-    PG_LOG(PG_WARN, "connection_refused", PG_F_TEXT("peer", peer),
-           PG_F_TEXT("listener", listener->name), PG_F_REASON(why), PG_F_TEXT("detail", detail));
+    PG_LOG_SITE(PG_WARN, "connection_refused", &sites[why], PG_F_TEXT("peer", peer),
+                PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
+                PG_F_TEXT("detail", detail));
+    pg_guard_offence(worker, peer, why);
 }
 
 bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                        const char *peer)
+                        const char *peer, struct pg_place *place)
 {
     int64_t open_now = atomic_fetch_add(&worker->server->connections, 1) + 1;
-    if (within_limits(listener->config, open_now))
+    enum pg_reason why = PG_CONNECTION_LIMIT;
+    const char *detail = "see limits.connections";
+    place->meter = NULL;
+    if (within_limits(listener->config, open_now)) {
+        why = pg_guard_admit(listener, peer, &place->meter);
+        detail = why == PG_BANNED ? "see polygatectl bans" : "see the limits of the listener";
+    }
+    if (why == PG_OK)
         return true;
-    pg_conn_give_place(worker);
-    refuse(worker, listener, peer, PG_CONNECTION_LIMIT, "see limits.connections");
+    pg_conn_give_place(worker, place);
+    refuse(worker, listener, peer, why, detail);
     return false;
 }
 
-void pg_conn_give_place(struct pg_worker *worker)
+void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place)
 {
+    pg_guard_leave(&place->meter);
     atomic_fetch_sub(&worker->server->connections, 1);
 }
 
@@ -271,17 +161,24 @@ static void hang_in(struct pg_conn_part *part, struct pg_conn *conn)
 }
 
 struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
-                                      const struct pg_listener_conf *listener, const char *peer)
+                                      const struct pg_listener_conf *listener, const char *peer,
+                                      struct pg_place *place)
 {
     struct pg_config *config = listener->config;
     struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
-    if (!conn || !pg_peer_set(&conn->peer, peer)) {
+    if (!conn || !pg_peer_set(&conn->peer, peer) ||
+        (place->meter && !pg_peer_attach(&conn->peer, place->meter))) {
+        if (conn)
+            pg_peer_clear(&conn->peer);
         pg_slab_set_free(&worker->small, conn, block_size(listener));
         refuse(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
     conn->magic = CONN_MAGIC;
     conn->state = CONN_OPEN;
+    if (place->meter)
+        place->meter->conn = conn;
+    place->meter = NULL; /* it is the connection's now */
     conn->worker = worker;
     conn->listener = listener;
     (void)pg_config_ref(config);
@@ -301,11 +198,12 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer)
 {
-    if (!pg_conn_take_place(worker, listener, peer))
+    struct pg_place place;
+    if (!pg_conn_take_place(worker, listener, peer, &place))
         return NULL;
-    struct pg_conn *conn = pg_conn_open_in_place(worker, listener, peer);
+    struct pg_conn *conn = pg_conn_open_in_place(worker, listener, peer, &place);
     if (!conn)
-        pg_conn_give_place(worker);
+        pg_conn_give_place(worker, &place);
     return conn;
 }
 
@@ -425,6 +323,11 @@ const struct pg_protocol *pg_conn_protocol(const struct pg_conn *conn)
     return protocol_of(conn);
 }
 
+struct pg_conn *pg_conn_next(const struct pg_conn *conn)
+{
+    return conn->next;
+}
+
 enum pg_reason pg_conn_close_reason(const struct pg_conn *conn)
 {
     return conn->reason;
@@ -470,23 +373,62 @@ static bool gathers(const struct pg_conn *conn)
 
 static void drop_tail(struct pg_conn *conn)
 {
+    if (!conn->tail)
+        return;
+    pg_timer_stop(&conn->tail->timer);
     free(conn->tail);
     conn->tail = NULL;
+}
+
+/* An unfinished frame has been growing for limits.frame_timeout. */
+static void on_progress_due(struct pg_timer *timer)
+{
+    struct tail *tail = (struct tail *)((uint8_t *)timer - offsetof(struct tail, timer));
+    struct pg_conn *conn = tail->conn;
+    /* While we do not read, it is not the peer's fault. */
+    if (tail->came < PROGRESS && pg_conn_wants_bytes(conn)) {
+        pg_conn_close(conn, PG_STALLED, "%u bytes of it came in the last %" PRId64 " ms",
+                      tail->came, settings_of(conn)->limits.frame_timeout);
+        return;
+    }
+    tail->came = 0;
+    pg_timer_start(timer, settings_of(conn)->limits.frame_timeout, on_progress_due);
+}
+
+/* The frame at the head of the tail is unfinished, with `fresh` if its first bytes have just come.
+ * Before there is a client the login deadline is stricter. */
+static void watch_progress(struct pg_conn *conn, bool fresh)
+{
+    struct tail *tail = conn->tail;
+    int64_t timeout = settings_of(conn)->limits.frame_timeout;
+    if (!fresh || timeout == 0 || !conn->logged_in)
+        return;
+    tail->conn = conn;
+    tail->came = 0;
+    pg_timer_start(&tail->timer, timeout, on_progress_due);
 }
 
 static bool grow_tail(struct pg_conn *conn, size_t size)
 {
     if (conn->tail && size <= conn->tail->size)
         return true;
+    bool watched = conn->tail && conn->tail->timer.link;
+    int64_t left = watched ? conn->tail->timer.deadline_ms - conn->worker->now_ms : 0;
+    if (watched)
+        pg_timer_stop(&conn->tail->timer); /* it moves */
     struct tail *grown = size <= UINT32_MAX ? realloc(conn->tail, sizeof(*grown) + size) : NULL;
     if (!grown) {
         pg_conn_close(conn, PG_NO_MEMORY, "while keeping %zu bytes of an unfinished frame", size);
         return false;
     }
-    if (!conn->tail)
+    if (!conn->tail) {
         grown->len = 0;
+        grown->timer = (struct pg_timer){.link = NULL};
+    }
     grown->size = (uint32_t)size;
     conn->tail = grown;
+    if (watched)
+        pg_timer_start(&grown->timer, left, on_progress_due);
     return true;
 }
 
@@ -496,10 +438,13 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room)
     *room = READ_SIZE;
     if (conn->state != CONN_OPEN)
         return part->read_buffer; /* to be discarded */
+    const struct pg_meter *meter = pg_peer_meter(&conn->peer);
     uint32_t len = tail_len(conn);
     if (!gathers(conn)) {
         if (len > 0)
             memcpy(part->read_buffer, conn->tail->bytes, len);
+        if (meter)
+            *room = pg_meter_read_max(meter, *room);
         return part->read_buffer + len;
     }
     /* Grow with what has come, up to what the frame needs and one read more. */
@@ -513,11 +458,14 @@ uint8_t *pg_conn_read_room(struct pg_conn *conn, size_t *room)
     if (!grow_tail(conn, want))
         return part->read_buffer;
     *room = conn->tail->size - len;
+    if (meter)
+        *room = pg_meter_read_max(meter, *room);
     return conn->tail->bytes + len;
 }
 
-/* Keep what the frontend did not use. `rest` may lie in the tail itself. */
-static void keep(struct pg_conn *conn, struct pg_bytes rest)
+/* Keep what the frontend did not use, which begins with another frame than before if it is fresh.
+ * `rest` may lie in the tail itself. */
+static void keep(struct pg_conn *conn, struct pg_bytes rest, bool fresh)
 {
     if (rest.len == 0) {
         drop_tail(conn);
@@ -533,6 +481,7 @@ static void keep(struct pg_conn *conn, struct pg_bytes rest)
         memcpy(tail->bytes, rest.data, rest.len);
     }
     tail->len = (uint32_t)rest.len;
+    watch_progress(conn, fresh);
     tail->expect = conn->worker->conns.expect;
     if (conn->pauses == 0 && tail->len > conn->frame_limit)
         pg_conn_close(conn, PG_TOO_LARGE, "an unfinished frame is longer than %u bytes",
@@ -550,7 +499,8 @@ static void offer(struct pg_conn *conn, struct pg_bytes in)
         drop_tail(conn);
         return;
     }
-    keep(conn, (struct pg_bytes){.data = in.data + used, .len = in.len - used});
+    bool fresh = used > 0 || !conn->tail;
+    keep(conn, (struct pg_bytes){.data = in.data + used, .len = in.len - used}, fresh);
 }
 
 /* Milliseconds since the peer was last heard of. */
@@ -566,6 +516,8 @@ static void arm_login_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, settings_of(conn)->limits.login_timeout - waited, on_deadline);
 }
 
+static void slow_down(struct pg_conn *conn, int64_t ms);
+
 void pg_conn_received(struct pg_conn *conn, size_t n)
 {
     count(conn, PG_COUNT_BYTES_RECEIVED, n);
@@ -574,6 +526,11 @@ void pg_conn_received(struct pg_conn *conn, size_t n)
         return;
     if (conn->deadline == DEADLINE_FIRST_BYTE)
         arm_login_deadline(conn);
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    if (meter)
+        slow_down(conn, pg_meter_bytes(meter, n));
+    if (conn->tail)
+        conn->tail->came += (uint32_t)n;
     if (gathers(conn)) {
         conn->tail->len += (uint32_t)n;
         offer(conn, (struct pg_bytes){.data = conn->tail->bytes, .len = conn->tail->len});
@@ -609,6 +566,34 @@ void pg_conn_resume(struct pg_conn *conn)
         return;
     conn->reoffer = true;
     mark_dirty(conn);
+}
+
+static void on_slowed(struct pg_timer *timer)
+{
+    struct pg_conn *conn = ((struct pg_meter *)timer)->conn;
+    conn->is_slowed = false;
+    pg_conn_alive(conn); /* it may have been silent because we did not listen */
+    pg_conn_resume(conn);
+}
+
+/* Do not read for so long; 0 is not at all. */
+static void slow_down(struct pg_conn *conn, int64_t ms)
+{
+    if (ms == 0 || conn->state != CONN_OPEN)
+        return;
+    if (!conn->is_slowed) {
+        conn->is_slowed = true;
+        count(conn, PG_COUNT_READS_PAUSED, 1);
+        pg_conn_pause(conn);
+    }
+    pg_timer_start(&pg_peer_meter(&conn->peer)->timer, ms, on_slowed);
+}
+
+void pg_conn_meter_message(struct pg_conn *conn)
+{
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    if (meter)
+        slow_down(conn, pg_meter_message(meter));
 }
 
 static bool grow_held(struct pg_conn_part *part)
@@ -674,199 +659,7 @@ static void offer_again(struct pg_conn *conn)
     set_reading(conn);
 }
 
-/* ---- output ---------------------------------------------------------------------------------- */
-
-static struct out_chunk *new_chunk(struct pg_conn *conn)
-{
-    struct pg_conn_part *part = &conn->worker->conns;
-    struct out_chunk *chunk = part->spare;
-    if (chunk) {
-        part->spare = chunk->next;
-        part->spare_count--;
-    } else {
-        chunk = malloc(CHUNK_SIZE);
-        if (!chunk)
-            return NULL;
-    }
-    *chunk = (struct out_chunk){.data = chunk->bytes, .room = CHUNK_ROOM};
-    return chunk;
-}
-
-static void free_chunk(struct pg_conn *conn, struct out_chunk *chunk)
-{
-    struct pg_conn_part *part = &conn->worker->conns;
-    if (chunk->msg) {
-        pg_msg_unref(&chunk->msg);
-        free(chunk);
-    } else if (part->spare_count < SPARE_CHUNKS) {
-        chunk->next = part->spare;
-        part->spare = chunk;
-        part->spare_count++;
-    } else {
-        free(chunk);
-    }
-}
-
-static void link_chunk(struct pg_conn *conn, struct out_chunk *chunk)
-{
-    struct out_chunk *last = conn->last;
-    if (last) {
-        chunk->next = last->next;
-        chunk->total = last->total;
-        last->next = chunk;
-    } else {
-        chunk->next = chunk;
-        chunk->total = 0;
-    }
-    conn->last = chunk;
-}
-
-static struct out_chunk *first_chunk(const struct pg_conn *conn)
-{
-    return conn->last ? conn->last->next : NULL;
-}
-
-static void drop_first_chunk(struct pg_conn *conn)
-{
-    struct out_chunk *first = conn->last->next;
-    if (first == conn->last)
-        conn->last = NULL;
-    else
-        conn->last->next = first->next;
-    free_chunk(conn, first);
-}
-
-static void drop_output(struct pg_conn *conn)
-{
-    while (conn->last)
-        drop_first_chunk(conn);
-}
-
-/* Whether output may still be queued: goodbyes are written while closing. */
-static bool takes_output(const struct pg_conn *conn)
-{
-    return conn->state == CONN_OPEN || conn->state == CONN_CLOSING;
-}
-
-static void queued(struct pg_conn *conn, size_t n)
-{
-    conn->last->total += n;
-    mark_dirty(conn);
-}
-
-/* Somewhere to write to when there is no memory left: the connection is being closed, and what is
- * written here goes nowhere. */
-static _Thread_local uint8_t nowhere[PG_RESERVE_MAX];
-
-uint8_t *pg_conn_reserve(struct pg_conn *conn, size_t n)
-{
-    if (!takes_output(conn) || n > PG_RESERVE_MAX)
-        return nowhere;
-    struct out_chunk *last = conn->last;
-    if (!last || last->room < n) {
-        last = new_chunk(conn);
-        if (!last) {
-            pg_conn_close(conn, PG_NO_MEMORY, "while queueing output");
-            return nowhere;
-        }
-        link_chunk(conn, last);
-    }
-    return (uint8_t *)last->data + last->len;
-}
-
-void pg_conn_commit(struct pg_conn *conn, size_t used)
-{
-    struct out_chunk *last = conn->last;
-    if (!takes_output(conn) || !last || last->room < used)
-        return;
-    last->len += (uint32_t)used;
-    last->room -= (uint32_t)used;
-    queued(conn, used);
-}
-
-void pg_conn_append(struct pg_conn *conn, struct pg_bytes bytes)
-{
-    while (bytes.len > 0 && takes_output(conn)) {
-        struct out_chunk *last = conn->last;
-        size_t n = last && last->room > 0 ? last->room : PG_RESERVE_MAX;
-        if (n > bytes.len)
-            n = bytes.len;
-        if (n > PG_RESERVE_MAX)
-            n = PG_RESERVE_MAX;
-        memcpy(pg_conn_reserve(conn, n), bytes.data, n);
-        pg_conn_commit(conn, n);
-        bytes.data += n;
-        bytes.len -= n;
-    }
-}
-
-void pg_conn_append_msg(struct pg_conn *conn, struct pg_msg *msg, struct pg_bytes bytes)
-{
-    if (bytes.len <= COPY_MAX) {
-        pg_conn_append(conn, bytes);
-        return;
-    }
-    if (!takes_output(conn))
-        return;
-    struct out_chunk *chunk = bytes.len <= UINT32_MAX ? malloc(sizeof(*chunk)) : NULL;
-    if (!chunk) {
-        pg_conn_close(conn, PG_NO_MEMORY, "while queueing output");
-        return;
-    }
-    *chunk = (struct out_chunk){
-        .msg = pg_msg_ref(msg),
-        .data = bytes.data,
-        .len = (uint32_t)bytes.len,
-    };
-    link_chunk(conn, chunk);
-    queued(conn, bytes.len);
-}
-
-bool pg_conn_has_room(const struct pg_conn *conn)
-{
-    if (conn->state != CONN_OPEN)
-        return false;
-    if (out_bytes(conn) < (size_t)settings_of(conn)->limits.output_high)
-        return true;
-    ((struct pg_conn *)conn)->starved = true; /* remembered so that deliveries resume */
-    return false;
-}
-
-size_t pg_conn_queued_bytes(const struct pg_conn *conn)
-{
-    return out_bytes(conn);
-}
-
-/* Gather up to IOV_BATCH chunks; the number of bytes is put in *bytes. */
-static int gather(const struct pg_conn *conn, struct iovec *iov, size_t *bytes)
-{
-    int n = 0;
-    *bytes = 0;
-    const struct out_chunk *c = first_chunk(conn);
-    for (bool more = c != NULL; more && n < IOV_BATCH; c = c->next) {
-        more = c != conn->last;
-        if (c->len == 0)
-            continue;
-        iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)c->data, .iov_len = c->len};
-        *bytes += c->len;
-    }
-    return n;
-}
-
-/* Forget the first `n` bytes of output. */
-static void sent(struct pg_conn *conn, size_t n)
-{
-    conn->last->total -= n;
-    while (conn->last && n >= first_chunk(conn)->len) {
-        n -= first_chunk(conn)->len;
-        drop_first_chunk(conn);
-    }
-    if (n > 0) {
-        struct out_chunk *first = first_chunk(conn);
-        first->data += n;
-        first->len -= (uint32_t)n;
-    }
-}
+/* ---- from sending to the end ---------------------------------------------------------------- */
 
 static void become_dead(struct pg_conn *conn)
 {
@@ -875,7 +668,10 @@ static void become_dead(struct pg_conn *conn)
     if (conn->state == CONN_OPEN)
         pg_conn_close(conn, PG_NETWORK_ERROR, NULL);
     pg_timer_stop(&conn->timer);
-    drop_output(conn);
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    if (meter)
+        pg_timer_stop(&meter->timer);
+    pg_conn_drop_output(conn);
     drop_tail(conn);
     transport_of(conn)->close(link_of(conn));
     mark_dirty(conn); /* its clients still have to end */
@@ -890,27 +686,6 @@ static void linger(struct pg_conn *conn)
     }
     conn->state = CONN_LINGERING;
     transport_of(conn)->shutdown(link_of(conn));
-}
-
-static void write_out(struct pg_conn *conn)
-{
-    struct iovec iov[IOV_BATCH];
-    while (out_bytes(conn) > 0 && !conn->blocked) {
-        size_t offered;
-        int n = gather(conn, iov, &offered);
-        ssize_t taken = transport_of(conn)->writev(link_of(conn), iov, n);
-        if (taken < 0) {
-            pg_conn_broken(conn, errno);
-            return;
-        }
-        count(conn, PG_COUNT_WRITES, 1);
-        count(conn, PG_COUNT_BYTES_SENT, (uint64_t)taken);
-        if (taken > 0 && !pg_conn_wants_bytes(conn))
-            pg_conn_alive(conn); /* the only sign of life that is looked for meanwhile */
-        sent(conn, (size_t)taken);
-        conn->blocked = (size_t)taken < offered;
-    }
-    transport_of(conn)->want_write(link_of(conn), conn->blocked);
 }
 
 /* After the output changed: cut off, resume deliveries, finish closing. */
@@ -956,7 +731,9 @@ static void on_deadline(struct pg_timer *timer)
         pg_conn_close(conn, PG_LOGIN_TIMEOUT, "see limits.login_timeout");
         break;
     case DEADLINE_IDLE:
-        if (silence(conn) >= conn->idle_ms)
+        if (silence(conn) >= conn->idle_ms && conn->is_slowed)
+            pg_timer_start(timer, conn->idle_ms, on_deadline);
+        else if (silence(conn) >= conn->idle_ms)
             pg_conn_close(conn, (enum pg_reason)conn->idle_reason, "silent for %u ms",
                           silence(conn));
         else
@@ -1010,6 +787,7 @@ static void log_close(const struct pg_conn *conn, enum pg_reason reason, const c
            PG_F_TEXT("detail", detail), PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);
+    pg_guard_offence(conn->worker, pg_peer_text(&conn->peer), reason);
 }
 
 void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const char *format, ...)
@@ -1074,7 +852,7 @@ static void flush(struct pg_conn *conn)
         conn->worker->conns.dead = conn;
         return;
     }
-    write_out(conn);
+    pg_conn_write_out(conn);
     if (conn->state != CONN_DEAD)
         after_write(conn);
 }
@@ -1122,6 +900,8 @@ static void free_conn(struct pg_conn *conn)
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
+    struct pg_meter *meter = pg_peer_meter(&conn->peer);
+    pg_guard_leave(&meter);
     pg_peer_clear(&conn->peer);
     pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
     pg_config_unref(&config);

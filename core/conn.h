@@ -17,16 +17,21 @@ struct pg_worker;
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer);
 /* For a transport that has to hear something before it knows which frontend serves: take a place
- * among limits.connections for a link to come. false if there is none (counted and logged here): the
- * transport then closes the socket. On the worker's thread. */
+ * for a link to come, within the limits of the process and of the listener. false if there is none,
+ * or the peer is banned (counted and logged here): the transport then closes the socket. On the
+ * worker's thread. */
+struct pg_place {
+    struct pg_meter *meter; /* guard.h */
+};
 bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                        const char *peer) PG_CHECKED;
+                        const char *peer, struct pg_place *place) PG_CHECKED;
 /* Nothing came of it. */
-void pg_conn_give_place(struct pg_worker *worker);
+void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place);
 /* As pg_conn_open(), in a place that was taken. NULL if memory is out (counted and logged); the
  * place is still taken then. */
 struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
-                                      const struct pg_listener_conf *listener, const char *peer);
+                                      const struct pg_listener_conf *listener, const char *peer,
+                                      struct pg_place *place);
 /* Whether another connection would be refused now. Any thread. */
 bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 void *pg_conn_link(struct pg_conn *conn);

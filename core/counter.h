@@ -39,7 +39,9 @@
     X(RETAINED_STORED, "a retained message was stored or replaced")                                \
     X(RETAINED_CLEARED, "a retained message was cleared")                                          \
     X(WILLS_PUBLISHED, "a will was published")                                                     \
-    X(BATCHES_SENT, "a batch of messages went to another worker")
+    X(BATCHES_SENT, "a batch of messages went to another worker")                                  \
+    X(READS_PAUSED, "a connection was not read for a while, for a limit on bytes or messages")     \
+    X(BANS_ADDED, "an address was banned for what came from it")
 
 enum pg_core_counter {
 #define PG_COUNTER_ENUM(NAME, sentence) PG_COUNT_##NAME,

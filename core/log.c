@@ -51,7 +51,8 @@ static bool site_admits(struct pg_log_site *site, uint32_t *suppressed)
     if (seen != now && atomic_compare_exchange_strong_explicit(
                            &site->second, &seen, now, memory_order_relaxed, memory_order_relaxed))
         atomic_store_explicit(&site->written, 0, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&site->written, 1, memory_order_relaxed) >= PG_LOG_SITE_LIMIT) {
+    uint32_t most = site->limit > 0 ? site->limit : PG_LOG_SITE_LIMIT;
+    if (atomic_fetch_add_explicit(&site->written, 1, memory_order_relaxed) >= most) {
         atomic_fetch_add_explicit(&site->suppressed, 1, memory_order_relaxed);
         return false;
     }

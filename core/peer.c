@@ -14,6 +14,7 @@
 
 struct known {
     char *identity; /* NULL: none */
+    struct pg_meter *meter;
     char text[];
 };
 
@@ -71,6 +72,7 @@ static bool make_known(struct pg_peer *peer, const char *text)
     if (!known)
         return false;
     known->identity = NULL;
+    known->meter = NULL;
     memcpy(known->text, text, size);
     peer->bits = (uintptr_t)known;
     return true;
@@ -118,4 +120,18 @@ struct pg_bytes pg_peer_identity(const struct pg_peer *peer)
 {
     const struct known *known = known_of(peer);
     return known && known->identity ? pg_bytes_str(known->identity) : PG_BYTES_NONE;
+}
+
+bool pg_peer_attach(struct pg_peer *peer, struct pg_meter *meter)
+{
+    if (!known_of(peer) && !make_known(peer, pg_peer_text(peer)))
+        return false;
+    known_of(peer)->meter = meter;
+    return true;
+}
+
+struct pg_meter *pg_peer_meter_kept(const struct pg_peer *peer)
+{
+    const struct known *known = known_of(peer);
+    return known ? known->meter : NULL;
 }

@@ -23,4 +23,15 @@ bool pg_peer_identify(struct pg_peer *peer, struct pg_bytes identity) PG_CHECKED
 /* data == NULL: none. Lent until the next pg_peer_identify() or pg_peer_clear(). */
 struct pg_bytes pg_peer_identity(const struct pg_peer *peer);
 
+/* Keep what is counted of the peer by the limits of its listener. false: out of memory. Once; the
+ * peer does not own it. */
+struct pg_meter;
+bool pg_peer_attach(struct pg_peer *peer, struct pg_meter *meter) PG_CHECKED;
+struct pg_meter *pg_peer_meter_kept(const struct pg_peer *peer);
+/* NULL: nothing is counted, as of most. */
+static inline struct pg_meter *pg_peer_meter(const struct pg_peer *peer)
+{
+    return (peer->bits & 1) != 0 ? NULL : pg_peer_meter_kept(peer);
+}
+
 #endif

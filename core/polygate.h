@@ -119,7 +119,9 @@ PG_API int64_t pg_wall_ms(void);
     X(RECEIVE_MAXIMUM, true, "more unacknowledged messages than were granted")                     \
     X(TOPIC_ALIAS_INVALID, true, "a topic alias outside the granted range")                        \
     X(BAD_FRAMES, true, "too many bad frames in a row")                                            \
+    X(STALLED, true, "an unfinished frame did not go on within the time allowed")                  \
     X(CONNECTION_LIMIT, true, "the limit of connections is reached")                               \
+    X(CONNECTION_RATE, true, "connections come faster than is allowed")                            \
     X(BUSY, true, "the server is busy")                                                            \
     X(DRAINING, false, "the server is shutting down")                                              \
     X(LISTENER_REMOVED, false, "the listener was removed from the configuration")                  \
@@ -163,12 +165,21 @@ struct pg_log_site {
     _Atomic int64_t second;
     _Atomic uint32_t written;
     _Atomic uint32_t suppressed;
+    uint32_t limit; /* lines a second; 0: PG_LOG_SITE_LIMIT */
 };
 /* Lines a second that one call site may write: a peer must not fill the log at its own speed. */
 #define PG_LOG_SITE_LIMIT 20u
 
 PG_API void pg_log_write(struct pg_log_site *site, enum pg_level level, const char *event,
                          const struct pg_field *fields, size_t count);
+
+/* The same with a site of the caller's, such as one for each reason, or one whose `limit` is set. */
+#define PG_LOG_SITE(level, event, site, ...)                                                       \
+    do {                                                                                           \
+        const struct pg_field pg_fields_[] = {__VA_ARGS__};                                        \
+        pg_log_write((site), (level), (event), pg_fields_,                                         \
+                     sizeof(pg_fields_) / sizeof(pg_fields_[0]));                                  \
+    } while (0)
 
 /* PG_LOG(PG_WARN, "refused", PG_F_BYTES("client", id), PG_F_REASON(why)); any thread.
  * Writes one line: time, level, event=refused client=... reason=... */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ban.h"
 #include "client.h"
 #include "hash.h"
 #include "message.h"
@@ -231,6 +232,16 @@ static bool take_retained(struct pg_store_restorer *restorer, struct pg_msg *msg
     return true;
 }
 
+/* ---- facts ----------------------------------------------------------------------------------- */
+
+static bool take_fact(struct pg_store_restorer *restorer, struct pg_bytes space,
+                      struct pg_bytes key, struct pg_bytes value, uint32_t expires_wall_s)
+{
+    (void)restorer;
+    return !pg_bytes_equal(space, PG_BYTES_OF("bans")) ||
+           pg_ban_restore(key, value, expires_wall_s);
+}
+
 /* ---- wills ----------------------------------------------------------------------------------- */
 
 static bool take_will(struct pg_store_restorer *restorer, const struct pg_will_record *record)
@@ -365,6 +376,7 @@ bool pg_restore(struct pg_server *server, struct pg_unfinished **unfinished, str
         .restorer = {.session = take_session,
                      .retained = take_retained,
                      .will = take_will,
+                     .fact = take_fact,
                      .unrouted = take_unrouted},
         .server = server,
         .lock = PTHREAD_MUTEX_INITIALIZER,

@@ -36,7 +36,9 @@
 #endif
 
 #include "api.h"
+#include "ban.h"
 #include "escape.h"
+#include "guard.h"
 #include "listener.h"
 #include "log.h"
 #include "option.h"
@@ -415,6 +417,8 @@ static void free_shared(struct life *life)
     struct pg_server *server = &life->server;
     if (life->listeners)
         pg_listeners_free(&life->listeners);
+    pg_bans_free();
+    pg_guard_free();
     if (server->store)
         pg_store_free(&server->store);
     if (server->registry)
@@ -438,6 +442,7 @@ static bool start_workers(struct pg_server *server, struct pg_error *error)
         server->worker_count = i;
         return false;
     }
+    pg_bans_use_store(server->store);
     return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "settings.h"
 
+#include "address.h"
 #include "topic.h"
 
 #define KIB    (INT64_C(1) << 10)
@@ -116,6 +117,16 @@ static const struct pg_option limits_rows[] = {
      .reloadable = true,
      .sentence = "Longest time from connecting to being admitted; 20s lets a terminal register and "
                  "authenticate over a slow mobile link."},
+    {.name = "frame_timeout",
+     .type = PG_OPT_DURATION,
+     .offset = AT(limits.frame_timeout),
+     .fallback = "60s",
+     .min = 0,
+     .max = 60 * MINUTE,
+     .reloadable = true,
+     .sentence = "Time in which an unfinished frame of an admitted client has to be completed, or "
+                 "to grow by 1 KiB; else it is closed (stalled). A peer that sends a byte now and "
+                 "then holds memory, and its keep-alive does not tell. 0: any time."},
     {.name = "output_high",
      .type = PG_OPT_SIZE,
      .offset = AT(limits.output_high),
@@ -390,6 +401,47 @@ static const struct pg_option store_rows[] = {
     {.name = NULL},
 };
 
+static const struct pg_option bans_rows[] = {
+    {.name = "after",
+     .type = PG_OPT_INT,
+     .offset = AT(bans.after),
+     .fallback = "0",
+     .min = 0,
+     .max = 1000000,
+     .reloadable = true,
+     .sentence = "Offences after which an address is banned by itself: refused logins, malformed "
+                 "bytes, connections that say nothing or come too fast. 0: none is, since many "
+                 "may be behind one address; polygatectl ban bans by hand."},
+    {.name = "within",
+     .type = PG_OPT_DURATION,
+     .offset = AT(bans.within),
+     .fallback = "1m",
+     .min = SECOND,
+     .max = DAY,
+     .reloadable = true,
+     .sentence =
+         "Time within which they have to come; a device that was set up wrongly tries "
+         "again every few seconds or minutes, somebody who guesses passwords all the time."},
+    {.name = "time",
+     .type = PG_OPT_DURATION,
+     .offset = AT(bans.time),
+     .fallback = "10m",
+     .min = SECOND,
+     .max = 365 * DAY,
+     .reloadable = true,
+     .sentence = "How long such an address is banned; short, since it may be somebody else's "
+                 "tomorrow."},
+    {.name = "exempt",
+     .type = PG_OPT_LIST,
+     .offset = AT(bans.exempt),
+     .fallback = "",
+     .reloadable = true,
+     .sentence = "Addresses and ranges that are never banned by themselves, as in "
+                 "{\"127.0.0.0/8\", \"2001:db8::/32\"}: monitors, and gateways that have many "
+                 "behind them."},
+    {.name = NULL},
+};
+
 static const struct pg_option access_rows[] = {
     {.name = "allow_anonymous",
      .type = PG_OPT_CHOICE,
@@ -420,6 +472,7 @@ static const struct pg_settings_block blocks[] = {
     {"session", session_rows},
     {"retained", retained_rows},
     {"store", store_rows},
+    {"bans", bans_rows},
     {"access", access_rows},
     {NULL, NULL},
 };
@@ -442,6 +495,17 @@ bool pg_settings_check(const struct pg_settings *settings, struct pg_error *erro
                             "together: one long delivery would cut its reader off; raise "
                             "limits.output_max");
         return false;
+    }
+    for (size_t i = 0; i < settings->bans.exempt.count; i++) {
+        struct pg_range range;
+        const char *text = settings->bans.exempt.items[i];
+        if (!pg_range_parse(pg_bytes_str(text), &range)) {
+            pg_error_set(error,
+                         "bans.exempt: found \"%.64s\", expected an address, or a range as "
+                         "10.0.0.0/8 with no bits behind its prefix",
+                         text);
+            return false;
+        }
     }
     if (settings->limits.first_byte_timeout > settings->limits.login_timeout) {
         pg_error_set(error, "limits.first_byte_timeout is above limits.login_timeout, which ends "

@@ -21,6 +21,7 @@ struct pg_settings {
         int64_t frame_size; /* longest unfinished frame afterwards, unless the frontend says less */
         int64_t first_byte_timeout; /* from accept to the first byte */
         int64_t login_timeout;      /* from accept to admission */
+        int64_t frame_timeout;      /* in which an unfinished frame has to go on; 0: any time */
         int64_t output_high;        /* queued bytes above which deliveries wait */
         int64_t output_max; /* queued bytes (answers included) at which the peer is cut off */
         int64_t linger;     /* longest time for queued bytes to leave before closing */
@@ -47,6 +48,13 @@ struct pg_settings {
         int64_t messages;
         int64_t bytes;
     } retained;
+
+    struct {
+        int64_t after; /* offences within `within`; 0: no address is banned by itself */
+        int64_t within;
+        int64_t time; /* for which it is then banned */
+        struct pg_strings exempt;
+    } bans;
 
     struct {
         const char *path;       /* folder of the store on the disk; "": in memory alone */

@@ -58,7 +58,7 @@ bool ctl_duration_ms(const struct ctl_run *run, const char *name, int64_t min, i
     static const struct {
         const char *name;
         int64_t ms;
-    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     const char *text = ctl_value(run, name), *unit;
     *out = fallback;
     if (!text)

@@ -543,6 +543,68 @@ static int run_kick(struct ctl_run *run)
     return CTL_OK;
 }
 
+static int run_ban(struct ctl_run *run)
+{
+    int code;
+    int64_t ms = 0;
+    const char *time = ctl_value(run, "for"), *detail = ctl_value(run, "reason");
+    bool ever = time && strcmp(time, "ever") == 0;
+    if (!ever && !ctl_duration_ms(run, "for", 1000, INT64_C(1000) * INT32_MAX, 3600 * 1000, &ms))
+        return CTL_USAGE;
+    json_t *request = json_pack("{s:s s:s s:I}", "command", "ban", "who", run->arguments[0],
+                                "seconds", (json_int_t)(ms / 1000));
+    if (detail && detail[0] != '\0' && request)
+        (void)json_object_set_new(request, "detail", json_string(detail));
+    json_t *result = call(run, request, &code);
+    if (!result)
+        return code;
+    if (!print_json(run, result))
+        printf("banned; %" PRId64 " closed\n", number_of(result, "closed"));
+    json_decref(result);
+    return CTL_OK;
+}
+
+static int run_unban(struct ctl_run *run)
+{
+    int code;
+    json_t *result =
+        call(run, json_pack("{s:s s:s}", "command", "unban", "who", run->arguments[0]), &code);
+    if (!result)
+        return code;
+    if (!print_json(run, result))
+        puts("lifted");
+    json_decref(result);
+    return CTL_OK;
+}
+
+static int run_bans(struct ctl_run *run)
+{
+    int code;
+    json_t *result = call(run, json_pack("{s:s s:i}", "command", "bans", "limit", 20000), &code);
+    if (!result)
+        return code;
+    if (!print_json(run, result)) {
+        size_t i;
+        json_t *row, *bans = json_object_get(result, "bans");
+        size_t who = widest(bans, "who", "WHO", 48);
+        print_text("WHO", who);
+        puts("UNTIL               REFUSED  WHAT FOR");
+        json_array_foreach(bans, i, row)
+        {
+            char room[32];
+            bool ends = json_is_integer(json_object_get(row, "until_ms"));
+            print_member(row, "who", who);
+            printf("%-19s %7" PRId64 "  ",
+                   ends ? local_time(number_of(row, "until_ms"), room) : "lifted",
+                   number_of(row, "hits"));
+            print_member(row, "detail", 0);
+            putchar('\n');
+        }
+    }
+    json_decref(result);
+    return CTL_OK;
+}
+
 static int run_retained(struct ctl_run *run)
 {
     int code;
@@ -709,6 +771,15 @@ static const struct ctl_option kick_options[] = {
     {.name = NULL},
 };
 
+static const struct ctl_option ban_options[] = {
+    {.name = "for",
+     .argument = "TIME",
+     .help = "as in 30s, 10m, 2h, 7d (1h), or ever: until it is lifted"},
+    {.name = "reason", .argument = "TEXT", .help = "what for, for the list"},
+    JSON_OPTION,
+    {.name = NULL},
+};
+
 const struct ctl_command ctl_control_commands[] = {
     {.name = "status",
      .arguments = "",
@@ -746,6 +817,25 @@ const struct ctl_command ctl_control_commands[] = {
      .min_arguments = 1,
      .max_arguments = 1,
      .run = run_kick},
+    {.name = "ban",
+     .arguments = "ADDRESS|RANGE|client:ID",
+     .help = "Refuse an address, a range or a client, and close what is there of it.",
+     .options = ban_options,
+     .min_arguments = 1,
+     .max_arguments = 1,
+     .run = run_ban},
+    {.name = "unban",
+     .arguments = "ADDRESS|RANGE|client:ID",
+     .help = "Lift a ban.",
+     .options = plain_options,
+     .min_arguments = 1,
+     .max_arguments = 1,
+     .run = run_unban},
+    {.name = "bans",
+     .arguments = "",
+     .help = "Who is banned, until when, and what for.",
+     .options = plain_options,
+     .run = run_bans},
     {.name = "retained",
      .arguments = "",
      .help = "How many retained messages there are.",

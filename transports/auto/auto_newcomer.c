@@ -36,6 +36,7 @@
 #include "auto_sniff.h"
 #include "conn.h"
 #include "counter.h"
+#include "guard.h"
 #include "worker.h"
 
 struct newcomer {
@@ -48,6 +49,7 @@ struct newcomer {
     struct pg_config *config; /* shared; conf is part of it */
     char *identity;           /* proven to a proxy or by TLS; NULL: none */
     enum pg_reason late;      /* why it ends when the timer does; PG_OK: it was answered already */
+    struct pg_place place;
     uint16_t len;
     uint8_t head[AUTO_SNIFF_MAX];
     char peer[];
@@ -77,7 +79,7 @@ static void end_newcomer(struct newcomer *newcomer)
     ev_timer_stop(pg_worker_loop(newcomer->worker), &newcomer->timer);
     if (newcomer->stream.state != NET_STREAM_NEW) {
         net_stream_close(&newcomer->stream);
-        pg_conn_give_place(newcomer->worker);
+        pg_conn_give_place(newcomer->worker, &newcomer->place);
     }
     *newcomer->link = newcomer->next;
     if (newcomer->next)
@@ -96,6 +98,7 @@ static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf
     pg_counter_add(counters, PG_COUNTER_REFUSE(reason), 1);
     PG_LOG(PG_INFO, "connection_refused", PG_F_TEXT("peer", peer),
            PG_F_TEXT("listener", conf->name), PG_F_REASON(reason), PG_F_TEXT("detail", detail));
+    pg_guard_offence(worker, peer, reason);
 }
 
 static void give_up(struct newcomer *newcomer, enum pg_reason reason, const char *detail)
@@ -185,7 +188,8 @@ static void become_connection(struct newcomer *newcomer, size_t frontend)
     const struct auto_conf *c = conf_of(newcomer);
     bool secured = newcomer->stream.security != NULL;
     const struct pg_listener_conf *served = secured ? &c->secured[frontend] : &c->direct[frontend];
-    struct pg_conn *conn = pg_conn_open_in_place(newcomer->worker, served, newcomer->peer);
+    struct pg_conn *conn =
+        pg_conn_open_in_place(newcomer->worker, served, newcomer->peer, &newcomer->place);
     if (conn)
         net_link_adopt(conn, &newcomer->stream, identity_of(newcomer), head_of(newcomer));
     end_newcomer(newcomer);
@@ -205,7 +209,7 @@ static void become_opening(struct newcomer *newcomer)
     const struct net_guest guest = {
         .fd = -1, .peer = newcomer->peer, .identity = identity_of(newcomer)};
     ws_opening_adopt(newcomer->listening, newcomer->worker, c->web, &guest, &newcomer->stream,
-                     head_of(newcomer));
+                     &newcomer->place, head_of(newcomer));
     end_newcomer(newcomer);
 }
 
@@ -352,22 +356,24 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
                          const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     const struct auto_conf *c = conf->transport_conf;
+    struct pg_place place;
     bool full = newcomer_count >= c->ws.openings;
     if (full)
         note_refusal(worker, conf, guest->peer, PG_BUSY, "see openings of the listener");
-    if (full || !pg_conn_take_place(worker, conf, guest->peer)) {
+    if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
         close(guest->fd);
         return;
     }
     struct newcomer *newcomer = new_newcomer(conf, guest);
     if (!newcomer) {
         note_refusal(worker, conf, guest->peer, PG_NO_MEMORY, "");
-        pg_conn_give_place(worker);
+        pg_conn_give_place(worker, &place);
         close(guest->fd);
         return;
     }
     newcomer->listening = listening;
     newcomer->worker = worker;
+    newcomer->place = place;
     if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner, NULL))
         await_first_byte(newcomer);
     else

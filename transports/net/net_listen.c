@@ -33,6 +33,7 @@
 
 #include "conn.h"
 #include "counter.h"
+#include "guard.h"
 #include "net.h"
 #include "net_address.h"
 #include "net_arrival.h"
@@ -440,7 +441,8 @@ static void rest_for(struct net_acceptors *acceptors, ev_tstamp seconds)
 /* Whether pending connections are to wait for a place. */
 static bool wait_for_place(struct net_acceptors *acceptors)
 {
-    if (!pg_conn_limit_reached(acceptors->worker, acceptors->config)) {
+    if (!pg_conn_limit_reached(acceptors->worker, acceptors->config) &&
+        !pg_guard_full(acceptors->conf)) {
         acceptors->waits = 0;
         return false;
     }

@@ -23,6 +23,7 @@
 #include "../tls/tls_stream.h"
 #include "conn.h"
 #include "counter.h"
+#include "guard.h"
 #include "worker.h"
 #include "ws_conf.h"
 #include "ws_link.h"
@@ -41,6 +42,7 @@ struct opening {
     size_t len, size;
     char *identity;      /* proven by TLS or to a proxy; NULL: none */
     enum pg_reason late; /* why it ends when the timer does; PG_OK: it was refused already */
+    struct pg_place place;
     char peer[];
 };
 
@@ -58,7 +60,7 @@ static void end_opening(struct opening *opening)
     ev_timer_stop(pg_worker_loop(opening->worker), &opening->timer);
     if (opening->stream.state != NET_STREAM_NEW) {
         net_stream_close(&opening->stream);
-        pg_conn_give_place(opening->worker);
+        pg_conn_give_place(opening->worker, &opening->place);
     }
     *opening->link = opening->next;
     if (opening->next)
@@ -81,6 +83,7 @@ static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf
     PG_LOG(PG_INFO, "connection_refused", PG_F_TEXT("peer", peer),
            PG_F_TEXT("listener", conf->name), PG_F_REASON(reason), PG_F_INT("status", status),
            PG_F_TEXT("detail", detail));
+    pg_guard_offence(worker, peer, reason);
 }
 
 static void give_up(struct opening *opening, enum pg_reason reason, const char *detail)
@@ -147,7 +150,7 @@ static void grant(struct opening *opening, const struct ws_upgrade *answer)
     const struct pg_listener_conf *served = &conf_of(opening)->served[answer->route];
     struct pg_conn *conn = NULL;
     if (send_response(opening, answer))
-        conn = pg_conn_open_in_place(opening->worker, served, opening->peer);
+        conn = pg_conn_open_in_place(opening->worker, served, opening->peer, &opening->place);
     if (!conn) {
         end_opening(opening);
         return;
@@ -294,21 +297,23 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
 {
     const struct ws_conf *ws = conf->transport_conf;
     bool secure = ws->tls.set != NULL;
+    struct pg_place place;
     const char *full = opening_count >= ws->openings ? "see openings of the listener" : NULL;
     if (!full && secure && !tls_has_room(worker, &ws->tls))
         full = "see handshakes of the listener";
     if (full)
         note_refusal(worker, conf, guest->peer, PG_BUSY, 0, full);
-    if (full || !pg_conn_take_place(worker, conf, guest->peer)) {
+    if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
         close(guest->fd);
         return;
     }
     struct opening *opening = new_opening(listening, worker, conf, guest);
     if (!opening) {
-        pg_conn_give_place(worker);
+        pg_conn_give_place(worker, &place);
         close(guest->fd);
         return;
     }
+    opening->place = place;
     if (!net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner, NULL))
         give_up(opening, PG_NO_MEMORY, "before the first byte");
     else if (!secure)
@@ -321,7 +326,7 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
 
 void ws_opening_adopt(struct pg_listening *listening, struct pg_worker *worker,
                       const struct pg_listener_conf *conf, const struct net_guest *guest,
-                      struct net_stream *from, struct pg_bytes head)
+                      struct net_stream *from, struct pg_place *place, struct pg_bytes head)
 {
     const struct ws_conf *ws = conf->transport_conf;
     bool full = opening_count >= ws->openings;
@@ -331,6 +336,7 @@ void ws_opening_adopt(struct pg_listening *listening, struct pg_worker *worker,
     if (!opening)
         return;
     net_stream_move(&opening->stream, from, &opening_owner, NULL);
+    opening->place = *place;
     if (!has_room(opening)) {
         give_up(opening, PG_NO_MEMORY, "for the request");
         return;

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps one peer from being served at the cost of others: limits of listeners and addresses,
+frames that do not go on, bans, and many connections that say nothing."""
+import json
+import resource
+import selectors
+import socket
+import time
+
+import pytest
+
+from mqttwire import DISCONNECT, PINGREQ_PACKET, PUBLISH, MqttPeer, connect, publish
+from polygate import TIMEOUT
+
+
+def listener(more="", name="mqtt"):
+    return {name: f'listener "{name}" {{ bind = "127.0.0.1:0"  protocol = mqtt  {more} }}\n'}
+
+
+def login(gw, client_id, name="mqtt", **arguments):
+    peer = MqttPeer(gw.port(name))
+    peer.login(client_id, **arguments)
+    return peer
+
+
+def counters(gw):
+    return json.loads(gw.ctl("status", "-j"))["counters"]
+
+
+# ---- connections ---------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("limit", ["connections", "address_connections"])
+def test_connections_of_a_listener_are_bounded(gateway, limit):
+    gw = gateway(listeners={**listener(f"{limit} = 2"), **listener(name="free")})
+    first, second = login(gw, "a"), login(gw, "b")
+    MqttPeer(gw.port("mqtt")).expect_close()
+    gw.wait_log("connection_refused", reason="connection_limit", listener="mqtt",
+                detail="see the limits of the listener")
+    login(gw, "c", "free")
+    before = counters(gw)["core.connections_closed"]
+    first.close()
+    deadline = time.monotonic() + TIMEOUT
+    while counters(gw)["core.connections_closed"] == before:
+        assert time.monotonic() < deadline
+    login(gw, "d")
+    second.barrier()
+    assert counters(gw)["refuse.connection_limit"] == 1
+
+
+def test_the_limit_is_counted_over_a_reload(gateway):
+    gw = gateway(listeners=listener("connections = 2"))
+    kept = login(gw, "a")
+    gw.listeners = listener("connections = 1")
+    assert gw.reload("")["event"] == "reloaded"
+    MqttPeer(gw.port("mqtt")).expect_close()
+    gw.wait_log("connection_refused", reason="connection_limit")
+    kept.barrier()
+
+
+def test_connections_of_an_address_come_at_a_rate(gateway):
+    gw = gateway(listeners=listener("address_connects_per_minute = 3"))
+    for name in "abc":
+        login(gw, name).close()
+    mark = gw.mark()
+    for _ in range(30):
+        MqttPeer(gw.port("mqtt")).expect_close()
+    gw.wait_log("connection_refused", reason="connection_rate", start=mark)
+    # One line a second, not one for each.
+    lines = [line for line in gw.lines.all()[mark:] if "event=connection_refused" in line]
+    assert len(lines) < 10
+    assert counters(gw)["refuse.connection_rate"] == 30
+
+
+# ---- rates ---------------------------------------------------------------------------------------
+
+def sent_slowly(gw, keepalive, count, size):
+    """Everything at once; the seconds until all of it has been passed on, in order."""
+    reader = login(gw, "reader", "free")
+    reader.subscribe("t")
+    writer = login(gw, "writer", keepalive=keepalive)
+    started = time.monotonic()
+    writer.send(b"".join(publish("t", b"%06d" % n + b"x" * (size - 6)) for n in range(count)))
+    for n in range(count):
+        assert reader.next(PUBLISH).payload[:6] == b"%06d" % n
+    took = time.monotonic() - started
+    writer.barrier()
+    return took
+
+
+@pytest.mark.parametrize("limit, count, size, least", [
+    ("connection_bytes_per_second = 40k", 120, 1000, 1.5),
+    ("address_bytes_per_second = 40k", 120, 1000, 1.5),
+    ("bytes_per_second = 40k", 120, 1000, 1.5),
+    ("connection_messages_per_second = 40", 120, 200, 1.5),
+    ("address_messages_per_second = 40", 120, 200, 1.5),
+    ("messages_per_second = 40", 120, 200, 1.5),
+])
+def test_what_comes_too_fast_is_read_later_and_not_lost(gateway, limit, count, size, least):
+    gw = gateway(listeners={**listener(limit), **listener(name="free")})
+    # A keep-alive of 1 s must not run out while the gateway does not listen.
+    took = sent_slowly(gw, 1, count, size)
+    assert least < took < TIMEOUT
+    assert counters(gw)["core.reads_paused"] >= 1
+
+
+# ---- frames that do not go on --------------------------------------------------------------------
+
+def test_an_unfinished_frame_has_to_go_on(gateway):
+    gw = gateway("limits { frame_timeout = 1s }\n", listeners=listener())
+    good, slow = login(gw, "good"), login(gw, "slow")
+    half = publish("t", b"x" * 3000)
+    slow.send(half[:500])
+    gw.wait_log("closed", client="slow", reason="stalled")
+    # What goes on is not closed, however long it takes in all.
+    for start in range(0, len(half), 1100):
+        good.send(half[start:start + 1100])
+        time.sleep(0.7)
+    good.barrier()
+
+
+# ---- bans ----------------------------------------------------------------------------------------
+
+def test_bans_by_hand(gateway, folder):
+    gw = gateway(f'store {{ path = "{folder}/store" }}\n', listeners=listener())
+    a, b = login(gw, "a", version=5), login(gw, "b", version=5)
+    assert "1 closed" in gw.ctl("ban", "client:a", "--for", "2h", "--reason", "spam")
+    assert a.next(DISCONNECT).reason == 0x98
+    a.expect_close()
+    again = MqttPeer(gw.port("mqtt"))
+    again.login("a", version=5, reason=0x8A)
+    b.barrier()
+    assert "1 closed" in gw.ctl("ban", "127.0.0.0/8")
+    b.next(DISCONNECT)
+    MqttPeer(gw.port("mqtt")).expect_close()
+    gw.wait_log("connection_refused", reason="banned")
+    bans = {row["who"]: row for row in json.loads(gw.ctl("bans", "-j"))["bans"]}
+    assert set(bans) == {"client:a", "127.0.0.0/8"}
+    assert bans["client:a"]["detail"] == "spam" and bans["client:a"]["hits"] == 1
+    assert "spam" in gw.ctl("bans")
+    assert "no such ban" in gw.ctl("unban", "127.0.0.1", status=1)
+    gw.ctl("unban", "127.0.0.0/8")
+    login(gw, "b", version=5)
+    # The store remembers them.
+    gw.stop()
+    gw.start()
+    assert [row["who"] for row in json.loads(gw.ctl("bans", "-j"))["bans"]] == ["client:a"]
+    MqttPeer(gw.port("mqtt")).login("a", version=5, reason=0x8A)
+
+
+@pytest.mark.parametrize("who, says", [
+    ("nobody", "expected an address"), ("10.0.0.1/8", "expected an address"),
+    ("client:", "expected an address")])
+def test_bans_that_cannot_be(gateway, who, says):
+    gw = gateway(listeners=listener())
+    assert says in gw.ctl("ban", who, status=1)
+    assert "expected a time" in gw.ctl("ban", "10.0.0.1", "--for", "x", status=2)
+
+
+def test_who_offends_too_often_is_banned(gateway):
+    gw = gateway('bans { after = 3  time = 2s }\n', listeners=listener())
+    for _ in range(3):
+        peer = MqttPeer(gw.port("mqtt"))
+        peer.send(b"\x10\x00")
+        peer.expect_close()
+    gw.wait_log("banned", address="127.0.0.1", reason="malformed", offences="3")
+    MqttPeer(gw.port("mqtt")).expect_close()
+    gw.wait_log("connection_refused", reason="banned")
+    assert counters(gw)["core.bans_added"] == 1
+    deadline = time.monotonic() + TIMEOUT
+    while json.loads(gw.ctl("bans", "-j"))["bans"]:
+        assert time.monotonic() < deadline
+    login(gw, "later")
+    gw.config_path.write_text(gw.config_path.read_text().replace("time = 2s", 'exempt = "127.0.0.0/8"'))
+    assert gw.reload()["event"] == "reloaded"
+    for _ in range(5):
+        peer = MqttPeer(gw.port("mqtt"))
+        peer.send(b"\x10\x00")
+        peer.expect_close()
+    login(gw, "still")
+
+
+# ---- many that say nothing -----------------------------------------------------------------------
+
+def numbers():
+    """How many bad and good connections descriptors allow, both ends and some to spare."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    room = min(hard, 8000) - 500
+    return min(5000, room * 5 // 6), min(1000, room // 6)
+
+
+class Crowd:
+    """Connections in one loop: those that answer, and those that trickle or say nothing."""
+
+    def __init__(self, port):
+        self.address = ("127.0.0.1", port)
+        self.selector = selectors.DefaultSelector()
+
+    def add(self, kind):
+        s = socket.create_connection(self.address, TIMEOUT)
+        s.setblocking(False)
+        self.selector.register(s, selectors.EVENT_READ, kind)
+        return s
+
+    def round(self, good):
+        """A PINGREQ of each of the good ones; the longest time for an answer, and how many of the
+        others have been closed meanwhile."""
+        waiting, gone, worst = {}, 0, 0.0
+        for s in good:
+            waiting[s] = time.monotonic()
+            s.send(PINGREQ_PACKET)
+        while waiting:
+            events = self.selector.select(TIMEOUT)
+            assert events, f"{len(waiting)} of {len(good)} are not answered"
+            for key, _ in events:
+                data = key.fileobj.recv(4096)
+                if key.data == "good":
+                    assert data, "a good one was closed"
+                    worst = max(worst, time.monotonic() - waiting.pop(key.fileobj))
+                elif not data:
+                    self.drop(key.fileobj)
+                    gone += 1
+        return worst, gone
+
+    def drop(self, s):
+        self.selector.unregister(s)
+        s.close()
+
+
+def test_many_that_say_nothing_do_not_slow_those_who_do(gateway):
+    bad_count, good_count = numbers()
+    gw = gateway("limits { first_byte_timeout = 6s  login_timeout = 8s }\n", listeners=listener())
+    crowd = Crowd(gw.port("mqtt"))
+    good = []
+    for n in range(good_count):
+        s = crowd.add("good")
+        s.send(connect(f"good-{n}"))
+        good.append(s)
+    waiting = set(good)
+    while waiting:
+        for key, _ in crowd.selector.select(TIMEOUT):
+            assert key.fileobj.recv(4) == b"\x20\x02\x00\x00"
+            waiting.discard(key.fileobj)
+    calm, _ = crowd.round(good)
+    packet = connect("never", keepalive=60)
+    bad = [crowd.add("bad") for _ in range(bad_count)]
+    slow, gone, at, worst = bad[::2], 0, 0, 0.0
+    deadline = time.monotonic() + TIMEOUT + 10
+    while gone < bad_count:
+        assert time.monotonic() < deadline, f"{gone} of {bad_count} are gone"
+        # Every other one sends a byte now and then.
+        for s in slow:
+            if at < len(packet) - 1 and s.fileno() >= 0:
+                try:
+                    s.send(packet[at:at + 1])
+                except (ConnectionError, BlockingIOError):
+                    pass
+        at += 1
+        took, more = crowd.round(good)
+        worst, gone = max(worst, took), gone + more
+        time.sleep(0.5)
+    crowd.round(good)
+    moved = counters(gw)
+    assert moved["close.first_byte_timeout"] + moved["close.login_timeout"] == bad_count
+    print(f"{bad_count} bad, {good_count} good: {calm * 1000:.0f} ms calm, {worst * 1000:.0f} ms at worst")
+    assert worst < max(1.0, 10 * calm)
+    for s in good:
+        crowd.drop(s)
