@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Clients: admission, what they may do, and how they end.
+/* Clients: how they are admitted, and how they end. What they ask for in between is in
+ * client_requests.c.
  *
  *  CLIENT_ASKING --allowed--> CLIENT_JOINING --session there--> CLIENT_ADMITTED --> CLIENT_ENDED
  *     |    access decision        |   takeover.c                  |  `admitted` told     ^
@@ -11,103 +12,18 @@
  * frontend is told of admissions, results and endings from the worker's end-of-turn work, never
  * from inside its own calls. */
 
-#include "client.h"
+#include "client_inside.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "access.h"
 #include "ban.h"
-#include "conn_client.h"
 #include "mount.h"
-#include "router.h"
-#include "server.h"
-#include "subscription.h"
 #include "takeover.h"
 #include "ticket.h"
-#include "topic.h"
 #include "why.h"
-#include "worker_parts.h"
 
 #define CLIENT_MAGIC 0x7067636cu
-
-enum client_state {
-    CLIENT_ASKING,   /* an access decision is out */
-    CLIENT_JOINING,  /* allowed; its session is being fetched */
-    CLIENT_ADMITTED, /* attached to its session */
-    CLIENT_ENDED,    /* detached; `client_ended` is due if it was ever announced */
-};
-
-/* What a client has only while it logs in, or has a question out. */
-struct pending {
-    bool login; /* until the frontend was told of the admission, with what is needed for it: */
-    bool clean_start;
-    bool session_present;
-    uint32_t window;
-    struct pg_will *will; /* until it is handed to the session */
-    uint8_t *method_data; /* last words of an exchange */
-    size_t method_data_len;
-
-    struct pg_access_request *request; /* login, will or exchange that is out */
-    struct pg_question *questions;     /* of publications and subscriptions */
-    struct pg_ticket *tickets;
-    uint32_t rechecks; /* subscriptions of a resumed session that are being looked at again */
-};
-
-/* Its size matters: it exists once per connection, also of those that are silent. */
-struct pg_client {
-    uint32_t magic;
-    uint8_t state;      /* enum client_state */
-    uint8_t reason;     /* enum pg_reason: of the refusal or the end */
-    bool announced : 1; /* the frontend was told of the admission */
-    bool due : 1;       /* on the worker's list of those to be told of */
-    bool unlinked : 1;  /* no longer on its connection's list: freed when it comes to its turn */
-    bool has_username : 1;
-    bool has_cookie : 1; /* in `text`; else it is the frontend's state of the connection */
-    uint32_t expiry_s;
-    uint32_t since_wall_s;
-    struct pg_conn *conn;
-    struct pg_client *next, **link; /* on the connection */
-    struct pg_session *session;     /* attached, or the joining one */
-    struct pending *pending;        /* NULL: nothing */
-    struct pg_client *next_due;
-    uint16_t id_len, username_len;
-    uint8_t text[]; /* identifier, user name, cookie */
-};
-_Static_assert(offsetof(struct pg_client, text) <= 68, "a client is small");
-
-/* An access decision on a publication or subscription that is out. */
-struct pg_question {
-    struct pg_question *next, **link;
-    struct pg_client *client;
-    struct pg_access_request *request;
-    enum { ASK_PUBLISH, ASK_SEND, ASK_SUBSCRIBE, ASK_RESUME } kind;
-    uint64_t token;
-    struct pg_msg *msg;         /* publish, send */
-    struct pg_subscription sub; /* subscribe; filter in `text` */
-    size_t text_len;
-    uint8_t text[]; /* filter, or target of send */
-};
-
-static struct pg_worker *worker_of(const struct pg_client *client)
-{
-    return pg_conn_worker(client->conn);
-}
-
-static struct pg_config *current_config(const struct pg_worker *worker)
-{
-    return atomic_load_explicit(&worker->server->config, memory_order_acquire);
-}
-
-static const struct pg_protocol *protocol_of(const struct pg_client *client)
-{
-    return pg_conn_protocol(client->conn);
-}
-
-static void count(const struct pg_client *client, size_t counter)
-{
-    pg_worker_count(worker_of(client), counter, 1);
-}
 
 /* ---- accessors ------------------------------------------------------------------------------- */
 
@@ -155,7 +71,7 @@ int64_t pg_client_since_wall_ms(const struct pg_client *client)
 
 static uint32_t within_expiry_max(const struct pg_client *client, uint32_t seconds)
 {
-    int64_t most_ms = current_config(worker_of(client))->settings.session.expiry_max;
+    int64_t most_ms = client_config(client_worker(client))->settings.session.expiry_max;
     int64_t most = most_ms / 1000;
     return most < PG_FOREVER && (int64_t)seconds > most ? (uint32_t)most : seconds;
 }
@@ -189,7 +105,7 @@ void pg_client_drop_will(struct pg_client *client)
     if (client->pending)
         pg_will_free(&client->pending->will);
     if (pg_client_session(client))
-        pg_will_free(&client->session->will);
+        pg_will_forget(client->session);
 }
 
 void pg_client_make_ready(struct pg_client *client)
@@ -203,13 +119,12 @@ void pg_client_deliver(struct pg_client *client)
     bool rechecks = client->pending && client->pending->rechecks > 0;
     if (pg_client_session(client) && client->announced && !rechecks &&
         !pg_conn_closing(client->conn))
-        protocol_of(client)->deliver(client);
+        client_protocol(client)->deliver(client);
 }
 
 /* ---- telling the frontend -------------------------------------------------------------------- */
 
-/* The client's, made if it has none; NULL: out of memory. */
-static struct pending *pending_of(struct pg_client *client)
+struct pg_client_pending *pg_client_pending(struct pg_client *client)
 {
     if (!client->pending)
         client->pending = calloc(1, sizeof(*client->pending));
@@ -226,10 +141,9 @@ static void free_pending(struct pg_client *client)
     client->pending = NULL;
 }
 
-/* Let go of it, if nothing is left in it. */
-static void settle_pending(struct pg_client *client)
+void pg_client_settle_pending(struct pg_client *client)
 {
-    const struct pending *p = client->pending;
+    const struct pg_client_pending *p = client->pending;
     if (p && !p->login && !p->request && !p->questions && !p->tickets)
         free_pending(client);
 }
@@ -264,10 +178,10 @@ static void unlink_client(struct pg_client *client)
 static void bury(struct pg_client *client)
 {
     if (client->announced && !client->unlinked)
-        protocol_of(client)->client_ended(client, (enum pg_reason)client->reason);
+        client_protocol(client)->client_ended(client, (enum pg_reason)client->reason);
     unlink_client(client);
     if (!client->due)
-        free_client(client, worker_of(client));
+        free_client(client, client_worker(client));
 }
 
 static void announce_refusal(struct pg_client *client)
@@ -282,7 +196,7 @@ static void announce_refusal(struct pg_client *client)
 
 static void announce_admission(struct pg_client *client)
 {
-    struct pending *p = client->pending;
+    struct pg_client_pending *p = client->pending;
     struct pg_admission admission = {
         .reason = PG_OK,
         .client = client,
@@ -290,9 +204,9 @@ static void announce_admission(struct pg_client *client)
         .method_data = {.data = p->method_data, .len = p->method_data_len},
     };
     client->announced = true;
-    protocol_of(client)->admitted(client->conn, &admission, pg_client_cookie(client));
+    client_protocol(client)->admitted(client->conn, &admission, pg_client_cookie(client));
     p->login = false;
-    settle_pending(client);
+    pg_client_settle_pending(client);
     pg_client_make_ready(client);
 }
 
@@ -313,7 +227,7 @@ static void tell_later(struct pg_client *client)
 {
     if (client->due)
         return;
-    struct pg_worker *worker = worker_of(client);
+    struct pg_worker *worker = client_worker(client);
     struct pg_client_part *part = &worker->clients;
     if (!part->due)
         pg_worker_later(worker, &part->task);
@@ -343,29 +257,6 @@ void pg_clients_init(struct pg_client_part *part)
 
 /* ---- ending ---------------------------------------------------------------------------------- */
 
-static void free_question(struct pg_question *q)
-{
-    *q->link = q->next;
-    if (q->next)
-        q->next->link = q->link;
-    settle_pending(q->client);
-    pg_access_cancel(&q->request);
-    pg_msg_unref(&q->msg);
-    free(q);
-}
-
-/* Let go of everything that could still answer. */
-static void cancel_questions(struct pg_client *client)
-{
-    if (client->pending)
-        pg_access_cancel(&client->pending->request);
-    while (client->pending && client->pending->questions)
-        free_question(client->pending->questions);
-    while (client->pending && client->pending->tickets)
-        pg_client_unlink_ticket(client->pending->tickets);
-    settle_pending(client);
-}
-
 /* Out of its session, whatever the state; what the frontend is told comes later. */
 static void end(struct pg_client *client, enum pg_reason reason)
 {
@@ -374,12 +265,12 @@ static void end(struct pg_client *client, enum pg_reason reason)
     struct pg_session *session = client->session;
     bool was_admitted = client->state == CLIENT_ADMITTED,
          was_joining = client->state == CLIENT_JOINING;
-    cancel_questions(client);
+    pg_client_cancel_requests(client);
     client->state = CLIENT_ENDED;
     client->reason = (uint8_t)reason;
     client->session = NULL;
     if (was_admitted) {
-        count(client, PG_COUNT_CLIENTS_ENDED);
+        client_count(client, PG_COUNT_CLIENTS_ENDED);
         if (session)
             pg_session_detach(session, reason, false);
     } else if (was_joining && session) {
@@ -405,7 +296,7 @@ void pg_clients_conn_closed(struct pg_conn *conn)
     while (*clients) {
         struct pg_client *client = *clients;
         if (client->state == CLIENT_ADMITTED && client->announced) {
-            protocol_of(client)->client_ended(client, reason);
+            client_protocol(client)->client_ended(client, reason);
             client->announced = false; /* once */
         }
         end(client, reason);
@@ -415,7 +306,7 @@ void pg_clients_conn_closed(struct pg_conn *conn)
 
 void pg_client_evict(struct pg_client *client, enum pg_reason reason)
 {
-    const struct pg_protocol *protocol = protocol_of(client);
+    const struct pg_protocol *protocol = client_protocol(client);
     bool lives_on = client->announced && protocol->evict && protocol->evict(client, reason);
     if (lives_on)
         pg_client_end(client, reason);
@@ -437,31 +328,23 @@ static void detach_expired(struct pg_timer *timer)
     end_session(session, PG_SESSION_EXPIRED);
 }
 
-static void will_due(struct pg_timer *timer)
-{
-    struct pg_session *session = ((struct pg_will *)timer)->session;
-    pg_will_publish(session->worker, &session->will, pg_session_id(session));
-}
-
 void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool resumed)
 {
     struct pg_client *client = session->client;
     pg_session_forget_client(session);
     if (client) {
-        cancel_questions(client);
+        pg_client_cancel_requests(client);
         client->session = NULL;
     }
 
     bool suppressed = reason == PG_DRAINING || reason == PG_BANNED;
     if (session->will && suppressed)
-        pg_will_free(&session->will);
+        pg_will_forget(session);
     bool ends = session->expiry_s == 0 && !resumed;
     if (session->will && (session->will->delay_s == 0 || ends))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
-    else if (session->will) {
-        session->will->session = session;
-        pg_timer_start(&session->will->timer, (int64_t)session->will->delay_s * 1000, will_due);
-    }
+    else if (session->will)
+        pg_will_delay(session, session->will->delay_s);
 
     if (resumed)
         return;
@@ -491,17 +374,6 @@ bool pg_session_restored(struct pg_session *session, uint32_t detached_wall_s)
 }
 
 /* ---- admission ------------------------------------------------------------------------------- */
-
-static struct pg_identity identity_of(const struct pg_client *client)
-{
-    return (struct pg_identity){
-        .client_id = pg_client_id(client),
-        .username = pg_client_username(client),
-        .peer = pg_conn_peer(client->conn),
-        .listener = pg_conn_listener(client->conn),
-        .protocol = protocol_of(client)->name,
-    };
-}
 
 static void note_refusal(struct pg_conn *conn, struct pg_bytes client_id, struct pg_bytes username,
                          enum pg_reason reason, const char *detail)
@@ -548,14 +420,6 @@ static void will_decided(void *arg, enum pg_reason reason)
 
 /* A name or filter that is valid but for its levels: whether it has more than may be. What has
  * fewer bytes than that has not. */
-static bool too_deep(const struct pg_config *config, struct pg_bytes topic)
-{
-    int64_t most = config->settings.limits.topic_levels;
-    if (most > (int64_t)PG_TOPIC_LEVELS_MAX)
-        most = PG_TOPIC_LEVELS_MAX;
-    return topic.len >= (size_t)most && pg_topic_levels(topic) > (unsigned)most;
-}
-
 static void check_will(struct pg_client *client)
 {
     const struct pg_will *will = client->pending->will;
@@ -564,9 +428,9 @@ static void check_will(struct pg_client *client)
         return;
     }
     struct pg_bytes topic = will->msg->topic;
-    struct pg_worker *worker = worker_of(client);
+    struct pg_worker *worker = client_worker(client);
     if ((!will->msg->topic_valid && pg_topic_name_valid(topic) != PG_OK) ||
-        too_deep(current_config(worker), topic)) {
+        client_too_deep(client_config(worker), topic)) {
         refuse(client, PG_TOPIC_INVALID, "the topic of its will is not valid");
         return;
     }
@@ -581,8 +445,8 @@ static void check_will(struct pg_client *client)
         }
         topic = mine->msg->topic;
     }
-    struct pg_identity who = identity_of(client);
-    reason = pg_access_check(worker, current_config(worker), &who, PG_ACTION_PUBLISH, topic,
+    struct pg_identity who = client_identity(client);
+    reason = pg_access_check(worker, client_config(worker), &who, PG_ACTION_PUBLISH, topic,
                              will_decided, client, &client->pending->request);
     if (reason != PG_PENDING)
         will_decided(client, reason);
@@ -607,20 +471,20 @@ static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
     struct pg_client *client = arg;
     if (reason != PG_PENDING) {
         client->pending->request = NULL;
-        settle_pending(client);
+        pg_client_settle_pending(client);
     }
     if (pg_conn_closing(client->conn))
         return;
     if (reason == PG_PENDING) {
-        protocol_of(client)->challenge(client->conn, data, pg_client_cookie(client));
+        client_protocol(client)->challenge(client->conn, data, pg_client_cookie(client));
         return;
     }
     if (client->state == CLIENT_ADMITTED) {
-        protocol_of(client)->reauthenticated(client, reason, data);
+        client_protocol(client)->reauthenticated(client, reason, data);
         return;
     }
     if (reason == PG_OK && data.data) {
-        struct pending *p = client->pending;
+        struct pg_client_pending *p = client->pending;
         p->method_data = malloc(data.len > 0 ? data.len : 1);
         if (!p->method_data)
             reason = PG_NO_MEMORY;
@@ -634,24 +498,24 @@ static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)
 static enum pg_reason begin_exchange(struct pg_client *client, struct pg_bytes method,
                                      struct pg_bytes data)
 {
-    struct pg_worker *worker = worker_of(client);
-    struct pg_identity who = identity_of(client);
-    if (!protocol_of(client)->challenge)
+    struct pg_worker *worker = client_worker(client);
+    struct pg_identity who = client_identity(client);
+    if (!client_protocol(client)->challenge)
         return PG_UNSUPPORTED;
-    struct pending *p = pending_of(client);
+    struct pg_client_pending *p = pg_client_pending(client);
     if (!p)
         return PG_NO_MEMORY;
-    enum pg_reason reason = pg_access_exchange(worker, current_config(worker), &who, method, data,
+    enum pg_reason reason = pg_access_exchange(worker, client_config(worker), &who, method, data,
                                                round_done, client, &p->request);
     if (reason != PG_PENDING)
-        settle_pending(client);
+        pg_client_settle_pending(client);
     return reason;
 }
 
 bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes data)
 {
     for (struct pg_client *client = *pg_conn_clients(conn); client; client = client->next) {
-        const struct pending *p = client->pending;
+        const struct pg_client_pending *p = client->pending;
         if (pg_client_cookie(client) != cookie || !p || !pg_access_waits(p->request))
             continue;
         if (!pg_access_continue(p->request, data))
@@ -681,7 +545,7 @@ static struct pg_client *new_client(struct pg_conn *conn, const struct pg_login 
     bool has_cookie = cookie != pg_conn_state(conn);
     size_t size = client_size(login->client_id.len, login->username.len, has_cookie);
     struct pg_client *client = pg_slab_set_new(&worker->small, size);
-    struct pending *pending = client ? pending_of(client) : NULL;
+    struct pg_client_pending *pending = client ? pg_client_pending(client) : NULL;
     if (!pending) {
         pg_slab_set_free(&worker->small, client, size);
         return NULL;
@@ -734,8 +598,8 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
         pg_conn_close(conn, PG_NO_MEMORY, "while admitting a client");
         return;
     }
-    struct pg_worker *worker = worker_of(client);
-    struct pg_config *config = current_config(worker);
+    struct pg_worker *worker = client_worker(client);
+    struct pg_config *config = client_config(worker);
     if (pg_conn_client_count(conn) > (uint64_t)config->settings.limits.clients_per_connection) {
         refuse(client, PG_QUOTA_EXCEEDED, "see limits.clients_per_connection");
         return;
@@ -754,7 +618,7 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *asked, void *c
     if (login->method.data) {
         reason = begin_exchange(client, login->method, login->method_data);
     } else if (!login->trusted) {
-        struct pg_identity who = identity_of(client);
+        struct pg_identity who = client_identity(client);
         who.password = login->password;
         reason =
             pg_access_login(worker, config, &who, login_decided, client, &client->pending->request);
@@ -776,31 +640,46 @@ void pg_client_join_failed(struct pg_client *client, enum pg_reason reason)
                                        : "its session could not be made ready");
 }
 
-/* Permissions may have changed while the client was away: look at every subscription again. */
-static void recheck_subscriptions(struct pg_client *client);
-
 /* The session is safe, or cannot be kept: only now is the client told. */
-static void session_kept(struct pg_client *client, uint64_t token, enum pg_reason reason)
+static void session_safe(struct pg_client *client, enum pg_reason reason)
 {
-    (void)token;
     if (client->state != CLIENT_ADMITTED)
         return;
-    if (pg_reason_is_error(reason)) {
-        refuse(client, reason, "its session could not be kept");
+    if (!pg_reason_is_error(reason)) {
+        tell_later(client);
         return;
     }
-    tell_later(client);
+    /* It was never there: neither its will nor a session that is new stay. */
+    pg_client_drop_will(client);
+    if (!client->pending->session_present)
+        client->session->expiry_s = 0;
+    refuse(client, reason, "its session could not be kept");
+}
+
+static void session_kept(struct pg_client *client, const struct pg_ticket *ticket,
+                         enum pg_reason reason)
+{
+    (void)ticket;
+    session_safe(client, reason);
 }
 
 /* PG_PENDING: session_kept() follows. */
 static enum pg_reason keep_session(struct pg_client *client)
 {
-    if (!worker_of(client)->server->store || !pg_session_keep(client->session))
-        return pg_session_wants_store(client->session) ? PG_NO_MEMORY : PG_OK;
-    struct pg_ticket *ticket = pg_ticket_new(client, 0, session_kept);
+    struct pg_session *session = client->session;
+    if (!client_worker(client)->server->store)
+        return PG_OK;
+    if (!pg_session_keep(session) && pg_session_wants_store(session))
+        return PG_NO_MEMORY;
+    if (!session->kept && !session->will)
+        return PG_OK;
+    struct pg_ticket *ticket = pg_ticket_new(client, 0, PG_BYTES_NONE, session_kept);
     if (!ticket)
         return PG_NO_MEMORY;
-    pg_session_put(client->session, ticket);
+    if (session->kept)
+        pg_session_put(session, ticket);
+    if (session->will)
+        pg_will_keep(session, 0, ticket);
     pg_ticket_done(ticket, PG_OK);
     return PG_PENDING;
 }
@@ -811,404 +690,22 @@ void pg_client_joined(struct pg_client *client, struct pg_session *session, bool
     client->state = CLIENT_ADMITTED;
     client->pending->session_present = present;
     session->expiry_s = client->expiry_s;
-    pg_will_free(&session->will);
+    pg_will_forget(session);
     session->will = client->pending->will;
     client->pending->will = NULL;
     pg_session_attach(session, client, client->pending->window);
     enum pg_reason kept = keep_session(client);
     pg_conn_logged_in(client->conn);
     if (present)
-        recheck_subscriptions(client);
-    count(client, PG_COUNT_CLIENTS_ADMITTED);
-    count(client, present ? PG_COUNT_SESSIONS_RESUMED : PG_COUNT_SESSIONS_CREATED);
+        pg_client_recheck(client);
+    client_count(client, PG_COUNT_CLIENTS_ADMITTED);
+    client_count(client, present ? PG_COUNT_SESSIONS_RESUMED : PG_COUNT_SESSIONS_CREATED);
     PG_LOG(PG_INFO, "admitted", PG_F_BYTES("client", pg_client_id(client)),
            PG_F_BYTES("user", pg_client_username(client)),
-           PG_F_TEXT("protocol", protocol_of(client)->name),
+           PG_F_TEXT("protocol", client_protocol(client)->name),
            PG_F_TEXT("peer", pg_conn_peer(client->conn)),
            PG_F_TEXT("listener", pg_conn_listener(client->conn)),
            PG_F_TEXT("session", present ? "resumed" : "new"));
     if (kept != PG_PENDING)
-        session_kept(client, 0, kept);
-}
-
-/* ---- publish --------------------------------------------------------------------------------- */
-
-bool pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
-{
-    struct pending *p = pending_of(client);
-    if (!p)
-        return false;
-    ticket->client = client;
-    ticket->next = p->tickets;
-    if (ticket->next)
-        ticket->next->link = &ticket->next;
-    ticket->link = &p->tickets;
-    p->tickets = ticket;
-    return true;
-}
-
-void pg_client_unlink_ticket(struct pg_ticket *ticket)
-{
-    *ticket->link = ticket->next;
-    if (ticket->next)
-        ticket->next->link = ticket->link;
-    settle_pending(ticket->client);
-    ticket->client = NULL;
-}
-
-static void count_publication(struct pg_client *client, enum pg_reason reason,
-                              struct pg_bytes topic)
-{
-    if (reason == PG_OK || reason == PG_NO_SUBSCRIBERS) {
-        count(client, PG_COUNT_MESSAGES_PUBLISHED);
-        return;
-    }
-    count(client, PG_COUNT_MESSAGES_REFUSED);
-    count(client, PG_COUNTER_REFUSE(reason));
-    pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, topic);
-    PG_LOG(PG_WARN, "publish_refused", PG_F_REASON(reason),
-           PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("topic", topic));
-}
-
-void pg_client_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
-{
-    if (client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn))
-        protocol_of(client)->published(client, token, reason);
-}
-
-/* Route what was allowed. With a store that answers later, a ticket collects its answers. */
-static enum pg_reason publish_allowed(struct pg_client *client, struct pg_bytes target,
-                                      struct pg_msg *msg, uint64_t token)
-{
-    struct pg_worker *worker = worker_of(client);
-    struct pg_ticket *ticket = NULL;
-    if (msg->qos > 0 && worker->server->store) {
-        ticket = pg_ticket_new(client, token, pg_client_published);
-        if (!ticket)
-            return PG_NO_MEMORY;
-    }
-    enum pg_reason reason = target.data ? pg_router_send(worker, target, msg, ticket)
-                                        : pg_router_publish(worker, msg, ticket);
-    count_publication(client, reason, msg->topic);
-    pg_conns_hold_if_congested(client->conn);
-    if (!ticket)
-        return reason;
-    pg_ticket_done(ticket, reason);
-    return PG_PENDING;
-}
-
-static struct pg_question *new_question(struct pg_client *client, struct pg_bytes text)
-{
-    struct pending *p = pending_of(client);
-    struct pg_question *q = p ? calloc(1, sizeof(*q) + text.len) : NULL;
-    if (!q) {
-        settle_pending(client);
-        return NULL;
-    }
-    q->client = client;
-    q->text_len = text.len;
-    if (text.len > 0)
-        memcpy(q->text, text.data, text.len);
-    q->next = p->questions;
-    if (q->next)
-        q->next->link = &q->next;
-    q->link = &p->questions;
-    p->questions = q;
-    return q;
-}
-
-static struct pg_bytes question_text(const struct pg_question *q)
-{
-    return (struct pg_bytes){.data = q->text, .len = q->text_len};
-}
-
-static void publish_decided(void *arg, enum pg_reason reason)
-{
-    struct pg_question *q = arg;
-    struct pg_client *client = q->client;
-    uint64_t token = q->token;
-    q->request = NULL;
-    if (reason == PG_OK)
-        reason = publish_allowed(client, q->kind == ASK_SEND ? question_text(q) : PG_BYTES_NONE,
-                                 q->msg, token);
-    else
-        count_publication(client, reason, q->msg->topic);
-    free_question(q);
-    if (reason != PG_PENDING)
-        pg_client_published(client, token, reason);
-}
-
-/* Topics below $SYS are the gateway's own. */
-static bool reserved_topic(struct pg_bytes topic)
-{
-    static const char reserved[] = "$SYS/";
-    return topic.len >= sizeof(reserved) - 1 &&
-           memcmp(topic.data, reserved, sizeof(reserved) - 1) == 0;
-}
-
-/* `target` with data == NULL: by topic. `msg` is given. */
-static enum pg_reason publish(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
-                              uint64_t token)
-{
-    struct pg_worker *worker = worker_of(client);
-    struct pg_config *config = current_config(worker);
-    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
-    pg_conn_meter_message(client->conn);
-    enum pg_reason reason = msg->topic_valid ? PG_OK : pg_topic_name_valid(msg->topic);
-    if (reason == PG_OK && prefix.len > 0) {
-        msg = pg_mount_enter(prefix, msg, &reason);
-        if (!msg) {
-            count_publication(client, reason, prefix);
-            return reason;
-        }
-        reason = PG_OK;
-    }
-    if (reason == PG_OK && too_deep(config, msg->topic))
-        reason = PG_TOPIC_INVALID;
-    if (reason == PG_OK && reserved_topic(msg->topic))
-        reason = PG_NOT_AUTHORIZED;
-    if (reason == PG_OK && !pg_client_session(client))
-        reason = PG_NOT_AUTHORIZED;
-    if (reason != PG_OK) {
-        count_publication(client, reason, msg->topic);
-        pg_msg_unref(&msg);
-        return reason;
-    }
-    if (!pg_access_checks_actions(config)) {
-        reason = publish_allowed(client, target, msg, token);
-        pg_msg_unref(&msg);
-        return reason;
-    }
-
-    struct pg_question *q = new_question(client, target);
-    if (!q) {
-        pg_msg_unref(&msg);
-        return PG_NO_MEMORY;
-    }
-    q->kind = target.data ? ASK_SEND : ASK_PUBLISH;
-    q->token = token;
-    q->msg = msg;
-    struct pg_identity who = identity_of(client);
-    reason = pg_access_check(worker, config, &who, PG_ACTION_PUBLISH, msg->topic, publish_decided,
-                             q, &q->request);
-    if (reason == PG_PENDING)
-        return reason;
-    if (reason == PG_OK)
-        reason = publish_allowed(client, target, msg, token);
-    else
-        count_publication(client, reason, msg->topic);
-    free_question(q);
-    return reason;
-}
-
-enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
-{
-    return publish(client, PG_BYTES_NONE, msg, token);
-}
-
-enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
-                       uint64_t token)
-{
-    return publish(client, target, msg, token);
-}
-
-/* ---- subscribe ------------------------------------------------------------------------------- */
-
-static void tell_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
-{
-    if (client->announced && client->state == CLIENT_ADMITTED && !pg_conn_closing(client->conn))
-        protocol_of(client)->subscribed(client, token, reason);
-}
-
-/* PG_PENDING: tell_subscribed() follows, when the store has it. Frontends do not wait for their own
- * subscriptions. */
-static enum pg_reason store_subscription(struct pg_client *client,
-                                         const struct pg_subscription *sub, uint64_t token)
-{
-    struct pg_store *store = worker_of(client)->server->store;
-    struct pg_kept *kept = client->session->kept;
-    if (!kept)
-        return PG_OK;
-    struct pg_ticket *ticket = NULL;
-    if (!sub->internal) {
-        ticket = pg_ticket_new(client, token, tell_subscribed);
-        if (!ticket)
-            return PG_NO_MEMORY;
-    }
-    store->ops->subscription_put(store, kept->handle, sub, pg_ticket_for_store(ticket));
-    if (!ticket)
-        return PG_OK;
-    pg_ticket_done(ticket, PG_OK);
-    return PG_PENDING;
-}
-
-static enum pg_reason subscribe_allowed(struct pg_client *client, const struct pg_subscription *sub,
-                                        uint64_t token)
-{
-    struct pg_session *session = client->session;
-    bool added;
-    enum pg_reason reason;
-    struct pg_sub *made = pg_subscription_put(session, sub, &added, &reason);
-    if (!made)
-        return reason;
-    reason = store_subscription(client, sub, token);
-    struct pg_filter filter;
-    bool valid = pg_topic_filter_check(sub->filter, &filter) == PG_TOPIC_NONE;
-    bool wanted = sub->retain_handling == 0 || (sub->retain_handling == 1 && added);
-    if (valid && wanted && !made->shared) /* none for shared ones: MQTT 5.0 4.8.2 */
-        pg_session_walk_retained(session, made, filter.plain);
-    return reason;
-}
-
-static void note_refused_subscription(struct pg_client *client, enum pg_reason reason,
-                                      struct pg_bytes filter)
-{
-    count(client, PG_COUNTER_REFUSE(reason));
-    pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, filter);
-    PG_LOG(PG_WARN, "subscribe_refused", PG_F_REASON(reason),
-           PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("filter", filter));
-}
-
-static void subscribe_decided(void *arg, enum pg_reason reason)
-{
-    struct pg_question *q = arg;
-    struct pg_client *client = q->client;
-    uint64_t token = q->token;
-    q->request = NULL;
-    q->sub.filter = question_text(q);
-    if (reason == PG_OK)
-        reason = subscribe_allowed(client, &q->sub, token);
-    if (reason != PG_OK && reason != PG_PENDING)
-        note_refused_subscription(client, reason, q->sub.filter);
-    free_question(q);
-    if (reason != PG_PENDING)
-        tell_subscribed(client, token, reason);
-}
-
-/* With the filter as the core knows it. */
-static enum pg_reason subscribe(struct pg_client *client, const struct pg_subscription *sub,
-                                uint64_t token)
-{
-    struct pg_worker *worker = worker_of(client);
-    struct pg_config *config = current_config(worker);
-    enum pg_reason reason = pg_topic_filter_valid(sub->filter);
-    if (reason == PG_OK && too_deep(config, sub->filter))
-        reason = PG_FILTER_INVALID;
-    if (reason == PG_OK && sub->id > PG_SUBSCRIPTION_ID_MAX)
-        reason = PG_UNSUPPORTED;
-    if (reason == PG_OK && !pg_client_session(client))
-        reason = PG_NOT_AUTHORIZED;
-    if (reason == PG_OK && (sub->internal || !pg_access_checks_actions(config)))
-        reason = subscribe_allowed(client, sub, token);
-    else if (reason == PG_OK) {
-        struct pg_question *q = new_question(client, sub->filter);
-        if (!q)
-            return PG_NO_MEMORY;
-        q->kind = ASK_SUBSCRIBE;
-        q->token = token;
-        q->sub = *sub;
-        struct pg_identity who = identity_of(client);
-        reason = pg_access_check(worker, config, &who, PG_ACTION_SUBSCRIBE, sub->filter,
-                                 subscribe_decided, q, &q->request);
-        if (reason == PG_PENDING)
-            return reason;
-        free_question(q);
-        if (reason == PG_OK)
-            reason = subscribe_allowed(client, sub, token);
-    }
-    if (reason != PG_OK && reason != PG_PENDING)
-        note_refused_subscription(client, reason, sub->filter);
-    return reason;
-}
-
-enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
-                            uint64_t token)
-{
-    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
-    if (prefix.len == 0)
-        return subscribe(client, sub, token);
-    enum pg_reason reason;
-    struct pg_subscription under = *sub;
-    uint8_t *filter = pg_mount_filter(prefix, sub->filter, &under.filter.len, &reason);
-    if (!filter) {
-        note_refused_subscription(client, reason, sub->filter);
-        return reason;
-    }
-    under.filter.data = filter;
-    reason = subscribe(client, &under, token);
-    free(filter);
-    return reason;
-}
-
-static enum pg_reason unsubscribe(struct pg_client *client, struct pg_bytes filter)
-{
-    struct pg_session *session = pg_client_session(client);
-    if (!session || !pg_subscription_drop(session, filter))
-        return PG_NO_SUBSCRIPTION;
-    struct pg_store *store = session->worker->server->store;
-    if (session->kept)
-        store->ops->subscription_drop(store, session->kept->handle, filter, NULL);
-    return PG_OK;
-}
-
-enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
-{
-    struct pg_bytes prefix = pg_conn_topic_prefix(client->conn);
-    if (prefix.len == 0)
-        return unsubscribe(client, filter);
-    enum pg_reason reason;
-    size_t len;
-    uint8_t *under = pg_mount_filter(prefix, filter, &len, &reason);
-    if (!under)
-        return PG_NO_SUBSCRIPTION;
-    reason = unsubscribe(client, (struct pg_bytes){.data = under, .len = len});
-    free(under);
-    return reason;
-}
-
-/* ---- permissions after resuming -------------------------------------------------------------- */
-
-static void drop_forbidden(struct pg_client *client, struct pg_bytes filter, enum pg_reason reason)
-{
-    note_refused_subscription(client, reason, filter);
-    (void)pg_unsubscribe(client, filter);
-    pg_session_drop_unwanted(client->session, reason);
-}
-
-static void resume_decided(void *arg, enum pg_reason reason)
-{
-    struct pg_question *q = arg;
-    struct pg_client *client = q->client;
-    q->request = NULL;
-    if (reason != PG_OK)
-        drop_forbidden(client, question_text(q), reason);
-    bool last = --client->pending->rechecks == 0;
-    free_question(q);
-    if (last)
-        pg_client_make_ready(client);
-}
-
-static void recheck(void *arg, struct pg_session *session, struct pg_sub *sub)
-{
-    struct pg_client *client = arg;
-    struct pg_worker *worker = session->worker;
-    if (sub->internal)
-        return;
-    struct pg_question *q = new_question(client, pg_sub_filter(session, sub));
-    if (!q)
-        return; /* the check at delivery is not there to fall back on: keep what was allowed */
-    q->kind = ASK_RESUME;
-    client->pending->rechecks++;
-    struct pg_identity who = identity_of(client);
-    enum pg_reason reason =
-        pg_access_check(worker, current_config(worker), &who, PG_ACTION_SUBSCRIBE, question_text(q),
-                        resume_decided, q, &q->request);
-    if (reason != PG_PENDING)
-        resume_decided(q, reason);
-}
-
-static void recheck_subscriptions(struct pg_client *client)
-{
-    if (pg_access_checks_actions(current_config(worker_of(client))))
-        pg_subscriptions_each(client->session, recheck, client);
+        session_safe(client, kept);
 }

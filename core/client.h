@@ -20,7 +20,6 @@ int64_t pg_client_since_wall_ms(const struct pg_client *client);
 
 void pg_client_make_ready(struct pg_client *client);
 void pg_client_deliver(struct pg_client *client);
-void pg_client_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
 /* false: out of memory. */
 bool pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket);
 void pg_client_unlink_ticket(struct pg_ticket *ticket);
@@ -49,7 +48,17 @@ bool pg_session_restored(struct pg_session *session, uint32_t detached_wall_s);
 
 /* Copy a will; NULL when memory is out. */
 struct pg_will *pg_will_new(const struct pg_login *login, const char *protocol);
+/* One that the store had. The record is lent. NULL when memory is out. */
+struct pg_will *pg_will_restored(const struct pg_will_record *record);
+/* In memory alone. */
 void pg_will_free(struct pg_will **will);
+/* Have the session's will in the store, if there is one, to be sent at `due_wall_s` (0: its client is
+ * there). The ticket (or NULL) waits. */
+void pg_will_keep(struct pg_session *session, uint32_t due_wall_s, struct pg_ticket *ticket);
+/* The session's will is not to be sent: it is gone from the store, too. */
+void pg_will_forget(struct pg_session *session);
+/* The client has gone: the session's will is sent after so many seconds. */
+void pg_will_delay(struct pg_session *session, uint32_t seconds);
 /* Publish, if the access rules still allow it, and free it. `client_id` is lent. */
 void pg_will_publish(struct pg_worker *worker, struct pg_will **will, struct pg_bytes client_id);
 /* The worker ends: forget those whose permission is still being asked for. */

@@ -24,6 +24,9 @@
  * History of the ABI. Every change of a struct, a function or what it promises raises the number,
  * and the loader takes plugins of this very number: no struct carries its size.
  *   1  2026-11  first version
+ *   2  2026-11  pg_publish_once() in place of pg_receipt_begin(); pg_receipt_end() and
+ *               pg_unsubscribe() may answer later, by `released` and `unsubscribed`; `later` of
+ *               pg_delivery_received()
  */
 
 #include <stdarg.h>
@@ -32,7 +35,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PG_ABI     1u
+#define PG_ABI     2u
 #define PG_API     __attribute__((visibility("default")))
 #define PG_CHECKED __attribute__((warn_unused_result))
 
@@ -502,8 +505,10 @@ struct pg_subscription {
  * delivered after the call, never inside it. */
 PG_API enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
                                    uint64_t token) PG_CHECKED;
-/* PG_OK or PG_NO_SUBSCRIPTION. */
-PG_API enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter);
+/* PG_OK, PG_NO_SUBSCRIPTION, or PG_PENDING and then `unsubscribed` with `token`. Nothing comes by it
+ * after the call. */
+PG_API enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter,
+                                     uint64_t token) PG_CHECKED;
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
@@ -526,8 +531,9 @@ struct pg_delivery {
  * `deliver` is called again when that changes. QoS 0 is settled by being taken. */
 PG_API bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out) PG_CHECKED;
 /* QoS 2: the peer confirmed receipt (PUBREC); the message is let go, the identifier stays taken
- * until pg_delivery_settle. false: no such delivery. */
-PG_API bool pg_delivery_received(struct pg_client *client, uint16_t id);
+ * until pg_delivery_settle. *later: do not release it yet; the release comes from
+ * pg_delivery_next(), when the store knows that the peer has it. false: no such delivery. */
+PG_API bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later) PG_CHECKED;
 /* The peer has it, or finally will not take it: the identifier and its place in the window are
  * free again. `reason` is PG_OK or why it failed (counted). false: no such delivery. */
 PG_API bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason reason);
@@ -546,10 +552,17 @@ PG_API bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
                                     struct pg_outstanding *out);
 
 /* Exactly-once receipt of what the client sends (QoS 2): the identifiers between PUBLISH and
- * PUBREL, kept by the session. begin: PG_OK, PG_DUPLICATE when it is held already, PG_NO_MEMORY.
- * end: false when it was not held. */
-PG_API enum pg_reason pg_receipt_begin(struct pg_client *client, uint16_t id) PG_CHECKED;
-PG_API bool pg_receipt_end(struct pg_client *client, uint16_t id);
+ * PUBREL, held by the session, and by the store if it outlives its client.
+ *
+ * pg_publish_once: as pg_publish(), of a message that the client sends under `id`, which is not 0.
+ * PG_DUPLICATE: the identifier is held already; the message is let go and not published again. The
+ * identifier is held from then on, unless the answer, now or later, is a refusal.
+ * pg_receipt_end: the identifier is free for another message. PG_OK; PG_PENDING: `released` follows,
+ * and the peer is not told before; PG_DUPLICATE: it was not held (any more). */
+PG_API enum pg_reason pg_publish_once(struct pg_client *client, uint16_t id, struct pg_msg *msg,
+                                      uint64_t token) PG_CHECKED;
+PG_API enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id,
+                                     uint64_t token) PG_CHECKED;
 PG_API size_t pg_receipt_count(const struct pg_client *client);
 
 /* ---- frontends ------------------------------------------------------------------------------- */
@@ -600,6 +613,10 @@ struct pg_protocol {
     void (*reauthenticated)(struct pg_client *client, enum pg_reason reason, struct pg_bytes data);
     void (*published)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     void (*subscribed)(struct pg_client *client, uint64_t token, enum pg_reason reason);
+    /* Results of pg_unsubscribe() and pg_receipt_end() that were PG_PENDING. (both optional, for
+     * those who never call these) */
+    void (*unsubscribed)(struct pg_client *client, uint64_t token, enum pg_reason reason);
+    void (*released)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     /* The client may take deliveries: call pg_delivery_next while pg_conn_has_room. */
     void (*deliver)(struct pg_client *client);
     /* The client is no longer admitted (taken over, kicked, ended, connection closing); it must

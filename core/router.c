@@ -19,6 +19,8 @@
 #include "registry.h"
 #include "server.h"
 #include "session.h"
+#include "store.h"
+#include "subscription.h"
 #include "ticket.h"
 #include "worker_parts.h"
 
@@ -458,22 +460,84 @@ void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref
     (void)deliver_at(worker, share, &offer);
 }
 
+/* ---- retained messages ----------------------------------------------------------------------- */
+
+static enum pg_reason set_retained(struct pg_server *server, struct pg_msg *msg)
+{
+    if (msg->payload.len > 0)
+        return pg_retained_set(server->retained, msg);
+    (void)pg_retained_clear(server->retained, msg->topic);
+    return PG_OK;
+}
+
+/* One that the store was told of: it is the topic's message when it is safe, in the order in which
+ * the store has them. */
+struct retaining {
+    struct pg_task task; /* first */
+    struct pg_store_done done;
+    struct pg_worker *worker;
+    struct pg_msg *msg;
+    struct pg_ticket *ticket; /* with a hold, or NULL */
+};
+
+static void free_retaining(struct retaining *r)
+{
+    pg_msg_unref(&r->msg);
+    free(r);
+}
+
+/* There was no room for it in memory: the store is not to have it either. */
+static void take_back(struct pg_task *task, struct pg_worker *worker)
+{
+    struct retaining *r = (struct retaining *)task;
+    struct pg_msg_spec spec = {.topic = r->msg->topic, .topic_valid = true, .retain = true};
+    struct pg_msg *none = pg_msg_new(&spec);
+    if (none)
+        worker->server->store->ops->retain(worker->server->store, none, NULL);
+    pg_msg_unref(&none);
+    free_retaining(r);
+}
+
+/* On the store's thread. */
+static void retained(struct pg_store_done *done, enum pg_reason result)
+{
+    struct retaining *r = (struct retaining *)((uint8_t *)done - offsetof(struct retaining, done));
+    enum pg_reason reason =
+        pg_reason_is_error(result) ? result : set_retained(r->worker->server, r->msg);
+    if (r->ticket)
+        pg_ticket_done(r->ticket, reason);
+    if (reason == result) {
+        free_retaining(r);
+        return;
+    }
+    r->task.run = take_back;
+    pg_worker_post(r->worker, &r->task);
+}
+
 static enum pg_reason retain(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket)
 {
     struct pg_server *server = worker->server;
-    if (msg->payload.len == 0) {
-        if (pg_retained_clear(server->retained, msg->topic))
-            pg_worker_count(worker, PG_COUNT_RETAINED_CLEARED, 1);
-    } else {
-        enum pg_reason reason = pg_retained_set(server->retained, msg);
+    bool own = msg->topic.len > 0 && msg->topic.data[0] == '$'; /* what is known again at once */
+    if (!server->store || own) {
+        enum pg_reason reason = set_retained(server, msg);
         if (reason != PG_OK)
             return reason;
-        pg_worker_count(worker, PG_COUNT_RETAINED_STORED, 1);
+    } else {
+        struct retaining *r = malloc(sizeof(*r));
+        if (!r)
+            return PG_NO_MEMORY;
+        *r = (struct retaining){
+            .done.fn = retained, .worker = worker, .msg = pg_msg_ref(msg), .ticket = ticket};
+        if (ticket)
+            pg_ticket_hold(ticket);
+        server->store->ops->retain(server->store, msg, &r->done);
     }
-    if (server->store)
-        server->store->ops->retain(server->store, msg, pg_ticket_for_store(ticket));
+    pg_worker_count(worker,
+                    msg->payload.len > 0 ? PG_COUNT_RETAINED_STORED : PG_COUNT_RETAINED_CLEARED, 1);
     return PG_OK;
 }
+
+/* ---- topics ---------------------------------------------------------------------------------- */
 
 /* The client identifier of a topic <parent>/p2p/<client id>; the parent is one level. */
 static bool p2p_target(struct pg_bytes topic, struct pg_bytes *target)
@@ -573,4 +637,76 @@ void pg_announce(struct pg_msg *msg)
     if (worker)
         (void)pg_router_publish(worker, msg, NULL);
     pg_msg_unref(&msg);
+}
+
+/* ---- the rest of a message of a former process ----------------------------------------------- */
+
+static bool is_among(struct pg_bytes one, const struct pg_bytes *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (pg_bytes_equal(one, list[i]))
+            return true;
+    return false;
+}
+
+static void deliver_rest(struct pg_members *m, struct pg_offer *offer,
+                         const struct pg_router_reached *reached)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct pg_member *member = &first_of(m)[i];
+        if (is_among(pg_session_id(member->session), reached->client_ids, reached->count))
+            continue;
+        offer->sub = member->sub;
+        (void)pg_session_offer(member->session, offer);
+    }
+}
+
+static void route_rest(struct pg_worker *worker, struct pg_offer *offer,
+                       const struct pg_router_reached *reached)
+{
+    struct pg_match *match = &worker->router.match;
+    pg_subindex_match(worker->server->subindex, offer->msg->topic, match);
+    for (size_t i = 0; i < match->count; i++) {
+        const struct pg_match_hit *hit = &match->hits[i];
+        struct pg_members *m = members_of(&worker->router, hit->ref);
+        if (!m || m->count == 0)
+            continue;
+        if (!hit->shared) {
+            deliver_rest(m, offer, reached);
+            continue;
+        }
+        /* The first worker that has members takes it for the group. */
+        const struct pg_member *first = first_of(m);
+        bool ours = (hit->workers & ((UINT64_C(1) << worker->index) - 1)) == 0;
+        if (ours && !is_among(pg_sub_filter(first->session, first->sub), reached->shares,
+                              reached->share_count))
+            (void)deliver_one(m, offer);
+    }
+}
+
+void pg_router_publish_rest(struct pg_worker *worker, struct pg_msg *msg,
+                            const struct pg_router_reached *reached, struct pg_ticket *ticket)
+{
+    struct pg_server *server = worker->server;
+    struct pg_offer offer = {
+        .msg = msg,
+        .stamp = ++worker->router.stamp,
+        .from = PG_HELD_ALWAYS,
+        .ticket = ticket,
+    };
+    struct pg_bytes target;
+    if (p2p_target(msg->topic, &target)) {
+        struct pg_registered found = pg_registry_find(server->registry, target);
+        if (found.owner == worker->index && !is_among(target, reached->client_ids, reached->count))
+            (void)pg_session_offer(found.session, &offer);
+    } else {
+        route_rest(worker, &offer, reached);
+    }
+    pg_sessions_keep_fresh(worker);
+    /* Whatever the topic has by now is newer. */
+    struct pg_msg *newer =
+        msg->retain && worker->index == 0 ? pg_retained_get(server->retained, msg->topic) : NULL;
+    if (msg->retain && worker->index == 0 && !newer)
+        (void)retain(worker, msg, ticket);
+    pg_msg_unref(&newer);
 }

@@ -19,6 +19,16 @@ enum pg_reason pg_router_publish(struct pg_worker *worker, struct pg_msg *msg,
 /* To one client by its identifier. */
 enum pg_reason pg_router_send(struct pg_worker *worker, struct pg_bytes target, struct pg_msg *msg,
                               struct pg_ticket *ticket);
+/* Whom a message reached that a former process did not get to everybody. All lent. */
+struct pg_router_reached {
+    const struct pg_bytes *client_ids;
+    size_t count;
+    const struct pg_bytes *shares; /* filters with $share/, of which some member has it */
+    size_t share_count;
+};
+/* Offer it to those sessions of this worker that it did not reach: to be called on every worker. */
+void pg_router_publish_rest(struct pg_worker *worker, struct pg_msg *msg,
+                            const struct pg_router_reached *reached, struct pg_ticket *ticket);
 /* Offer a shared delivery to another member of its group, after `tries` that came to nothing; to
  * `avoid` (which may be NULL) only if nobody else has a client. */
 void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref share,

@@ -443,7 +443,7 @@ static bool start_workers(struct pg_server *server, struct pg_error *error)
         return false;
     }
     pg_bans_use_store(server->store);
-    return !server->store || pg_restore(server, error);
+    return true;
 }
 
 static void end_workers(struct pg_server *server, int64_t timeout_ms)
@@ -469,6 +469,7 @@ static int run(struct life *life, struct pg_error *error)
     struct pg_server *server = &life->server;
     struct pg_config *config = atomic_load(&server->config);
     struct pg_change *change = NULL;
+    struct pg_unfinished *unfinished = NULL;
     bool served = false;
     if (!make_shared(life, error))
         goto out;
@@ -476,13 +477,15 @@ static int run(struct life *life, struct pg_error *error)
     change = pg_change_prepare(server, life->listeners, config, error);
     if (!change)
         goto out;
-    if (!start_workers(server, error)) {
+    if (!start_workers(server, error) ||
+        (server->store && !pg_restore(server, &unfinished, error))) {
         pg_change_abandon(&change);
         end_workers(server, 0);
         goto out;
     }
     pg_api_start(server);
-    if (!pg_config_start_plugins(config, error)) {
+    if (!pg_config_start_plugins(config, error) ||
+        (unfinished && !pg_restore_finish(server, &unfinished, error))) {
         pg_change_abandon(&change);
         pg_api_stop();
         end_workers(server, 0);
@@ -491,6 +494,7 @@ static int run(struct life *life, struct pg_error *error)
     serve(life, change);
     served = true;
 out:
+    pg_unfinished_free(&unfinished);
     pg_config_set_reaper(NULL);
     free_retired(life);
     config = atomic_exchange(&server->config, NULL);

@@ -170,7 +170,7 @@ void pg_session_quieten(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
     if (!t || session->is_ready || t->queue_count > 0 || t->out_count > 0 || t->receipt_count > 0 ||
-        t->walks || t->held_count > 0 || t->has_fresh || t->lent || t->resend)
+        t->walks || t->held_count > 0 || t->has_fresh || t->lent || t->due)
         return;
     pg_traffic_forget_lent(t);
     free(t->held);
@@ -284,7 +284,7 @@ static void free_traffic(struct pg_session *session, bool pass_on)
     }
     free(t->held);
     pg_traffic_forget_lent(t);
-    free(t->resend);
+    pg_session_forget_due(t);
     free_tables(t);
     free(t);
     session->traffic = NULL;
@@ -385,7 +385,7 @@ void pg_session_attach(struct pg_session *session, struct pg_client *client, uin
     pg_session_end_absence(session);
     pg_subscriptions_set_active(session, true);
     pg_session_read_ahead(session);
-    pg_session_plan_resend(session);
+    pg_session_plan_due(session);
     if (session->traffic)
         pg_session_make_ready(session);
 }
@@ -400,8 +400,7 @@ void pg_session_forget_client(struct pg_session *session)
         return;
     }
     pg_traffic_forget_lent(t);
-    free(t->resend);
-    t->resend = NULL;
+    pg_session_forget_due(t);
     pg_session_unload(session);
     pg_session_quieten(session);
 }

@@ -63,14 +63,22 @@ struct pg_entry {
     bool direct : 1; /* sent to this client, not by a subscription */
 };
 
-enum pg_out_state { OUT_FREE, OUT_SENT, OUT_RECEIVED };
+enum pg_out_state {
+    OUT_FREE,
+    OUT_ABSENT,    /* sent by a former process; its message has not been read from the store yet */
+    OUT_SENDING,   /* QoS 2: not handed out before the store knows that it goes out */
+    OUT_SENT,      /* the client may have it */
+    OUT_RECEIVING, /* QoS 2: not released before the store knows that the client has it */
+    OUT_RECEIVED,  /* QoS 2: only the release is left */
+};
 
 /* A delivery with an identifier, until it is settled. */
 struct pg_out {
-    struct pg_entry entry; /* entry.msg is NULL once received */
+    struct pg_entry entry; /* entry.msg is NULL when absent, and once it was received */
     uint32_t order;        /* of handing out, for resending in order */
     uint16_t id;
     uint8_t state; /* enum pg_out_state */
+    bool handed;   /* it, or once received its release, was handed out */
 };
 
 /* A delivery that came while the session was joining: told apart by where it came from. */
@@ -87,6 +95,7 @@ struct pg_will {
     struct pg_timer timer;      /* of its delay; first */
     struct pg_session *session; /* while the timer runs */
     struct pg_msg *msg;         /* without expiry */
+    bool kept;                  /* the store has it */
     bool expires;
     uint32_t expiry_s;
     uint32_t delay_s;
@@ -119,9 +128,10 @@ struct pg_traffic {
 
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
-    size_t out_bytes; /* payloads of those that are out and not received */
-    uint16_t *resend; /* identifiers due again on this connection, in order */
-    uint32_t resend_at, resend_count;
+    size_t out_bytes;      /* payloads of those that are out and not received */
+    uint32_t absent_count; /* OUT_ABSENT */
+    uint16_t *due; /* identifiers to hand out on this connection before the queue, in order */
+    uint32_t due_at, due_count, due_size;
 
     uint16_t *receipts; /* inbound QoS 2 identifiers that are held; open addressing */
     uint32_t receipt_count, receipt_size;
@@ -151,6 +161,10 @@ struct pg_kept {
     uint64_t read_number;
     uint64_t checked_from;          /* entries before this one may no longer be wanted */
     struct pg_session_fetch *fetch; /* a page that was asked for, or NULL */
+    uint64_t absent_upto;           /* entries behind this one were not sent by a former process */
+    uint64_t *settled; /* entries from read_number on that were settled before they were read */
+    uint32_t settled_count, settled_size;
+    struct pg_session_step *steps; /* of QoS 2, that the store has not answered */
 };
 
 /* What a session has only while it waits for a client. */

@@ -43,6 +43,8 @@ void pg_queue_free_spare(struct pg_session_part *part);
 /* An entry of a fan-out for a session that is kept; the entry is taken. */
 void pg_session_stage(struct pg_session *session, const struct pg_entry *entry,
                       struct pg_ticket *ticket);
+/* Whether such a message for a session that is kept goes to the store. */
+bool pg_session_stores(const struct pg_session *session, uint8_t qos);
 /* Put into the store, and into the queue if that is short and all in memory. The entry is taken. */
 void pg_session_enqueue(struct pg_session *session, struct pg_entry *entry,
                         struct pg_ticket *ticket);
@@ -67,6 +69,27 @@ void pg_session_leave_window(struct pg_traffic *t, const struct pg_out *out);
 /* For qsort() of pointers to struct pg_out: in the order of handing out. */
 int pg_out_by_order(const void *a, const void *b);
 /* List what is out, in that order, to be handed out again to the client that is attached. */
-void pg_session_plan_resend(struct pg_session *session);
+void pg_session_plan_due(struct pg_session *session);
+void pg_session_forget_due(struct pg_traffic *t);
+/* Hand it out when those that are due before it have been. Out of memory closes the connection. */
+void pg_session_add_due(struct pg_session *session, uint16_t id);
+struct pg_out *pg_session_find_out(const struct pg_session *session, uint16_t id);
+/* That of an entry in the store; NULL: it is not out. */
+struct pg_out *pg_session_out_of(const struct pg_session *session, uint64_t number);
+/* Restored: a delivery that a former process has sent. false: out of memory. */
+bool pg_session_put_absent(struct pg_session *session, const struct pg_store_out *from);
+/* What the store knew to be out before entry `number`, and did not give, is there no more. */
+void pg_session_drop_absent(struct pg_session *session, uint64_t number);
+/* Put a receipt in. PG_OK, PG_DUPLICATE, PG_NO_MEMORY; no limit is looked at. */
+enum pg_reason pg_receipt_put(struct pg_session *session, uint16_t id);
+bool pg_receipt_held(const struct pg_session *session, uint16_t id);
+/* false: it was not there. */
+bool pg_receipt_remove(struct pg_session *session, uint16_t id);
+
+/* Tell the store of a step of QoS 2 with this delivery; it goes on when that is safe. What cannot
+ * be kept closes the connection: the client comes again for it. */
+void pg_session_step(struct pg_session *session, const struct pg_out *out);
+/* Nobody waits for steps that are out any more. */
+void pg_session_forget_steps(struct pg_kept *kept);
 
 #endif

@@ -5,6 +5,16 @@
  * QoS 1 and 2 get an identifier when they are handed out, and stay in a table, slot id modulo size,
  * until they are settled, through any number of connections. Inbound QoS 2 identifiers are a set.
  *
+ * A session that is kept tells the store what goes out. QoS 1 does not wait for that: a message may
+ * come twice. QoS 2 does, twice:
+ *
+ *   taken from the queue --> SENDING --stored--> SENT --PUBREC--> RECEIVING --stored--> RECEIVED
+ *                                                 |                 (without a store at once)  |
+ *   restored --> ABSENT --read from the store-----+                       free <--PUBCOMP------+
+ *
+ * What waits for the store stands in the list of what is due, and holds up what is behind it, so
+ * that the order is that of the queue.
+ *
  * Standard behind the rules: MQTT 5.0 4.3 (QoS), 4.4 (redelivery), 4.9 (flow control). Everything
  * runs on the session's worker. */
 
@@ -25,16 +35,9 @@
 #include "why.h"
 #include "worker_parts.h"
 
-void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry)
-{
-    struct pg_store *store = session->worker->server->store;
-    if (entry->number != 0 && session->kept)
-        store->ops->settle(store, session->kept->handle, entry->number);
-}
-
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
-static struct pg_out *find_out(const struct pg_session *session, uint16_t id)
+struct pg_out *pg_session_find_out(const struct pg_session *session, uint16_t id)
 {
     const struct pg_traffic *t = session->traffic;
     if (!t || t->out_size == 0 || id == 0)
@@ -43,10 +46,18 @@ static struct pg_out *find_out(const struct pg_session *session, uint16_t id)
     return out->state != OUT_FREE && out->id == id ? out : NULL;
 }
 
-static bool grow_outs(struct pg_traffic *t)
+struct pg_out *pg_session_out_of(const struct pg_session *session, uint64_t number)
 {
-    if (t->out_count * 2 < t->out_size || t->out_size == 65536)
-        return true;
+    const struct pg_traffic *t = session->traffic;
+    for (uint32_t i = 0; t && t->out_count > 0 && i < t->out_size; i++)
+        if (t->outs[i].state != OUT_FREE && t->outs[i].entry.number == number)
+            return &t->outs[i];
+    return NULL;
+}
+
+/* The table with twice the slots, or the first one. */
+static bool double_outs(struct pg_traffic *t)
+{
     uint32_t size = t->out_size ? t->out_size * 2 : FIRST_OUTS;
     struct pg_out *outs = calloc(size, sizeof(*outs));
     if (!outs)
@@ -58,6 +69,11 @@ static bool grow_outs(struct pg_traffic *t)
     t->outs = outs;
     t->out_size = size;
     return true;
+}
+
+static bool grow_outs(struct pg_traffic *t)
+{
+    return t->out_count * 2 < t->out_size || t->out_size == 65536 || double_outs(t);
 }
 
 /* A free identifier with its slot. Never one that is out; never 0; the table has room. */
@@ -102,25 +118,58 @@ void pg_session_leave_window(struct pg_traffic *t, const struct pg_out *out)
         t->out_bytes -= out->entry.msg->payload.len;
 }
 
-static bool next_resend(struct pg_session *session, struct pg_delivery *out)
+/* ---- what is due ----------------------------------------------------------------------------- */
+
+void pg_session_forget_due(struct pg_traffic *t)
+{
+    free(t->due);
+    t->due = NULL;
+    t->due_at = t->due_count = t->due_size = 0;
+}
+
+void pg_session_add_due(struct pg_session *session, uint16_t id)
 {
     struct pg_traffic *t = session->traffic;
-    while (t->resend_at < t->resend_count) {
-        struct pg_out *o = find_out(session, t->resend[t->resend_at++]);
+    if (t->due_count == t->due_size) {
+        uint32_t size = t->due_size ? t->due_size * 2 : 16;
+        uint16_t *due = realloc(t->due, size * sizeof(*due));
+        if (!due) {
+            pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY, "for its deliveries");
+            return;
+        }
+        t->due = due;
+        t->due_size = size;
+    }
+    t->due[t->due_count++] = id;
+}
+
+/* false: nothing is due, or the store has not answered. */
+static bool next_due(struct pg_session *session, struct pg_delivery *out)
+{
+    struct pg_traffic *t = session->traffic;
+    for (; t->due_at < t->due_count; t->due_at++) {
+        struct pg_out *o = pg_session_find_out(session, t->due[t->due_at]);
         if (!o)
             continue; /* settled meanwhile */
+        if (o->state == OUT_SENDING || o->state == OUT_RECEIVING)
+            return false;
+        t->due_at++;
         fill(out, &o->entry);
         out->id = o->id;
-        out->redelivered = true;
+        out->redelivered = o->handed || o->entry.tries > 0;
         out->received = o->state == OUT_RECEIVED;
-        pg_session_count(session, PG_COUNT_MESSAGES_REDELIVERED, 1);
+        if (o->handed)
+            pg_session_count(session, PG_COUNT_MESSAGES_REDELIVERED, 1);
+        else if (!out->received)
+            pg_session_count(session, PG_COUNT_MESSAGES_DELIVERED, 1);
+        o->handed = true;
         return true;
     }
-    free(t->resend);
-    t->resend = NULL;
-    t->resend_at = t->resend_count = 0;
+    pg_session_forget_due(t);
     return false;
 }
+
+/* ---- the queue ------------------------------------------------------------------------------- */
 
 /* QoS 0 is settled by being taken; the session keeps the entry until the next call. */
 static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
@@ -128,6 +177,7 @@ static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
     struct pg_traffic *t = session->traffic;
     struct pg_entry entry;
     pg_session_pop(session, &entry);
+    pg_session_settle_stored(session, &entry);
     t->lent = entry.msg;
     t->lent_ids = entry.many_ids;
     t->lent_id = entry.one_id;
@@ -145,7 +195,29 @@ static bool window_has_room(const struct pg_session *session, const struct pg_ms
     return most == 0 || t->out_count == 0 || t->out_bytes + msg->payload.len <= (uint64_t)most;
 }
 
-/* From the queue. false: there is nothing, or the window is full. */
+/* The front of the queue goes out; NULL: the window is full. */
+static struct pg_out *send_front(struct pg_session *session)
+{
+    struct pg_traffic *t = session->traffic;
+    bool room = window_has_room(session, pg_session_front(session)->msg);
+    struct pg_out *o = room ? new_out(session) : NULL;
+    if (!o)
+        return NULL;
+    pg_session_pop(session, &o->entry);
+    bool kept = session->kept && o->entry.number != 0;
+    o->state = kept && o->entry.qos == 2 ? OUT_SENDING : OUT_SENT;
+    o->handed = o->state == OUT_SENT;
+    o->order = t->out_order++;
+    t->out_count++;
+    t->out_bytes += o->entry.msg->payload.len;
+    if (o->state == OUT_SENDING)
+        pg_session_add_due(session, o->id);
+    if (kept)
+        pg_session_step(session, o);
+    return o;
+}
+
+/* From the queue. false: there is nothing, the window is full, or the store has to know first. */
 static bool next_queued(struct pg_session *session, struct pg_delivery *out)
 {
     struct pg_traffic *t = session->traffic;
@@ -162,18 +234,18 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
             pg_session_drop(session, &late, PG_EXPIRED);
             continue;
         }
+        bool steps = entry->qos == 2 && entry->number != 0 && session->kept;
+        if (t->due && !steps)
+            return false; /* behind those that wait for the store */
         if (entry->qos == 0) {
             take_unsettled(session, out);
             return true;
         }
-        struct pg_out *o = window_has_room(session, entry->msg) ? new_out(session) : NULL;
+        struct pg_out *o = send_front(session);
         if (!o)
             return false;
-        pg_session_pop(session, &o->entry);
-        o->state = OUT_SENT;
-        o->order = t->out_order++;
-        t->out_count++;
-        t->out_bytes += o->entry.msg->payload.len;
+        if (steps)
+            continue;
         fill(out, &o->entry);
         out->id = o->id;
         return true;
@@ -204,7 +276,7 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
     if (!t)
         return false;
     pg_traffic_forget_lent(t);
-    if (t->resend && next_resend(session, out))
+    if (t->due && next_due(session, out))
         return show(session, out);
     if (!next_queued(session, out)) {
         pg_session_quieten(session);
@@ -214,35 +286,41 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
     return show(session, out);
 }
 
-bool pg_delivery_received(struct pg_client *client, uint16_t id)
+bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later)
 {
     struct pg_session *session = pg_client_session(client);
-    struct pg_out *out = session ? find_out(session, id) : NULL;
-    if (!out || out->entry.qos != 2)
+    struct pg_out *out = session ? pg_session_find_out(session, id) : NULL;
+    *later = false;
+    if (!out || out->entry.qos != 2 || out->state == OUT_SENDING)
         return false;
-    if (out->entry.number != 0 && session->kept) {
-        struct pg_store *store = session->worker->server->store;
-        store->ops->received(store, session->kept->handle, out->entry.number, NULL);
+    if (out->state == OUT_SENT) {
+        pg_session_leave_window(session->traffic, out);
+        pg_entry_clear(&out->entry);
+        out->state = session->kept && out->entry.number != 0 ? OUT_RECEIVING : OUT_RECEIVED;
+        if (out->state == OUT_RECEIVING) {
+            out->handed = false;
+            pg_session_add_due(session, id);
+            pg_session_step(session, out);
+        }
+        if (session->traffic->queue_count > 0)
+            pg_session_make_ready(session); /* it may have waited for the bytes */
     }
-    pg_session_leave_window(session->traffic, out);
-    pg_entry_clear(&out->entry);
-    out->state = OUT_RECEIVED;
-    if (session->traffic->queue_count > 0)
-        pg_session_make_ready(session); /* it may have waited for the bytes */
+    *later = out->state == OUT_RECEIVING;
     return true;
 }
 
 bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason reason)
 {
     struct pg_session *session = pg_client_session(client);
-    struct pg_out *out = session ? find_out(session, id) : NULL;
+    struct pg_out *out = session ? pg_session_find_out(session, id) : NULL;
     if (!out)
         return false;
+    struct pg_traffic *t = session->traffic;
+    t->absent_count -= out->state == OUT_ABSENT;
     pg_session_settle_stored(session, &out->entry);
     pg_session_leave_window(session->traffic, out);
     pg_entry_clear(&out->entry);
     out->state = OUT_FREE;
-    struct pg_traffic *t = session->traffic;
     t->out_count--;
     pg_session_count(session,
                      reason == PG_OK ? PG_COUNT_DELIVERIES_SETTLED : PG_COUNT_DELIVERIES_FAILED, 1);
@@ -256,8 +334,8 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
 bool pg_delivery_return(struct pg_client *client, uint16_t id)
 {
     struct pg_session *session = pg_client_session(client);
-    struct pg_out *out = session ? find_out(session, id) : NULL;
-    if (!out || out->state == OUT_RECEIVED)
+    struct pg_out *out = session ? pg_session_find_out(session, id) : NULL;
+    if (!out || out->state != OUT_SENT)
         return false;
     struct pg_entry entry = out->entry;
     struct pg_traffic *t = session->traffic;
@@ -290,15 +368,15 @@ bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
                              struct pg_outstanding *out)
 {
     const struct pg_session *session = pg_client_session(client);
-    const struct pg_out *o = session ? find_out(session, id) : NULL;
+    const struct pg_out *o = session ? pg_session_find_out(session, id) : NULL;
     if (!o)
         return false;
-    out->received = o->state == OUT_RECEIVED;
+    out->received = o->state == OUT_RECEIVED || o->state == OUT_RECEIVING;
     out->qos = out->received ? 2 : o->entry.qos;
     return true;
 }
 
-/* ---- resending -------- */
+/* ---- coming back ----------------------------------------------------------------------------- */
 
 int pg_out_by_order(const void *a, const void *b)
 {
@@ -307,35 +385,72 @@ int pg_out_by_order(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* List what is out, in the order of handing out, to be handed out again. */
-void pg_session_plan_resend(struct pg_session *session)
+/* List what is out, in the order of handing out, to be handed out again. Those that are absent come
+ * when they are read. */
+void pg_session_plan_due(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
     if (!t)
         return;
-    free(t->resend);
-    t->resend = NULL;
-    t->resend_at = t->resend_count = 0;
-    if (t->out_count == 0)
+    pg_session_forget_due(t);
+    if (t->out_count == t->absent_count)
         return;
-    const struct pg_out **sorted = malloc(t->out_count * sizeof(struct pg_out *));
-    t->resend = malloc(t->out_count * sizeof(*t->resend));
-    if (!sorted || !t->resend) {
-        free(sorted);
-        free(t->resend);
-        t->resend = NULL;
+    struct pg_out **sorted = malloc(t->out_count * sizeof(struct pg_out *));
+    if (!sorted) {
         pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY, "while resuming the session");
         return;
     }
     uint32_t n = 0;
     for (uint32_t i = 0; i < t->out_size; i++)
-        if (t->outs[i].state != OUT_FREE)
+        if (t->outs[i].state != OUT_FREE && t->outs[i].state != OUT_ABSENT)
             sorted[n++] = &t->outs[i];
     qsort(sorted, n, sizeof(struct pg_out *), pg_out_by_order);
-    for (uint32_t i = 0; i < n; i++)
-        t->resend[i] = sorted[i]->id;
-    t->resend_count = n;
+    for (uint32_t i = 0; i < n; i++) {
+        pg_session_add_due(session, sorted[i]->id);
+        /* Whether the store was told is not known: once more does no harm. */
+        if (sorted[i]->state == OUT_SENDING || sorted[i]->state == OUT_RECEIVING)
+            pg_session_step(session, sorted[i]);
+    }
     free(sorted);
+}
+
+bool pg_session_put_absent(struct pg_session *session, const struct pg_store_out *from)
+{
+    struct pg_traffic *t = pg_session_traffic(session);
+    if (!t || from->packet_id == 0)
+        return t != NULL;
+    while (t->out_size == 0 || t->outs[from->packet_id & (t->out_size - 1)].state != OUT_FREE)
+        if (t->out_size == 65536 || !double_outs(t))
+            return false;
+    struct pg_out *out = &t->outs[from->packet_id & (t->out_size - 1)];
+    *out = (struct pg_out){
+        .entry = {.number = from->number, .share = PG_NODE_NONE, .qos = from->received ? 2 : 1},
+        .id = from->packet_id,
+        .order = t->out_order++,
+        .state = from->received ? OUT_RECEIVED : OUT_ABSENT,
+        .handed = true,
+    };
+    t->out_count++;
+    t->absent_count += out->state == OUT_ABSENT;
+    session->next_id = from->packet_id;
+    if (from->number > session->kept->absent_upto)
+        session->kept->absent_upto = from->number;
+    return true;
+}
+
+void pg_session_drop_absent(struct pg_session *session, uint64_t number)
+{
+    struct pg_traffic *t = session->traffic;
+    for (uint32_t i = 0; t && t->absent_count > 0 && i < t->out_size; i++) {
+        struct pg_out *out = &t->outs[i];
+        if (out->state != OUT_ABSENT || out->entry.number >= number)
+            continue;
+        pg_session_settle_stored(session, &out->entry);
+        pg_session_count(session, PG_COUNT_MESSAGES_DROPPED, 1);
+        out->state = OUT_FREE;
+        t->out_count--;
+        t->absent_count--;
+    }
 }
 
 /* ---- receipts -------------------------------------------------------------------------------- */
@@ -368,33 +483,31 @@ static bool grow_receipts(struct pg_traffic *t)
     return true;
 }
 
-enum pg_reason pg_receipt_begin(struct pg_client *client, uint16_t id)
+enum pg_reason pg_receipt_put(struct pg_session *session, uint16_t id)
 {
-    struct pg_session *session = pg_client_session(client);
-    if (!session || id == 0)
-        return PG_INTERNAL;
     struct pg_traffic *t = pg_session_traffic(session);
     if (!t || !grow_receipts(t))
         return PG_NO_MEMORY;
     uint32_t at = receipt_slot(t, id);
     if (t->receipts[at] == id)
         return PG_DUPLICATE;
-    if (t->receipt_count >= (uint64_t)pg_session_settings(session)->session.receipts)
-        return PG_QUOTA_EXCEEDED;
     t->receipts[at] = id;
     t->receipt_count++;
     return PG_OK;
 }
 
-bool pg_receipt_end(struct pg_client *client, uint16_t id)
+bool pg_receipt_held(const struct pg_session *session, uint16_t id)
 {
-    struct pg_session *session = pg_client_session(client);
-    struct pg_traffic *t = session ? session->traffic : NULL;
-    if (!t || t->receipt_count == 0 || id == 0)
+    const struct pg_traffic *t = session->traffic;
+    return t && t->receipt_count > 0 && id != 0 && t->receipts[receipt_slot(t, id)] == id;
+}
+
+bool pg_receipt_remove(struct pg_session *session, uint16_t id)
+{
+    struct pg_traffic *t = session->traffic;
+    if (!pg_receipt_held(session, id))
         return false;
     uint32_t hole = receipt_slot(t, id), mask = t->receipt_size - 1;
-    if (t->receipts[hole] != id)
-        return false;
     t->receipts[hole] = 0;
     t->receipt_count--;
     /* Move up whoever would no longer be found past the hole. */

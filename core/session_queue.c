@@ -260,8 +260,8 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
     if (sub && sub->no_local && own_message(session, offer->msg))
         return PG_NO_SUBSCRIBERS;
     bool away = !session->client && session->state != SESSION_JOINING;
-    if (qos == 0 && away)
-        return PG_NO_SUBSCRIBERS; /* QoS 0 is never queued for those who are away */
+    if (qos == 0 && away && !pg_session_settings(session)->session.queue_qos_0)
+        return PG_NO_SUBSCRIBERS;
     struct pg_traffic *t = pg_session_traffic(session);
     if (!t)
         return PG_NO_MEMORY;
@@ -284,7 +284,7 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
     if (session->kept) {
         if (entry.share == PG_NODE_NONE)
             pg_session_stage(session, &entry, offer->ticket);
-        else if (qos > 0)
+        else if (pg_session_stores(session, qos))
             pg_session_enqueue(session, &entry, offer->ticket);
         else
             return pg_session_push(session, &entry);

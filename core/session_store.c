@@ -132,6 +132,140 @@ void pg_session_put(struct pg_session *session, struct pg_ticket *ticket)
     store->ops->session_put(store, session->kept->handle, &record, pg_ticket_for_store(ticket));
 }
 
+/* ---- steps of QoS 2 -------------------------------------------------------------------------- */
+
+/* A step that the store was told of. The session may be gone, or its client, when it answers. */
+struct pg_session_step {
+    struct pg_task task; /* first */
+    struct pg_store_done done;
+    struct pg_worker *worker;
+    struct pg_session *session; /* NULL: nobody waits any more */
+    struct pg_session_step *next, **link;
+    enum pg_reason result;
+    uint16_t id;
+};
+
+static void step_came(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)worker;
+    struct pg_session_step *step = (struct pg_session_step *)task;
+    struct pg_session *session = step->session;
+    if (session) {
+        *step->link = step->next;
+        if (step->next)
+            step->next->link = step->link;
+        struct pg_out *out = pg_session_find_out(session, step->id);
+        if (pg_reason_is_error(step->result))
+            pg_conn_close(pg_client_conn(session->client), step->result,
+                          "its deliveries cannot be kept");
+        else if (out && out->state == OUT_SENDING)
+            out->state = OUT_SENT;
+        else if (out && out->state == OUT_RECEIVING)
+            out->state = OUT_RECEIVED;
+        pg_session_make_ready(session);
+    }
+    free(step);
+}
+
+/* On the store's thread. */
+static void stepped(struct pg_store_done *done, enum pg_reason result)
+{
+    struct pg_session_step *step =
+        (struct pg_session_step *)((uint8_t *)done - offsetof(struct pg_session_step, done));
+    step->result = result;
+    pg_worker_post(step->worker, &step->task);
+}
+
+static struct pg_session_step *new_step(struct pg_session *session, uint16_t id)
+{
+    struct pg_session_step *step = calloc(1, sizeof(*step));
+    if (!step)
+        return NULL;
+    struct pg_kept *kept = session->kept;
+    step->task.run = step_came;
+    step->done.fn = stepped;
+    step->worker = session->worker;
+    step->session = session;
+    step->id = id;
+    step->next = kept->steps;
+    step->link = &kept->steps;
+    if (step->next)
+        step->next->link = &step->next;
+    kept->steps = step;
+    return step;
+}
+
+void pg_session_step(struct pg_session *session, const struct pg_out *out)
+{
+    const struct pg_store_ops *ops = store_of(session)->ops;
+    struct pg_store_session *handle = session->kept->handle;
+    if (out->state == OUT_SENT) { /* QoS 1 */
+        ops->send(store_of(session), handle, out->entry.number, out->id, NULL);
+        return;
+    }
+    struct pg_session_step *step = new_step(session, out->id);
+    if (!step)
+        pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY, "for its deliveries");
+    else if (out->state == OUT_SENDING)
+        ops->send(store_of(session), handle, out->entry.number, out->id, &step->done);
+    else
+        ops->received(store_of(session), handle, out->entry.number, &step->done);
+}
+
+void pg_session_forget_steps(struct pg_kept *kept)
+{
+    for (struct pg_session_step *step = kept->steps; step; step = step->next)
+        step->session = NULL;
+    kept->steps = NULL;
+}
+
+/* ---- keeping --------------------------------------------------------------------------------- */
+
+/* What is out of a former process may be settled before it is read: a page that is on its way has it
+ * still. */
+static void note_settled(struct pg_session *session, uint64_t number)
+{
+    struct pg_kept *kept = session->kept;
+    if (kept->settled_count == kept->settled_size) {
+        uint32_t size = kept->settled_size ? kept->settled_size * 2 : 16;
+        uint64_t *settled = realloc(kept->settled, size * sizeof(*settled));
+        if (!settled) {
+            if (session->client)
+                pg_conn_close(pg_client_conn(session->client), PG_NO_MEMORY,
+                              "while resuming the session");
+            return;
+        }
+        kept->settled = settled;
+        kept->settled_size = size;
+    }
+    kept->settled[kept->settled_count++] = number;
+}
+
+/* Those that have been read by now. */
+static void forget_settled(struct pg_kept *kept)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < kept->settled_count; i++)
+        if (kept->settled[i] >= kept->read_number)
+            kept->settled[left++] = kept->settled[i];
+    kept->settled_count = left;
+    if (left > 0)
+        return;
+    free(kept->settled);
+    kept->settled = NULL;
+    kept->settled_size = 0;
+}
+
+void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry)
+{
+    struct pg_kept *kept = session->kept;
+    if (entry->number == 0 || !kept)
+        return;
+    if (entry->number >= kept->read_number)
+        note_settled(session, entry->number);
+    store_of(session)->ops->settle(store_of(session), kept->handle, entry->number);
+}
+
 static void forget_fetch(struct pg_kept *kept)
 {
     if (kept->fetch)
@@ -145,7 +279,9 @@ struct pg_store_session *pg_session_let_go(struct pg_session *session)
     if (!kept)
         return NULL;
     forget_fetch(kept);
+    pg_session_forget_steps(kept);
     struct pg_store_session *handle = kept->handle;
+    free(kept->settled);
     free(kept);
     session->kept = NULL;
     return handle;
@@ -181,6 +317,12 @@ static bool has_room(const struct pg_session *session)
     if (!session->client || kept->read_number != kept->next_number)
         return false;
     return !t || (t->queue_count < PAGE_ENTRIES && t->queue_bytes < PAGE_BYTES);
+}
+
+/* QoS 0 only while nobody is there, and if it is to wait at all. */
+bool pg_session_stores(const struct pg_session *session, uint8_t qos)
+{
+    return qos > 0 || !session->client;
 }
 
 void pg_session_enqueue(struct pg_session *session, struct pg_entry *entry,
@@ -242,7 +384,7 @@ void pg_sessions_keep_fresh(struct pg_worker *worker)
         part->fresh = t->next_fresh;
         t->has_fresh = false;
         t->stamped = NULL;
-        if (entry.qos > 0)
+        if (pg_session_stores(session, entry.qos))
             pg_session_enqueue(session, &entry, t->fresh_ticket);
         else
             (void)pg_session_push(session, &entry);
@@ -279,6 +421,31 @@ static bool to_entry(struct pg_session *session, struct pg_store_entry *from, st
     return true;
 }
 
+static bool was_settled(const struct pg_kept *kept, uint64_t number)
+{
+    for (uint32_t i = 0; i < kept->settled_count; i++)
+        if (kept->settled[i] == number)
+            return true;
+    return false;
+}
+
+/* An entry that a former process has sent is sent again. false: it is not out. */
+static bool take_out_again(struct pg_session *session, struct pg_entry *entry)
+{
+    if (entry->number > session->kept->absent_upto)
+        return false;
+    struct pg_out *out = pg_session_out_of(session, entry->number);
+    if (!out || out->state != OUT_ABSENT)
+        return out != NULL;
+    session->traffic->absent_count--;
+    session->traffic->out_bytes += entry->msg->payload.len;
+    out->entry = *entry;
+    out->state = OUT_SENT;
+    *entry = (struct pg_entry){.number = entry->number};
+    pg_session_add_due(session, out->id);
+    return true;
+}
+
 /* false: memory is out; the rest is fetched again. */
 static bool take_page(struct pg_session *session, struct pg_store_page *page)
 {
@@ -288,7 +455,9 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
         kept->read_number = entry.number + 1;
-        if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
+        if (was_settled(kept, entry.number) || take_out_again(session, &entry))
+            pg_entry_clear(&entry);
+        else if (entry.number < kept->checked_from && !pg_session_wants(session, &entry)) {
             pg_session_drop(session, &entry, PG_NOT_AUTHORIZED);
         } else if (!pg_session_append(session, &entry)) {
             kept->read_number = entry.number;
@@ -317,6 +486,8 @@ static void page_came(struct pg_task *task, struct pg_worker *worker)
                 next = fetch->upto;
             if (next > kept->read_number)
                 kept->read_number = next;
+            pg_session_drop_absent(session, kept->read_number);
+            forget_settled(kept);
             pg_session_read_ahead(session);
         } else {
             /* It stays in the store; the client comes again for it. */
@@ -368,6 +539,7 @@ void pg_session_unload(struct pg_session *session)
     if (!kept)
         return;
     forget_fetch(kept);
+    pg_session_forget_steps(kept);
     bool first = true;
     for (uint32_t left = pg_session_queued(session); left > 0; left--) {
         struct pg_entry entry;

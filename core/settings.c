@@ -225,6 +225,14 @@ static const struct pg_option session_rows[] = {
      .sentence = "What happens to a message for a full queue: the oldest one makes room, it is "
                  "dropped itself, or the session's client is disconnected. The oldest goes, since "
                  "the newest position and state of a vehicle say most."},
+    {.name = "queue_qos_0",
+     .type = PG_OPT_BOOL,
+     .offset = AT(session.queue_qos_0),
+     .fallback = "no",
+     .reloadable = true,
+     .sentence = "Whether messages with QoS 0 wait for a client that is away, as those with QoS 1 "
+                 "and 2 do. Nobody has promised them to anybody, and positions that come every "
+                 "second fill a queue with what is old."},
     {.name = "expiry_max",
      .type = PG_OPT_DURATION,
      .offset = AT(session.expiry_max),

@@ -35,6 +35,7 @@ struct pg_settings {
         int64_t queue_messages;
         int64_t queue_bytes;
         int queue_policy;       /* enum pg_queue_policy */
+        bool queue_qos_0;       /* for clients that are away, too */
         int64_t expiry_max;     /* longest life of a session without a client */
         int64_t inflight;       /* most unsettled deliveries, whatever the client grants */
         int64_t inflight_bytes; /* of their payloads; 0: any */

@@ -21,7 +21,8 @@
  *
  * QoS 2, so that nothing comes twice over a crash. Outbound: `send` (this entry goes out with this
  * packet identifier) is awaited before the message is sent, `received` (the peer has it) before it
- * is released, and `settle` ends it. Inbound: `receive` keeps the identifier together with the
+ * is released, and `settle` ends it. For QoS 1 `send` is not awaited: it is told so that what comes
+ * again does so under the same identifier. Inbound: `receive` keeps the identifier together with the
  * message and is awaited before the message is routed and acknowledged; `routed` says that every
  * session has it; `release` forgets the identifier and is awaited before the peer may use it anew.
  * A message that was received and not routed when the process died is given back by `restore`,

@@ -284,6 +284,15 @@ static bool give_unrouted(struct pg_disk *disk, struct pg_store_session *session
     return ok;
 }
 
+/* In the order in which they were received. */
+static int compare_receipts(const void *a, const void *b)
+{
+    const struct pg_disk_receipt *x = a, *y = b;
+    if (x->place.segment != y->place.segment)
+        return x->place.segment < y->place.segment ? -1 : 1;
+    return x->place.offset < y->place.offset ? -1 : x->place.offset > y->place.offset;
+}
+
 static bool give_all(struct pg_disk *disk, struct pg_store_restorer *restorer)
 {
     struct subs subs = {0};
@@ -300,6 +309,8 @@ static bool give_all(struct pg_disk *disk, struct pg_store_restorer *restorer)
          pg_disk_map_each(disk, PG_DISK_FACTS, 0, give_fact, &giving) == 0;
     for (uint32_t i = 0; ok && i < disk->bucket_count; i++) {
         for (struct pg_store_session *s = disk->buckets[i]; ok && s; s = s->next) {
+            if (s->receipt_count > 1)
+                qsort(s->receipts, s->receipt_count, sizeof(*s->receipts), compare_receipts);
             for (uint32_t k = 0; ok && k < s->receipt_count; k++)
                 ok = s->receipts[k].routed || give_unrouted(disk, s, &s->receipts[k], restorer);
         }

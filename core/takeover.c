@@ -190,7 +190,7 @@ static void put_out(struct pg_session *session, bool resumed)
     /* A delayed will is dropped only if the session goes on in time: MQTT 5.0 3.1.3.2.2. */
     if (session->will && (!resumed || session->will->delay_s == 0))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
-    pg_will_free(&session->will);
+    pg_will_forget(session);
     if (!client)
         return;
     pg_worker_count(session->worker, PG_COUNT_TAKEOVERS, 1);

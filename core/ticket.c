@@ -6,9 +6,13 @@
 #include "ticket.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "client.h"
 #include "conn.h"
+#include "message.h"
+#include "server.h"
+#include "worker_parts.h"
 
 static int rank(enum pg_reason reason)
 {
@@ -24,23 +28,43 @@ static void completed(struct pg_store_done *done, enum pg_reason result)
                    result);
 }
 
-struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token,
-                                void (*answered)(struct pg_client *client, uint64_t token,
-                                                 enum pg_reason reason))
+static struct pg_ticket *new_ticket(struct pg_worker *home, struct pg_bytes about)
 {
-    struct pg_ticket *ticket = calloc(1, sizeof(*ticket));
+    struct pg_ticket *ticket = calloc(1, sizeof(*ticket) + about.len);
     if (!ticket)
         return NULL;
-    ticket->home = pg_conn_worker(pg_client_conn(client));
-    ticket->token = token;
-    ticket->answered = answered;
+    ticket->home = home;
     ticket->done.fn = completed;
     atomic_init(&ticket->holds, 1);
     atomic_init(&ticket->worst, PG_NO_SUBSCRIBERS);
+    ticket->about_len = about.len;
+    if (about.len > 0)
+        memcpy(ticket->about, about.data, about.len);
+    return ticket;
+}
+
+struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token, struct pg_bytes about,
+                                void (*answered)(struct pg_client *client,
+                                                 const struct pg_ticket *ticket,
+                                                 enum pg_reason reason))
+{
+    struct pg_ticket *ticket = new_ticket(pg_conn_worker(pg_client_conn(client)), about);
+    if (!ticket)
+        return NULL;
+    ticket->token = token;
+    ticket->answered = answered;
     if (!pg_client_link_ticket(client, ticket)) {
         free(ticket);
         return NULL;
     }
+    return ticket;
+}
+
+struct pg_ticket *pg_ticket_of_nobody(struct pg_worker *home, struct pg_msg *received)
+{
+    struct pg_ticket *ticket = new_ticket(home, PG_BYTES_NONE);
+    if (ticket)
+        ticket->received = pg_msg_ref(received);
     return ticket;
 }
 
@@ -51,13 +75,18 @@ void pg_ticket_hold(struct pg_ticket *ticket)
 
 static void answer(struct pg_task *task, struct pg_worker *worker)
 {
-    (void)worker;
     struct pg_ticket *ticket = (struct pg_ticket *)task;
+    enum pg_reason reason = (enum pg_reason)atomic_load(&ticket->worst);
+    /* If not everybody has it and its client cannot be told, it stays: it goes to the others when
+     * the store is opened the next time. */
+    if (ticket->received && (ticket->client || !pg_reason_is_error(reason)))
+        worker->server->store->ops->routed(worker->server->store, ticket->received);
     if (ticket->client) {
         struct pg_client *client = ticket->client;
         pg_client_unlink_ticket(ticket);
-        ticket->answered(client, ticket->token, (enum pg_reason)atomic_load(&ticket->worst));
+        ticket->answered(client, ticket, reason);
     }
+    pg_msg_unref(&ticket->received);
     free(ticket);
 }
 

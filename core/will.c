@@ -11,6 +11,8 @@
 #include "client.h"
 #include "router.h"
 #include "server.h"
+#include "store.h"
+#include "ticket.h"
 #include "why.h"
 #include "worker_parts.h"
 
@@ -74,6 +76,79 @@ static void send_will(struct pg_worker *worker, struct pg_will *will)
     pg_worker_count(worker, PG_COUNT_WILLS_PUBLISHED, 1);
     pg_msg_unref(&msg);
 }
+
+/* ---- in the store ---------------------------------------------------------------------------- */
+
+struct pg_will *pg_will_restored(const struct pg_will_record *record)
+{
+    size_t username_len = record->username.data ? record->username.len : 0;
+    struct pg_will *will = calloc(1, sizeof(*will) + username_len);
+    if (!will)
+        return NULL;
+    will->msg = pg_msg_ref(record->msg);
+    will->expires = record->expires;
+    will->expiry_s = record->expiry_s;
+    will->delay_s = record->delay_s;
+    will->protocol = record->msg->protocol;
+    will->kept = true;
+    if (record->username.data) {
+        if (username_len > 0)
+            memcpy(will->text, record->username.data, username_len);
+        will->username = (struct pg_bytes){.data = will->text, .len = username_len};
+    }
+    return will;
+}
+
+void pg_will_keep(struct pg_session *session, uint32_t due_wall_s, struct pg_ticket *ticket)
+{
+    struct pg_store *store = session->worker->server->store;
+    struct pg_will *will = session->will;
+    if (!store)
+        return;
+    struct pg_will_record record = {
+        .client_id = pg_session_id(session),
+        .username = will->username,
+        .msg = will->msg,
+        .expires = will->expires,
+        .expiry_s = will->expiry_s,
+        .delay_s = will->delay_s,
+        .due_wall_s = due_wall_s,
+    };
+    store->ops->will_put(store, &record, pg_ticket_for_store(ticket));
+    will->kept = true;
+}
+
+/* At once, so that it cannot take a later will of the same client with it. */
+static void drop_kept(struct pg_worker *worker, struct pg_will *will, struct pg_bytes client_id)
+{
+    struct pg_store *store = worker->server->store;
+    if (will->kept)
+        store->ops->will_drop(store, client_id);
+    will->kept = false;
+}
+
+void pg_will_forget(struct pg_session *session)
+{
+    if (!session->will)
+        return;
+    drop_kept(session->worker, session->will, pg_session_id(session));
+    pg_will_free(&session->will);
+}
+
+static void due(struct pg_timer *timer)
+{
+    struct pg_session *session = ((struct pg_will *)timer)->session;
+    pg_will_publish(session->worker, &session->will, pg_session_id(session));
+}
+
+void pg_will_delay(struct pg_session *session, uint32_t seconds)
+{
+    session->will->session = session;
+    pg_will_keep(session, (uint32_t)(pg_wall_ms() / 1000) + seconds, NULL);
+    pg_timer_start(&session->will->timer, (int64_t)seconds * 1000, due);
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /* A will whose permission is being asked for; the client and its session may be gone. */
 struct pg_will_question {
@@ -140,6 +215,12 @@ void pg_will_publish(struct pg_worker *worker, struct pg_will **where, struct pg
     };
     enum pg_reason reason = pg_access_check(worker, config, &who, PG_ACTION_PUBLISH,
                                             will->msg->topic, decided, q, &q->request);
-    if (reason != PG_PENDING)
+    /* What it is for is in the store before it goes; only if the rules answer later, after. */
+    if (reason == PG_OK)
+        send_will(worker, will);
+    drop_kept(worker, will, client_id);
+    if (reason == PG_OK)
+        free_question(q);
+    else if (reason != PG_PENDING)
         decided(q, reason);
 }

@@ -112,6 +112,7 @@ struct mqtt_dues {
 /* A SUBSCRIBE whose filters are not all answered. The token of a subscription is its index. */
 struct mqtt_subscribing {
     uint16_t packet_id;
+    bool ends; /* UNSUBSCRIBE */
     size_t count, open;
     const char *why; /* the first refusal, for the reason string; NULL: none */
     uint8_t codes[];
@@ -234,7 +235,9 @@ void mqtt_challenge(struct pg_conn *conn, struct pg_bytes data, void *cookie);
 void mqtt_reauthenticated(struct pg_client *client, enum pg_reason reason, struct pg_bytes data);
 void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
 void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void mqtt_unsubscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void mqtt_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void mqtt_released(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void mqtt_deliver(struct pg_client *client);
 
 #endif

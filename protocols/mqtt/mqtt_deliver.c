@@ -258,11 +258,14 @@ void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
         return;
     }
     uint8_t code = MQTT_RC_SUCCESS;
-    if (!pg_delivery_received(m->client, ack.packet_id)) {
+    bool later;
+    if (!pg_delivery_received(m->client, ack.packet_id, &later)) {
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
         code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
     }
-    mqtt_write_ack(conn, MQTT_PUBREL, ack.packet_id, code, PG_OK);
+    if (!later) { /* else it is one of the next deliveries */
+        mqtt_write_ack(conn, MQTT_PUBREL, ack.packet_id, code, PG_OK);
+    }
 }
 
 void mqtt_on_pubcomp(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)

@@ -9,8 +9,9 @@
  * Maximum bounds: an MQTT 5 client that goes beyond is disconnected, older clients, who know no
  * such limit, are not read until some have left.
  *
- * QoS 2: the identifier is held by the session from PUBLISH to PUBREL (pg_receipt_*), through any
- * number of connections, so that a repeated PUBLISH is acknowledged and not published again.
+ * QoS 2: the identifier is held by the session from PUBLISH to PUBREL (pg_publish_once), through any
+ * number of connections, so that a repeated PUBLISH is acknowledged and not published again. PUBCOMP
+ * leaves when the store has forgotten it.
  *
  * Versions before MQTT 5 have no way to refuse a message: one that was not authorized is
  * or too long is acknowledged or ends the connection (mqtt.denied_publish_3x); one that could not be taken is
@@ -62,15 +63,12 @@ static void acknowledge(struct pg_conn *conn, struct mqtt_conn *m, const struct 
             pg_conn_close(conn, reason, "a PUBLISH that cannot be refused otherwise");
             return;
         }
-        /* The rest of the exchange goes its normal way. */
+        /* The rest of the exchange goes its normal way; no identifier is held for it. */
+        slot_free(m);
         code = MQTT_RC_SUCCESS;
         refused = false;
-    }
-    if (due->qos == 1 || refused) {
+    } else if (due->qos == 1 || refused) {
         slot_free(m);
-    }
-    if (due->qos == 2 && refused) {
-        (void)pg_receipt_end(m->client, due->packet_id);
     }
     if (due->qos == 2 && !refused) {
         code = MQTT_RC_SUCCESS; /* that nobody subscribed is no reason to treat PUBREC specially */
@@ -278,7 +276,11 @@ static enum pg_reason publish(struct pg_conn *conn, struct mqtt_conn *m,
         msg = pg_msg_new(&spec);
     }
     mqtt_user_room_free(&room);
-    return msg != NULL ? pg_publish(m->client, msg, token) : PG_NO_MEMORY;
+    if (msg == NULL) {
+        return PG_NO_MEMORY;
+    }
+    return p->qos == 2 ? pg_publish_once(m->client, p->packet_id, msg, token)
+                       : pg_publish(m->client, msg, token);
 }
 
 static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_publish *p)
@@ -293,7 +295,7 @@ static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struc
 
 static void publish_qos_2(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_publish *p)
 {
-    enum pg_reason reason = pg_receipt_begin(m->client, p->packet_id);
+    enum pg_reason reason = publish(conn, m, p, next_token(m));
     if (reason == PG_DUPLICATE) {
         pg_conn_count(conn, MQTT_COUNT_DUPLICATES, 1);
         if (!is_due(m, p->packet_id)) {
@@ -302,9 +304,6 @@ static void publish_qos_2(struct pg_conn *conn, struct mqtt_conn *m, const struc
         return;
     }
     m->open_receipts++;
-    if (reason == PG_OK) {
-        reason = publish(conn, m, p, next_token(m));
-    }
     due(conn, m, p, reason);
 }
 
@@ -330,6 +329,26 @@ void mqtt_on_publish(struct pg_conn *conn, struct mqtt_conn *m, const struct mqt
     }
 }
 
+/* A release that cannot be kept is not confirmed: the client comes again with it. */
+static void complete(struct pg_conn *conn, struct mqtt_conn *m, uint16_t packet_id,
+                     enum pg_reason reason)
+{
+    if (reason != PG_OK) {
+        pg_conn_close(conn, reason, "while releasing a message of QoS 2");
+        return;
+    }
+    slot_free(m);
+    mqtt_write_ack(conn, MQTT_PUBCOMP, packet_id, MQTT_RC_SUCCESS, PG_OK);
+}
+
+void mqtt_released(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    struct mqtt_conn *m = pg_client_cookie(client);
+    if (m->state != MQTT_CLOSED) {
+        complete(pg_client_conn(client), m, (uint16_t)token, reason);
+    }
+}
+
 void mqtt_on_pubrel(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
 {
     struct mqtt_ack ack;
@@ -338,13 +357,13 @@ void mqtt_on_pubrel(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
         mqtt_close_error(conn, frame, error);
         return;
     }
-    /* Left out before MQTT 5; during recovery it is not an error (3.7.2.1). */
-    uint8_t code = m->resumed ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND;
-    if (pg_receipt_end(m->client, ack.packet_id)) {
-        code = MQTT_RC_SUCCESS;
-        slot_free(m);
-    } else {
+    enum pg_reason reason = pg_receipt_end(m->client, ack.packet_id, ack.packet_id);
+    if (reason == PG_DUPLICATE) {
+        /* Left out before MQTT 5; during recovery it is not an error (3.7.2.1). */
+        uint8_t code = m->resumed ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND;
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
+        mqtt_write_ack(conn, MQTT_PUBCOMP, ack.packet_id, code, PG_OK);
+    } else if (reason != PG_PENDING) {
+        complete(conn, m, ack.packet_id, reason);
     }
-    mqtt_write_ack(conn, MQTT_PUBCOMP, ack.packet_id, code, PG_OK);
 }

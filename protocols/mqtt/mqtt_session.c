@@ -7,6 +7,8 @@
  * each filter in their order [MQTT-3.8.4-6]; while one is out the state is MQTT_SUBSCRIBING and
  * nothing more is read, so that what comes behind the SUBSCRIBE finds it done.
  *
+ * UNSUBSCRIBE goes the same way.
+ *
  * An invalid filter is refused by its code in MQTT 5; the versions before have no such code and
  * close the connection. Nothing of a refused filter is stored.
  *
@@ -69,15 +71,16 @@ static uint8_t suback_code(struct pg_conn *conn, enum pg_reason reason, uint8_t 
     return mqtt_reason_codes(reason)->suback;
 }
 
-/* SUBACK, and back to reading. */
+/* SUBACK or UNSUBACK, and back to reading. */
 static void answer(struct pg_conn *conn, struct mqtt_conn *m)
 {
     struct mqtt_subscribing *s = m->extras->subscribing;
     m->extras->subscribing = NULL;
     mqtt_extras_settle(m);
-    if (!mqtt_write_suback(conn, MQTT_SUBACK, s->packet_id,
+    if (!mqtt_write_suback(conn, s->ends ? MQTT_UNSUBACK : MQTT_SUBACK, s->packet_id,
                            (struct pg_bytes){.data = s->codes, .len = s->count}, s->why)) {
-        pg_conn_close(conn, PG_TOO_LARGE, "SUBACK is longer than the client takes");
+        pg_conn_close(conn, PG_TOO_LARGE, "%s is longer than the client takes",
+                      s->ends ? "UNSUBACK" : "SUBACK");
     }
     free(s);
     if (m->state == MQTT_SUBSCRIBING) {
@@ -113,6 +116,20 @@ static struct mqtt_subscribing *subscribing_new(uint16_t packet_id, size_t count
         s->count = count;
     }
     return s;
+}
+
+/* Every filter has been asked for: answer, or wait for the core's answers. */
+static void asked_all(struct pg_conn *conn, struct mqtt_conn *m)
+{
+    if (pg_conn_closing(conn)) {
+        return;
+    }
+    if (m->extras->subscribing->open == 0) {
+        answer(conn, m);
+    } else {
+        m->state = MQTT_SUBSCRIBING;
+        pg_conn_pause(conn);
+    }
 }
 
 void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)
@@ -170,29 +187,44 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
             judged(conn, s, i, reason, sub.qos);
         }
     }
-    if (pg_conn_closing(conn)) {
-        return;
-    }
-    if (s->open == 0) {
-        answer(conn, m);
-    } else {
-        m->state = MQTT_SUBSCRIBING;
-        pg_conn_pause(conn);
-    }
+    asked_all(conn, m);
+}
+
+/* An answer of the core that is awaited; NULL: nobody waits for it. */
+static struct mqtt_subscribing *awaited(const struct mqtt_conn *m, uint64_t token, bool ends)
+{
+    struct mqtt_subscribing *s = m->extras != NULL ? m->extras->subscribing : NULL;
+    bool waits = m->state == MQTT_SUBSCRIBING && s != NULL && s->ends == ends && token < s->count;
+    return waits ? s : NULL;
 }
 
 void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     struct mqtt_conn *m = pg_client_cookie(client);
     struct pg_conn *conn = pg_client_conn(client);
-    struct mqtt_subscribing *s = m->extras != NULL ? m->extras->subscribing : NULL;
-    if (m->state != MQTT_SUBSCRIBING || s == NULL || token >= s->count) {
+    struct mqtt_subscribing *s = awaited(m, token, false);
+    if (s == NULL) {
         return;
     }
     judged(conn, s, (size_t)token, reason, s->codes[token]);
     s->open--;
     if (s->open == 0) {
         answer(conn, m);
+    }
+}
+
+/* What the core says about filter number `i`. Before MQTT 5 there is no word for a refusal: the
+ * client is to ask again. */
+static void ended(struct pg_conn *conn, struct mqtt_subscribing *s, size_t i, enum pg_reason reason)
+{
+    s->codes[i] = MQTT_RC_SUCCESS;
+    if (reason == PG_NO_SUBSCRIPTION) {
+        s->codes[i] = MQTT_RC_NO_SUBSCRIPTION_EXISTED;
+    } else if (reason != PG_OK && mqtt_conn_of(conn)->version != MQTT_V5) {
+        pg_conn_close(conn, reason, "an UNSUBSCRIBE that cannot be refused otherwise");
+    } else if (reason != PG_OK) {
+        s->codes[i] = mqtt_reason_codes(reason)->suback;
+        refused_for(s, pg_reason_sentence(reason));
     }
 }
 
@@ -204,34 +236,50 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
         mqtt_close_error(conn, frame, error);
         return;
     }
-    size_t count = count_filters(&packet, MQTT_UNSUBSCRIBE);
-    uint8_t *codes = calloc(count, 1);
-    if (codes == NULL) {
+    struct mqtt_extras *extras = mqtt_extras_of(m);
+    struct mqtt_subscribing *s =
+        extras != NULL ? subscribing_new(packet.packet_id, count_filters(&packet, MQTT_UNSUBSCRIBE))
+                       : NULL;
+    if (s == NULL) {
         pg_conn_close(conn, PG_NO_MEMORY, "for an UNSUBSCRIBE");
         return;
     }
-    const char *why = NULL;
+    s->ends = true;
+    extras->subscribing = s;
     struct mqtt_filter f;
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_UNSUBSCRIBE, &at, &f); i++) {
         if (pg_topic_filter_valid(f.filter) == PG_OK) {
-            codes[i] = pg_unsubscribe(m->client, f.filter) == PG_OK
-                           ? MQTT_RC_SUCCESS
-                           : MQTT_RC_NO_SUBSCRIPTION_EXISTED;
+            enum pg_reason reason = pg_unsubscribe(m->client, f.filter, i);
+            if (reason == PG_PENDING) {
+                s->open++;
+            } else {
+                ended(conn, s, i, reason);
+            }
         } else if (m->version == MQTT_V5) {
-            codes[i] = MQTT_RC_TOPIC_FILTER_INVALID;
-            why = mqtt_code_name(codes[i]);
+            s->codes[i] = MQTT_RC_TOPIC_FILTER_INVALID;
+            refused_for(s, mqtt_code_name(s->codes[i]));
         } else {
             pg_conn_close(conn, PG_FILTER_INVALID, "UNSUBSCRIBE (MQTT 4.7.1, 4.8.2)");
-            break;
+            return;
         }
     }
-    if (!pg_conn_closing(conn) &&
-        !mqtt_write_suback(conn, MQTT_UNSUBACK, packet.packet_id,
-                           (struct pg_bytes){.data = codes, .len = count}, why)) {
-        pg_conn_close(conn, PG_TOO_LARGE, "UNSUBACK is longer than the client takes");
+    asked_all(conn, m);
+}
+
+void mqtt_unsubscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    struct mqtt_conn *m = pg_client_cookie(client);
+    struct pg_conn *conn = pg_client_conn(client);
+    struct mqtt_subscribing *s = awaited(m, token, true);
+    if (s == NULL) {
+        return;
     }
-    free(codes);
+    ended(conn, s, (size_t)token, reason);
+    s->open--;
+    if (s->open == 0 && !pg_conn_closing(conn)) {
+        answer(conn, m);
+    }
 }
 
 void mqtt_on_pingreq(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_frame *frame)

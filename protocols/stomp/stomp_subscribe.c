@@ -189,7 +189,9 @@ static void set_window(struct pg_conn *conn, struct stomp_conn *m)
 static void drop_filter(struct stomp_conn *m, struct stomp_filter *filter)
 {
     if (!filter->p2p && m->client != NULL) {
-        (void)pg_unsubscribe(m->client, text_of(filter));
+        /* Nothing is told of it that the store would have to know first. */
+        enum pg_reason reason = pg_unsubscribe(m->client, text_of(filter), 0);
+        (void)reason;
     }
     take_out(m, filter);
 }

@@ -329,7 +329,8 @@ def test_a_plugin_of_another_abi_is_refused(gateway, folder):
     path.write_text(f'plugin "guest" {{ path = "{made}" }}\n' + listener("a"), encoding="utf-8")
     done = run("-t", "-c", path)
     assert done.returncode == 1
-    assert re.search(r"guest\.so: built for version 42 of the plugin ABI, wanted 1", done.stdout)
+    wrong = re.search(r"guest\.so: built for version (\d+) of the plugin ABI, wanted (\d+)", done.stdout)
+    assert wrong and int(wrong[1]) == int(wrong[2]) + 41
 
 
 def test_the_old_configuration_lives_as_long_as_its_connections(gateway, folder):

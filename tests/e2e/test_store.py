@@ -4,11 +4,15 @@ crashes, and what becomes of them when the disk does not take any more."""
 import json
 import re
 import resource
+import subprocess
+import time
 
-from mqttwire import MqttPeer, publish, PUBACK
+from mqttwire import MqttPeer, acknowledge, publish, PUBACK
+from polygate import BIN, TIMEOUT
 
 STORE = 'store { path = "store" }\n'
 EXPIRY = 0x11  # Session Expiry Interval
+RECEIVE_MAXIMUM = 0x21
 
 
 def open_gateway(gateway, config="", **arguments):
@@ -41,6 +45,16 @@ def crash(gw):
 
 def store_status(gw, status=0):
     return json.loads(gw.ctl("status", "-j", status=status))["store"]
+
+
+def wait_store(gw, **expected):
+    """The store's numbers, when they are so: they follow the answers to clients."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        got = store_status(gw, status=None)
+        if all(got[key] == value for key, value in expected.items()):
+            return got
+        assert time.monotonic() < deadline, f"waiting for {expected}: {got}"
 
 
 def test_messages_for_who_is_away_survive_a_crash_in_order(gateway):
@@ -136,14 +150,13 @@ def test_status_tells_what_waits(gateway):
     pub = publisher(gw)
     for i in range(5):
         assert pub.publish("t", "x" * 100, 1, i + 1) == 0
-    got = store_status(gw)
+    got = wait_store(gw, sessions=1, queued=5)
     assert got["kind"] == "disk" and got["healthy"] is True
-    assert (got["sessions"], got["queued"]) == (1, 5)
     assert got["queued_bytes"] >= 500 and got["disk_bytes"] > 0
     assert re.search(r"^store store: 1 sessions, 5 messages wait", gw.ctl("status"), re.M)
     gw.stop()
     gw.start()
-    assert store_status(gw)["queued"] == 5
+    wait_store(gw, queued=5)
 
 
 def test_status_without_a_store_says_that_it_is_memory(gateway):
@@ -159,7 +172,7 @@ def test_quota_of_a_session_drops_the_oldest_and_says_so(gateway):
     for i in range(5):
         assert pub.publish("t", str(i), 1, i + 1) == 0
     gw.wait_log("store_dropped", client="s", reason="queue_full")
-    assert store_status(gw)["dropped"] == 2
+    wait_store(gw, dropped=2)
     sub = durable(gw, "s")
     for i in range(2, 5):
         sub.receive("t", str(i))
@@ -197,13 +210,13 @@ def test_disk_that_takes_nothing_refuses_qos_1_and_nothing_else(gateway):
     gw.wait_log("store_failed")
     pub.publish("zero", "goes on")
     live.receive("zero", "goes on")
-    got = store_status(gw, status=1)
+    got = wait_store(gw, healthy=False)
     assert got["healthy"] is False and got["detail"]
     assert "STORE FAILED" in gw.ctl("status", status=1)
     resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, before)
     gw.wait_log("store_works")
     assert pub.publish("t", "after", 1, 3) == 0
-    assert store_status(gw)["healthy"] is True
+    wait_store(gw, healthy=True)
     sub = durable(gw, "s")
     sub.receive("t", "before")
     sub.receive("t", "after")
@@ -253,3 +266,59 @@ def test_session_that_goes_from_worker_to_worker_gets_everything_in_order(gatewa
         if number not in got:
             got.append(number)
     assert got == list(range(160))
+
+
+def run_polygate(*arguments):
+    return subprocess.run([BIN, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def resident_bytes(gw):
+    with open(f"/proc/{gw.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) * 1024
+
+
+def fill_queue(gw, topic, count, size):
+    """`count` messages of QoS 1, each with its number first, from a client before MQTT 5."""
+    pub = gw.connect("mqtt", MqttPeer)
+    pub.login("filler")
+    sent = acknowledged = 0
+    while acknowledged < count:
+        if sent < count:
+            pub.send(b"".join(publish(topic, f"{i} ".ljust(size, "x"), 1, i % 60000 + 1)
+                              for i in range(sent, min(sent + 500, count))))
+            sent = min(sent + 500, count)
+        while acknowledged < sent - 500 or (sent == count and acknowledged < count):
+            assert pub.next(PUBACK).packet_id == acknowledged % 60000 + 1
+            acknowledged += 1
+    pub.close()
+
+
+def test_large_queue_comes_back_paced_and_does_not_fill_memory(gateway):
+    count, window = 50000, 20
+    gw = open_gateway(gateway)
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    sub.close()
+    fill_queue(gw, "t", count, 1000)
+    crash(gw)
+    before = resident_bytes(gw)
+    sub = gw.connect("mqtt", MqttPeer)
+    assert sub.login("s", version=5, clean=False,
+                     props={EXPIRY: 3600, RECEIVE_MAXIMUM: window}).session_present
+    other = publisher(gw)
+    most = 0
+    for first in range(0, count, window):
+        ids = []
+        for i in range(first, first + window):
+            got = sub.next()
+            assert got.payload.startswith(b"%d " % i)
+            ids.append(got.packet_id)
+        if first % 5000 == 0:
+            sub.barrier()  # the window is full: nothing else comes
+            other.barrier()
+            most = max(most, resident_bytes(gw) - before)
+        sub.send(b"".join(acknowledge(PUBACK, i, version=5) for i in ids))
+    sub.barrier()
+    wait_store(gw, queued=0)
+    if re.search(r"sanitizers:\s+none", run_polygate("-V")):
+        assert most < 8 << 20, f"{most} bytes for a window of {window}"

@@ -772,8 +772,9 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
     return PG_OK;
 }
 
-enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter)
+enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter, uint64_t token)
 {
+    (void)token;
     struct fake_session *s = client->session;
 
     for (unsigned i = 0; i < s->filter_count; i++) {
@@ -912,10 +913,11 @@ static struct fake_delivery *find_out(const struct pg_client *client, uint16_t i
     return d;
 }
 
-bool pg_delivery_received(struct pg_client *client, uint16_t id)
+bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later)
 {
     struct fake_delivery *d = find_out(client, id);
 
+    *later = false;
     if (!d || d->qos != 2) {
         return false;
     }
@@ -984,30 +986,46 @@ bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
     return d != NULL;
 }
 
-enum pg_reason pg_receipt_begin(struct pg_client *client, uint16_t id)
+/* Identifiers of the latest publications, for refusals that come later. */
+#define ONCE_MAX 64u
+static struct once {
+    uint64_t token;
+    uint16_t id;
+} once[ONCE_MAX];
+static unsigned once_count;
+
+static bool flip_receipt(struct pg_client *client, uint16_t id, bool held)
 {
     uint8_t *byte = &client->session->receipts[id / 8];
     uint8_t bit = (uint8_t)(1u << (id % 8));
 
-    if (*byte & bit) {
-        return PG_DUPLICATE;
-    }
-    *byte |= bit;
-    client->session->receipt_count++;
-    return PG_OK;
-}
-
-bool pg_receipt_end(struct pg_client *client, uint16_t id)
-{
-    uint8_t *byte = &client->session->receipts[id / 8];
-    uint8_t bit = (uint8_t)(1u << (id % 8));
-
-    if (!(*byte & bit)) {
+    if (((*byte & bit) != 0) == held) {
         return false;
     }
-    *byte &= (uint8_t)~bit;
-    client->session->receipt_count--;
+    *byte ^= bit;
+    client->session->receipt_count += held ? 1 : (size_t)-1;
     return true;
+}
+
+enum pg_reason pg_publish_once(struct pg_client *client, uint16_t id, struct pg_msg *msg,
+                               uint64_t token)
+{
+    if (!flip_receipt(client, id, true)) {
+        pg_msg_unref(&msg);
+        return PG_DUPLICATE;
+    }
+    enum pg_reason reason = pg_publish(client, msg, token);
+    if (pg_reason_is_error(reason)) {
+        flip_receipt(client, id, false);
+    }
+    once[once_count++ % ONCE_MAX] = (struct once){.token = token, .id = id};
+    return reason;
+}
+
+enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id, uint64_t token)
+{
+    (void)token;
+    return flip_receipt(client, id, false) ? PG_OK : PG_DUPLICATE;
 }
 
 size_t pg_receipt_count(const struct pg_client *client)
@@ -1035,6 +1053,17 @@ size_t fake_waiting(const char *client_id)
 
 /* ---- turns ---------------------------------------------------------------------------------- */
 
+/* A refusal gives the identifier back. */
+static void refuse_once(struct pg_client *client, struct decision d)
+{
+    for (unsigned i = 0; pg_reason_is_error(d.reason) && i < ONCE_MAX; i++) {
+        if (once[i].id != 0 && once[i].token == d.token) {
+            flip_receipt(client, once[i].id, false);
+            once[i].id = 0;
+        }
+    }
+}
+
 static bool decide_one(void)
 {
     if (fake.decision_count == 0) {
@@ -1045,6 +1074,7 @@ static bool decide_one(void)
     for (size_t i = 0; i < fake.message_count; i++) {
         struct fake_session *s = session_of(fake.messages[i].publisher);
         if (fake.messages[i].token == d.token && s->client) {
+            refuse_once(s->client, d);
             fake.protocol->published(s->client, d.token, d.reason);
             break;
         }

@@ -35,8 +35,12 @@ struct waiting {
 struct fake_store {
     struct pg_store store; /* first */
     pthread_mutex_t lock;
-    bool holds;
+    bool holds, holds_pages;
     struct pg_restored_session had;
+    struct pg_store_out had_outs[64];
+    struct pg_msg *had_unrouted, *had_will;
+    char had_will_of[32];
+    uint32_t had_will_delay_s;
     struct pg_store_session *sessions;
     struct waiting *waiting, **waiting_end;
     size_t waiting_count, queued, largest_page, requests[FAKE_REQUESTS];
@@ -79,7 +83,7 @@ static void answer(struct fake_store *fake, enum fake_request kind, struct pg_st
         w->fetch = fetch;
         w->page = page;
     }
-    if (w && fake->holds) {
+    if (w && (fake->holds || (fetch && fake->holds_pages))) {
         *fake->waiting_end = w;
         fake->waiting_end = &w->next;
         fake->waiting_count++;
@@ -251,14 +255,47 @@ static void fake_send(struct pg_store *store, struct pg_store_session *session, 
                       uint16_t packet_id, struct pg_store_done *done)
 {
     (void)session, (void)number, (void)packet_id;
-    answer(lock(store), FAKE_OTHER, done, NULL, NULL);
+    answer(lock(store), FAKE_SEND, done, NULL, NULL);
 }
 
 static void received(struct pg_store *store, struct pg_store_session *session, uint64_t number,
                      struct pg_store_done *done)
 {
     (void)session, (void)number;
-    answer(lock(store), FAKE_OTHER, done, NULL, NULL);
+    answer(lock(store), FAKE_RECEIVED, done, NULL, NULL);
+}
+
+static void receive(struct pg_store *store, struct pg_store_session *session, uint16_t packet_id,
+                    struct pg_msg *msg, struct pg_store_done *done)
+{
+    (void)session, (void)packet_id, (void)msg;
+    answer(lock(store), FAKE_RECEIVE, done, NULL, NULL);
+}
+
+static void routed(struct pg_store *store, struct pg_msg *msg)
+{
+    (void)msg;
+    answer(lock(store), FAKE_ROUTED, NULL, NULL, NULL);
+}
+
+static void release(struct pg_store *store, struct pg_store_session *session, uint16_t packet_id,
+                    struct pg_store_done *done)
+{
+    (void)session, (void)packet_id;
+    answer(lock(store), FAKE_RELEASE, done, NULL, NULL);
+}
+
+static void will_put(struct pg_store *store, const struct pg_will_record *will,
+                     struct pg_store_done *done)
+{
+    (void)will;
+    answer(lock(store), FAKE_WILL_PUT, done, NULL, NULL);
+}
+
+static void will_drop(struct pg_store *store, struct pg_bytes client_id)
+{
+    (void)client_id;
+    answer(lock(store), FAKE_WILL_DROP, NULL, NULL, NULL);
 }
 
 static void retain(struct pg_store *store, struct pg_msg *msg, struct pg_store_done *done)
@@ -291,15 +328,56 @@ void fake_store_had(struct pg_store *store, const char *client_id, uint32_t expi
     }
 }
 
+static struct pg_msg *make_msg(const char *topic, const char *payload, uint8_t qos)
+{
+    struct pg_msg_spec spec = {
+        .topic = pg_bytes_str(topic), .payload = pg_bytes_str(payload), .qos = qos};
+    return must_have(pg_msg_new(&spec));
+}
+
+void fake_store_had_out(struct pg_store *store, unsigned first, unsigned count, unsigned received)
+{
+    static const uint16_t receipts[] = {5};
+    struct fake_store *fake = (struct fake_store *)store;
+    for (unsigned i = 0; i < count; i++)
+        fake->had_outs[i] = (struct pg_store_out){
+            .number = first + i, .packet_id = (uint16_t)(11 + i), .received = i < received};
+    fake->had.outs = fake->had_outs;
+    fake->had.out_count = count;
+    fake->had.receipts = receipts;
+    fake->had.receipt_count = 1;
+}
+
+void fake_store_had_unrouted(struct pg_store *store, const char *payload)
+{
+    ((struct fake_store *)store)->had_unrouted = make_msg("t", payload, 2);
+}
+
+void fake_store_had_will(struct pg_store *store, const char *client_id, uint32_t delay_s)
+{
+    struct fake_store *fake = (struct fake_store *)store;
+    fake->had_will = make_msg("will", "gone", 1);
+    fake->had_will_delay_s = delay_s;
+    snprintf(fake->had_will_of, sizeof(fake->had_will_of), "%s", client_id);
+}
+
 static bool fake_restore(struct pg_store *store, struct pg_store_restorer *restorer,
                          struct pg_error *error)
 {
     (void)error;
     struct fake_store *fake = (struct fake_store *)store;
-    struct pg_subscription sub = {.filter = pg_bytes_str("t"), .qos = 1};
+    struct pg_subscription sub = {.filter = pg_bytes_str("t"), .qos = 2};
     fake->had.subs = &sub;
     fake->had.sub_count = 1;
-    return !fake->had.handle || restorer->session(restorer, &fake->had);
+    bool ok = !fake->had.handle || restorer->session(restorer, &fake->had);
+    struct pg_will_record will = {
+        .client_id = pg_bytes_str(fake->had_will_of),
+        .msg = fake->had_will,
+        .delay_s = fake->had_will_delay_s,
+    };
+    ok = ok && (!fake->had_will || restorer->will(restorer, &will));
+    return ok && (!fake->had_unrouted ||
+                  restorer->unrouted(restorer, fake->had_unrouted, NULL, 0, NULL, 0));
 }
 
 static void stats(struct pg_store *store, struct pg_store_stats *out)
@@ -317,6 +395,8 @@ static void fake_free(struct pg_store *store)
     struct fake_store *fake = (struct fake_store *)store;
     while (fake->sessions)
         forget(fake, fake->sessions);
+    pg_msg_unref(&fake->had_unrouted);
+    pg_msg_unref(&fake->had_will);
     free(fake);
 }
 
@@ -333,6 +413,11 @@ static const struct pg_store_ops fake_ops = {
     .fetch = fetch,
     .send = fake_send,
     .received = received,
+    .receive = receive,
+    .routed = routed,
+    .release = release,
+    .will_put = will_put,
+    .will_drop = will_drop,
     .retain = retain,
     .stats = stats,
     .drain = drain,
@@ -353,6 +438,13 @@ void fake_store_hold(struct pg_store *store, bool holds)
 {
     struct fake_store *fake = lock(store);
     fake->holds = holds;
+    pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_store_hold_pages(struct pg_store *store, bool holds)
+{
+    struct fake_store *fake = lock(store);
+    fake->holds_pages = holds;
     pthread_mutex_unlock(&fake->lock);
 }
 

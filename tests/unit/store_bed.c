@@ -27,7 +27,7 @@ static bool got_session(struct pg_store_restorer *base, const struct pg_restored
 {
     struct restored *r = (struct restored *)base;
     r->sessions++;
-    name(r, "session", s->record.client_id, PG_BYTES_NONE);
+    name(r, "session", s->record.client_id, PG_BYTES_OF(""));
     r->handle = s->handle;
     r->expiry_s = s->record.expiry_s;
     r->detached_wall_s = s->record.detached_wall_s;

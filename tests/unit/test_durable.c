@@ -177,6 +177,296 @@ static void overlapping_subscriptions_are_one_entry(void)
     probe_free(&p);
 }
 
+static void new_session_that_cannot_be_kept_is_gone(void)
+{
+    start(1, true);
+    struct probe a = {0}, b = {0};
+    struct pg_login l = durable("a");
+    probe_begin(&bed, &a, 0, &l);
+    testbed_settle(&bed);
+    (void)fake_store_complete(store, PG_STORE_FAILED);
+    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    fake_store_hold(store, false);
+    probe_connect(&bed, &b, 0, &l);
+    CU_ASSERT_EQUAL(b.admission, PG_OK);
+    CU_ASSERT_FALSE(b.session_present);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+}
+
+static void refused_subscription_is_gone(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    struct pg_login l = durable("a"), lp = login("p");
+    probe_connect(&bed, &a, 0, &l);
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
+    testbed_settle(&bed);
+    fake_store_hold(store, false);
+    (void)fake_store_complete(store, PG_STORE_FAILED);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &a, PATIENCE_S));
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_PENDING);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(p.published_reason, PG_NO_SUBSCRIBERS);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+static void unsubscribing_waits(void)
+{
+    start(1, false);
+    struct probe a = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_unsubscribe(&bed, &a, "t"), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_FALSE(testbed_wait(has_published, &a, 0));
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &a, PATIENCE_S));
+    CU_ASSERT_EQUAL(a.published_token, 3);
+    CU_ASSERT_EQUAL(probe_unsubscribe(&bed, &a, "t"), PG_NO_SUBSCRIPTION);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void retained_message_is_there_when_it_is_safe_and_follows_the_answer(void)
+{
+    start(1, false);
+    struct probe a = {0}, b = {0}, p = {0};
+    struct pg_login la = durable("a"), lb = login("b"), lp = login("p");
+    probe_connect(&bed, &a, 0, &la);
+    probe_connect(&bed, &b, 0, &lb);
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, true), PG_PENDING);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &b, "t", 1), PG_OK);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(b.message_count, 0);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.message_count, 0);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&a, 1));
+    CU_ASSERT_TRUE(a.messages[0].retain);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+/* ---- QoS 2 ----------------------------------------------------------------------------------- */
+
+static void delivery_is_recorded_before_it_is_sent_and_before_it_is_released(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 2);
+    probe_takes(&bed, &a, true, false);
+    struct pg_login lp = login("p");
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "1", 2, false), PG_PENDING);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "2", 2, false), PG_PENDING);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "3", 1, false), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SEND), 2);
+    CU_ASSERT_EQUAL(a.message_count, 0); /* QoS 1 keeps its place behind them */
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&a, 3));
+    CU_ASSERT_STRING_EQUAL(a.messages[0].payload, "1");
+    CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "3");
+    CU_ASSERT_FALSE(a.messages[0].redelivered);
+    CU_ASSERT_TRUE(probe_received(&bed, &a, a.messages[0].id));
+    CU_ASSERT_TRUE(a.later);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.message_count, 3);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&a, 4));
+    CU_ASSERT_TRUE(a.messages[3].received);
+    CU_ASSERT_EQUAL(a.messages[3].id, a.messages[0].id);
+    CU_ASSERT_TRUE(probe_settle(&bed, &a, a.messages[0].id));
+    CU_ASSERT_EQUAL(fake_store_queued(store), 2);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+static void step_that_was_out_when_the_client_went_is_taken_again(void)
+{
+    start(1, false);
+    struct probe a = {0}, b = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 2);
+    probe_takes(&bed, &a, true, false);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "1", 2, false), PG_PENDING);
+    testbed_settle(&bed);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    b.holds = true;
+    probe_begin(&bed, &b, 0, &la);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SEND), 2);
+    fake_store_hold(store, false);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&b, 1));
+    CU_ASSERT_EQUAL(a.message_count, 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+static void delivery_that_cannot_be_recorded_ends_the_connection(void)
+{
+    start(1, false);
+    struct probe a = {0}, b = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 2);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "1", 2, false), PG_PENDING);
+    testbed_settle(&bed);
+    fake_store_hold(store, false);
+    (void)fake_store_complete(store, PG_STORE_FAILED);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.closed_for, PG_STORE_FAILED);
+    CU_ASSERT_EQUAL(a.message_count, 0);
+    probe_connect(&bed, &b, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&b, 1));
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
+static void publication_is_in_the_store_before_anybody_gets_it(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    struct pg_login la = login("a"), lp = durable("p");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 2), PG_OK);
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.message_count, 0);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_DUPLICATE);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_RECEIVE), 1);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&a, 1));
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(p.published_token, 7);
+    CU_ASSERT_EQUAL(p.published_reason, PG_OK);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ROUTED), 1);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_DUPLICATE);
+    p.published_count = 0;
+    CU_ASSERT_EQUAL(probe_release(&bed, &p, 7), PG_PENDING);
+    testbed_settle(&bed);
+    CU_ASSERT_FALSE(testbed_wait(has_published, &p, 0));
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(probe_release(&bed, &p, 7), PG_DUPLICATE);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+static void refused_publication_gives_its_identifier_back(void)
+{
+    start(1, false);
+    struct probe a = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 2);
+    struct pg_login lp = durable("p");
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
+    testbed_settle(&bed);
+    (void)fake_store_complete(store, PG_STORE_FAILED);
+    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ENQUEUE), 0);
+    fake_store_hold(store, false);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
+    CU_ASSERT_TRUE(probe_got(&a, 1));
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+}
+
+/* The publisher goes while its message is on the way into the store, and sends it again from another
+ * worker: once it is in, it goes to everybody, and if not, it is a new one. */
+static void publisher_that_goes_in_between(enum pg_reason result, enum pg_reason again)
+{
+    start(2, false);
+    struct probe a = {0}, p = {0}, q = {0};
+    struct pg_login la = login("a"), lp = durable("p");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 2), PG_OK);
+    probe_connect(&bed, &p, 0, &lp);
+    fake_store_hold(store, true);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
+    testbed_settle(&bed);
+    probe_close(&bed, &p, PG_PEER_CLOSED);
+    fake_store_hold(store, false);
+    (void)fake_store_complete(store, result);
+    testbed_settle(&bed);
+    probe_connect(&bed, &q, 1, &lp);
+    CU_ASSERT_TRUE(q.session_present);
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &q, 7, "t", "x"), again);
+    CU_ASSERT_TRUE(probe_got(&a, 1));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(a.message_count, 1);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&p);
+    probe_free(&q);
+}
+
+static void message_of_a_publisher_that_went_reaches_everybody_once(void)
+{
+    publisher_that_goes_in_between(PG_OK, PG_DUPLICATE);
+}
+
+static void message_that_was_not_received_is_taken_when_it_comes_again(void)
+{
+    publisher_that_goes_in_between(PG_STORE_FAILED, PG_PENDING);
+}
+
+/* ---- wills ----------------------------------------------------------------------------------- */
+
+static void will_is_kept_from_admission_until_it_is_sent_or_dropped(void)
+{
+    start(1, true);
+    struct probe a = {0}, b = {0};
+    const struct pg_msg_spec will = {
+        .topic = PG_BYTES_OF("will"), .payload = PG_BYTES_OF("gone"), .qos = 1};
+    struct pg_login l = login("a");
+    l.will = &will;
+    probe_begin(&bed, &a, 0, &l);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_PUT), 1);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_PUT), 0);
+    CU_ASSERT_FALSE(testbed_wait(answered, &a, 0));
+    fake_store_hold(store, false);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    subscriber(&b, 0, "b", "will", 1);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    CU_ASSERT_TRUE(probe_got(&b, 1));
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), 1);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+}
+
 /* ---- queues that are larger than memory should ----------------------------------------------- */
 
 static void publish_many(struct probe *p, unsigned from, unsigned to)
@@ -320,6 +610,144 @@ static void session_whose_time_has_passed_does_not_come_back(void)
     probe_free(&a);
 }
 
+static void what_was_out_comes_again_under_its_identifier(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 10);
+    fake_store_had_out(store, 1, 4, 2);
+    testbed_start(&bed, 1, store);
+    struct probe a = {.holds = true};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    probe_takes(&bed, &a, true, false);
+    CU_ASSERT_TRUE(probe_got(&a, 10));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL_FATAL(a.message_count, 10);
+    for (unsigned i = 0; i < 10; i++) {
+        const struct probe_message *m = &a.messages[i];
+        CU_ASSERT_EQUAL(m->redelivered, i < 4);
+        CU_ASSERT_EQUAL(m->received, i < 2);
+        CU_ASSERT_TRUE(i < 4 ? m->id == 11 + i : m->id > 14);
+        CU_ASSERT_TRUE(i < 2 || atoi(m->payload) == (int)i);
+    }
+    CU_ASSERT_EQUAL(probe_publish_once(&bed, &a, 5, "x", "x"), PG_DUPLICATE);
+    for (unsigned i = 0; i < 10; i++)
+        CU_ASSERT_TRUE(probe_settle(&bed, &a, a.messages[i].id));
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void what_was_settled_before_its_page_came_does_not_come_again(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 3);
+    fake_store_had_out(store, 1, 2, 2);
+    testbed_start(&bed, 1, store);
+    fake_store_hold_pages(store, true);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&a, 2)); /* two releases, which are settled */
+    testbed_settle(&bed);
+    fake_store_hold_pages(store, false);
+    (void)fake_store_complete(store, PG_OK);
+    CU_ASSERT_TRUE(probe_got(&a, 3));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL_FATAL(a.message_count, 3);
+    CU_ASSERT_TRUE(a.messages[1].received);
+    CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "2");
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+/* The store may not have been told that it was sent: it was full for a while. */
+static void what_lies_before_something_that_was_out_is_not_lost(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 4);
+    fake_store_had_out(store, 3, 1, 0);
+    testbed_start(&bed, 1, store);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&a, 4));
+    testbed_settle(&bed);
+    bool seen[4] = {false};
+    for (unsigned i = 0; i < 4; i++) {
+        int number = atoi(a.messages[i].payload);
+        seen[number] = true;
+        CU_ASSERT_EQUAL(a.messages[i].redelivered, number == 2);
+        CU_ASSERT_EQUAL(a.messages[i].id == 11, number == 2);
+    }
+    CU_ASSERT_TRUE(seen[0] && seen[1] && seen[2] && seen[3]);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void message_that_had_reached_nobody_reaches_everybody(void)
+{
+    store = fake_store_new(false);
+    fake_store_had(store, "a", 3600, 0, 2);
+    fake_store_had_unrouted(store, "rest");
+    testbed_start(&bed, 2, store);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 3);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ROUTED), 1);
+    struct probe a = {0};
+    struct pg_login la = durable("a");
+    probe_connect(&bed, &a, 0, &la);
+    probe_takes(&bed, &a, true, false);
+    CU_ASSERT_TRUE(probe_got(&a, 3));
+    CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "rest");
+    testbed_stop(&bed);
+    probe_free(&a);
+}
+
+static void will_of_a_client_that_was_there_is_sent_unless_it_waits(void)
+{
+    for (unsigned delay_s = 0; delay_s <= 100; delay_s += 100) {
+        store = fake_store_new(false);
+        fake_store_had(store, "a", 3600, 0, 0);
+        fake_store_had_will(store, delay_s > 0 ? "a" : "b", delay_s);
+        testbed_start(&bed, 2, store);
+        testbed_settle(&bed);
+        CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), delay_s == 0);
+        CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_PUT), delay_s > 0);
+        struct probe a = {0};
+        struct pg_login la = durable("a");
+        probe_connect(&bed, &a, 0, &la);
+        testbed_settle(&bed);
+        CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), 1);
+        testbed_stop(&bed);
+        probe_free(&a);
+    }
+}
+
+static void qos_0_waits_if_it_is_to(void)
+{
+    testbed_settings()->session.queue_qos_0 = true;
+    start(1, false);
+    struct probe a = {0}, b = {0}, p = {0};
+    subscriber(&a, 0, "a", "t", 1);
+    probe_close(&bed, &a, PG_PEER_CLOSED);
+    struct pg_login lp = login("p"), la = durable("a");
+    probe_connect(&bed, &p, 0, &lp);
+    CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "0", 0, false), PG_OK);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 1);
+    probe_connect(&bed, &b, 0, &la);
+    CU_ASSERT_TRUE(probe_got(&b, 1));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(b.messages[0].qos, 0);
+    CU_ASSERT_EQUAL(fake_store_queued(store), 0);
+    testbed_stop(&bed);
+    probe_free(&a);
+    probe_free(&b);
+    probe_free(&p);
+}
+
 int main(void)
 {
     static const struct {
@@ -338,6 +766,24 @@ int main(void)
         TEST(what_waits_in_memory_is_read_again_after_the_client_has_gone),
         TEST(session_comes_back_with_its_subscriptions_and_its_queue),
         TEST(session_whose_time_has_passed_does_not_come_back),
+        TEST(new_session_that_cannot_be_kept_is_gone),
+        TEST(refused_subscription_is_gone),
+        TEST(unsubscribing_waits),
+        TEST(retained_message_is_there_when_it_is_safe_and_follows_the_answer),
+        TEST(delivery_is_recorded_before_it_is_sent_and_before_it_is_released),
+        TEST(step_that_was_out_when_the_client_went_is_taken_again),
+        TEST(delivery_that_cannot_be_recorded_ends_the_connection),
+        TEST(publication_is_in_the_store_before_anybody_gets_it),
+        TEST(refused_publication_gives_its_identifier_back),
+        TEST(message_of_a_publisher_that_went_reaches_everybody_once),
+        TEST(message_that_was_not_received_is_taken_when_it_comes_again),
+        TEST(will_is_kept_from_admission_until_it_is_sent_or_dropped),
+        TEST(what_was_out_comes_again_under_its_identifier),
+        TEST(what_was_settled_before_its_page_came_does_not_come_again),
+        TEST(what_lies_before_something_that_was_out_is_not_lost),
+        TEST(message_that_had_reached_nobody_reaches_everybody),
+        TEST(will_of_a_client_that_was_there_is_sent_unless_it_waits),
+        TEST(qos_0_waits_if_it_is_to),
 #undef TEST
     };
     CU_initialize_registry();

@@ -216,6 +216,8 @@ static const struct pg_protocol probe_protocol = {
     .admitted = admitted,
     .published = published,
     .subscribed = subscribed,
+    .unsubscribed = subscribed,
+    .released = subscribed,
     .deliver = deliver,
     .client_ended = client_ended,
     .goodbye = goodbye,
@@ -324,7 +326,10 @@ void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store
     for (unsigned i = 0; i < workers; i++)
         must(pg_worker_start(s->workers[i]), "no thread");
     struct pg_error error;
-    must(!store || pg_restore(s, &error), "cannot restore");
+    struct pg_unfinished *unfinished = NULL;
+    must(!store ||
+             (pg_restore(s, &unfinished, &error) && pg_restore_finish(s, &unfinished, &error)),
+         "cannot restore");
 }
 
 void testbed_stop(struct testbed *bed)
@@ -593,8 +598,62 @@ static void do_settle(void *arg)
     if (s->returned)
         s->found = pg_delivery_return(s->probe->client, s->id);
     else
-        s->found = s->received ? pg_delivery_received(s->probe->client, s->id)
+        s->found = s->received ? pg_delivery_received(s->probe->client, s->id, &s->probe->later)
                                : pg_delivery_settle(s->probe->client, s->id, PG_OK);
+}
+
+struct receipt {
+    struct probe *probe;
+    uint16_t id;
+    const char *topic, *payload;
+    enum pg_reason result;
+};
+
+static void do_publish_once(void *arg)
+{
+    struct receipt *r = arg;
+    struct pg_msg_spec spec = {
+        .topic = pg_bytes_str(r->topic),
+        .payload = pg_bytes_str(r->payload),
+        .qos = 2,
+        .publisher = pg_client_id(r->probe->client),
+        .protocol = "probe",
+    };
+    r->result = pg_publish_once(r->probe->client, r->id, pg_msg_new(&spec), r->id);
+}
+
+enum pg_reason probe_publish_once(struct testbed *bed, struct probe *probe, uint16_t id,
+                                  const char *topic, const char *payload)
+{
+    struct receipt r = {.probe = probe, .id = id, .topic = topic, .payload = payload};
+    testbed_run(bed, probe->worker, do_publish_once, &r);
+    return r.result;
+}
+
+static void do_release(void *arg)
+{
+    struct receipt *r = arg;
+    r->result = pg_receipt_end(r->probe->client, r->id, r->id);
+}
+
+enum pg_reason probe_release(struct testbed *bed, struct probe *probe, uint16_t id)
+{
+    struct receipt r = {.probe = probe, .id = id};
+    testbed_run(bed, probe->worker, do_release, &r);
+    return r.result;
+}
+
+static void do_unsubscribe(void *arg)
+{
+    struct receipt *r = arg;
+    r->result = pg_unsubscribe(r->probe->client, pg_bytes_str(r->topic), 3);
+}
+
+enum pg_reason probe_unsubscribe(struct testbed *bed, struct probe *probe, const char *filter)
+{
+    struct receipt r = {.probe = probe, .topic = filter};
+    testbed_run(bed, probe->worker, do_unsubscribe, &r);
+    return r.result;
 }
 
 bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id)

@@ -38,6 +38,7 @@ struct probe {
     uint64_t published_token;
     enum pg_reason published_reason;
     size_t published_count;
+    bool later; /* of probe_received() */
 };
 
 struct testbed {
@@ -74,6 +75,11 @@ enum pg_reason probe_subscribe_with(struct testbed *bed, struct probe *probe,
                                     const struct pg_subscription *sub);
 enum pg_reason probe_publish(struct testbed *bed, struct probe *probe, const char *topic,
                              const char *payload, uint8_t qos, bool retain);
+/* QoS 2 under an identifier, and its release. */
+enum pg_reason probe_publish_once(struct testbed *bed, struct probe *probe, uint16_t id,
+                                  const char *topic, const char *payload);
+enum pg_reason probe_release(struct testbed *bed, struct probe *probe, uint16_t id);
+enum pg_reason probe_unsubscribe(struct testbed *bed, struct probe *probe, const char *filter);
 bool probe_settle(struct testbed *bed, struct probe *probe, uint16_t id);
 bool probe_received(struct testbed *bed, struct probe *probe, uint16_t id);
 bool probe_return(struct testbed *bed, struct probe *probe, uint16_t id);
