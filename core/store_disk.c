@@ -55,11 +55,12 @@ static struct disk_store *of(struct pg_store *store)
 /* true: it was empty, so that the thread may have to be woken. */
 static bool push(struct disk_store *store, struct pg_disk_request *request)
 {
-    request->next = atomic_load_explicit(&store->mailbox, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&store->mailbox, &request->next, request,
-                                                  memory_order_release, memory_order_relaxed))
-        ;
-    return !request->next;
+    struct pg_disk_request *before = atomic_load_explicit(&store->mailbox, memory_order_relaxed);
+    do
+        request->next = before;
+    while (!atomic_compare_exchange_weak_explicit(&store->mailbox, &before, request,
+                                                  memory_order_release, memory_order_relaxed));
+    return !before; /* the request may be answered and freed by now */
 }
 
 static size_t cost_of(const struct pg_disk_request *request)
