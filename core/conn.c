@@ -90,8 +90,9 @@ struct tail {
 };
 
 /* Its size matters: it exists once per connection, in one block with
- *   - the frontend's state, of protocol->conn_size,
- *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN. */
+ *   - in front of it the transport's state, of transport->link_size,
+ *   - behind it the frontend's state, of protocol->conn_size,
+ * each at a multiple of STATE_ALIGN: so each is found from the others. */
 struct pg_conn {
     uint32_t magic;
     uint8_t state : 4;    /* enum conn_state */
@@ -154,14 +155,35 @@ static size_t aligned(size_t n)
 
 static uint8_t *link_of(const struct pg_conn *conn)
 {
-    return state_of(conn) + aligned(protocol_of(conn)->conn_size);
+    return (uint8_t *)(uintptr_t)conn - aligned(transport_of(conn)->link_size);
 }
 
-/* Bytes of the one block of a connection. */
+struct pg_conn *pg_conn_of_link(void *link, size_t link_size)
+{
+    struct pg_conn *conn = (struct pg_conn *)(void *)((uint8_t *)link + aligned(link_size));
+    assert(conn->magic == CONN_MAGIC);
+    return conn;
+}
+
 static size_t block_size(const struct pg_listener_conf *listener)
 {
-    return sizeof(struct pg_conn) + aligned(listener->protocol->conn_size) +
-           listener->transport->link_size;
+    return aligned(listener->transport->link_size) + sizeof(struct pg_conn) +
+           listener->protocol->conn_size;
+}
+
+/* The block of a connection, zeroed. NULL: out of memory. */
+static struct pg_conn *new_block(struct pg_worker *worker, const struct pg_listener_conf *listener)
+{
+    uint8_t *block = pg_slab_set_new(&worker->small, block_size(listener));
+    size_t link_size = aligned(listener->transport->link_size);
+    return block ? (struct pg_conn *)(void *)(block + link_size) : NULL;
+}
+
+static void free_block(struct pg_conn *conn, struct pg_worker *worker,
+                       const struct pg_listener_conf *listener)
+{
+    uint8_t *block = (uint8_t *)conn - aligned(listener->transport->link_size);
+    pg_slab_set_free(&worker->small, block, block_size(listener));
 }
 
 /* Bytes of output that are queued. */
@@ -274,9 +296,10 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       const struct pg_listener_conf *listener, const char *peer)
 {
     struct pg_config *config = listener->config;
-    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
+    struct pg_conn *conn = new_block(worker, listener);
     if (!conn || !pg_peer_set(&conn->peer, peer)) {
-        pg_slab_set_free(&worker->small, conn, block_size(listener));
+        if (conn)
+            free_block(conn, worker, listener);
         refuse(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
@@ -400,6 +423,11 @@ bool pg_conn_closing(const struct pg_conn *conn)
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn)
 {
     return conn->worker;
+}
+
+struct pg_client *pg_conn_client(const struct pg_conn *conn)
+{
+    return conn->clients;
 }
 
 struct pg_client **pg_conn_clients(struct pg_conn *conn)
@@ -1123,7 +1151,7 @@ static void free_conn(struct pg_conn *conn)
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
     pg_peer_clear(&conn->peer);
-    pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
+    free_block(conn, worker, conn->listener);
     pg_config_unref(&config);
 }
 

@@ -70,7 +70,7 @@ static void acknowledge(struct pg_conn *conn, struct mqtt_conn *m, const struct 
         slot_free(m);
     }
     if (due->qos == 2 && refused) {
-        (void)pg_receipt_end(m->client, due->packet_id);
+        (void)pg_receipt_end(mqtt_client_of(m), due->packet_id);
     }
     if (due->qos == 2 && !refused) {
         code = MQTT_RC_SUCCESS; /* that nobody subscribed is no reason to treat PUBREC specially */
@@ -274,11 +274,11 @@ static enum pg_reason publish(struct pg_conn *conn, struct mqtt_conn *m,
         spec.payload = p->payload;
         spec.qos = p->qos;
         spec.retain = p->retain;
-        spec.publisher = pg_client_id(m->client);
+        spec.publisher = pg_client_id(mqtt_client_of(m));
         msg = pg_msg_new(&spec);
     }
     mqtt_user_room_free(&room);
-    return msg != NULL ? pg_publish(m->client, msg, token) : PG_NO_MEMORY;
+    return msg != NULL ? pg_publish(mqtt_client_of(m), msg, token) : PG_NO_MEMORY;
 }
 
 static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_publish *p)
@@ -293,7 +293,7 @@ static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struc
 
 static void publish_qos_2(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_publish *p)
 {
-    enum pg_reason reason = pg_receipt_begin(m->client, p->packet_id);
+    enum pg_reason reason = pg_receipt_begin(mqtt_client_of(m), p->packet_id);
     if (reason == PG_DUPLICATE) {
         pg_conn_count(conn, MQTT_COUNT_DUPLICATES, 1);
         if (!is_due(m, p->packet_id)) {
@@ -340,7 +340,7 @@ void mqtt_on_pubrel(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
     }
     /* Left out before MQTT 5; during recovery it is not an error (3.7.2.1). */
     uint8_t code = m->resumed ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND;
-    if (pg_receipt_end(m->client, ack.packet_id)) {
+    if (pg_receipt_end(mqtt_client_of(m), ack.packet_id)) {
         code = MQTT_RC_SUCCESS;
         slot_free(m);
     } else {

@@ -160,8 +160,7 @@ static void answer_policy(struct newcomer *newcomer)
     const struct pg_strings *sites = &conf_of(newcomer)->flash_policy;
     struct net_address address = {.len = sizeof(address.sa)};
     char text[4096];
-    if (sites->count == 0 ||
-        getsockname(newcomer->stream.fd, &address.sa.any, &address.len) != 0) {
+    if (sites->count == 0 || getsockname(newcomer->stream.fd, &address.sa.any, &address.len) != 0) {
         turn_away(newcomer, "a question for a socket-policy file; see flash_policy", PG_BYTES_NONE);
         return;
     }
@@ -367,7 +366,7 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
     }
     newcomer->listening = listening;
     newcomer->worker = worker;
-    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner, NULL))
+    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner))
         await_first_byte(newcomer);
     else
         give_up(newcomer, PG_NO_MEMORY, "before the first byte");

@@ -40,9 +40,9 @@ enum ws_link_state {
     WS_LINK_CLOSED,
 };
 
-static struct pg_conn *conn_of(const struct ws_link *link)
+static struct pg_conn *conn_of(struct ws_link *link)
 {
-    return link->stream.data;
+    return pg_conn_of_link(link, sizeof(*link));
 }
 
 /* Whether bytes of our own, and not the core's, wait for room. */
@@ -354,7 +354,7 @@ static void on_ready(struct net_stream *stream, int events)
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->data);
+    pg_conn_eof(conn_of((struct ws_link *)stream));
 }
 
 static const struct net_owner link_owner = {.ready = on_ready, .drained = on_drained};
@@ -364,7 +364,7 @@ void ws_link_begin(struct pg_conn *conn, struct net_stream *from, struct pg_byte
     struct ws_link *link = pg_conn_link(conn);
     assert(link->state == WS_LINK_NEW);
     link->state = WS_LINK_OPEN;
-    net_stream_move(&link->stream, from, &link_owner, conn);
+    net_stream_move(&link->stream, from, &link_owner);
     watch(link);
     size_t room;
     uint8_t *buffer = pg_conn_read_room(conn, &room);
