@@ -135,23 +135,21 @@ static void print_sentence(const char *text)
     puts(text[len - 1] == '.' ? "" : ".");
 }
 
-static void print_rows(const struct pg_option *rows)
+static void print_row(const struct pg_option *row)
 {
-    for (const struct pg_option *row = rows; row && row->name; row++) {
-        char expected[256];
-        struct pg_text text = {.data = expected, .room = sizeof(expected) - 1};
-        pg_option_expected(row, &text);
-        expected[text.len] = '\0';
-        printf(".It Ic %s\n", row->name);
-        print_sentence(row->sentence ? row->sentence : "");
-        printf(".br\nValue: ");
-        print_text(expected);
-        putchar('\n');
-        if (row->fallback && row->fallback[0])
-            printf(".br\nDefault:\n.Cm %s\n", row->fallback);
-        if (!row->reloadable)
-            printf(".br\nA reload does not change it.\n");
-    }
+    char expected[256];
+    struct pg_text text = {.data = expected, .room = sizeof(expected) - 1};
+    pg_option_expected(row, &text);
+    expected[text.len] = '\0';
+    printf(".It Ic %s\n", row->name);
+    print_sentence(row->sentence ? row->sentence : "");
+    printf(".br\nValue: ");
+    print_text(expected);
+    putchar('\n');
+    if (row->fallback && row->fallback[0])
+        printf(".br\nDefault:\n.Cm %s\n", row->fallback);
+    if (!row->reloadable)
+        printf(".br\nA reload does not change it.\n");
 }
 
 static void print_block(const char *head, const struct pg_option *rows)
@@ -159,29 +157,89 @@ static void print_block(const char *head, const struct pg_option *rows)
     if (!rows || !rows[0].name)
         return;
     printf(".Ss %s\n.Bl -tag -width Ds\n", head);
-    print_rows(rows);
+    for (const struct pg_option *row = rows; row->name; row++)
+        print_row(row);
     printf(".El\n");
 }
 
-/* before NAME after */
-static void print_named(const char *before, const char *name, const char *after,
-                        const struct pg_option *rows)
+/* NAME after */
+static void print_named(const char *name, const char *after, const struct pg_option *rows)
 {
     char head[128];
-    snprintf(head, sizeof(head), "%s%s%s", before, name, after);
+    snprintf(head, sizeof(head), "%s%s", name, after);
     print_block(head, rows);
+}
+
+static bool is_row(const struct pg_option *a, const struct pg_option *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->fallback, b->fallback) == 0 &&
+           strcmp(a->sentence, b->sentence) == 0;
+}
+
+/* The first transport before `end` that has this very row; `end` itself: none. */
+static const struct pg_transport *const *owner_of(const struct pg_option *row,
+                                                  const struct pg_transport *const *first,
+                                                  const struct pg_transport *const *end)
+{
+    for (; first < end; first++)
+        for (const struct pg_option *r = (*first)->options; r && r->name; r++)
+            if (is_row(r, row))
+                return first;
+    return end;
+}
+
+/* Which rows transport `t` has from the earlier one, by name. */
+static void print_shared(const struct pg_transport *const *first,
+                         const struct pg_transport *const *t,
+                         const struct pg_transport *const *owner)
+{
+    bool any = false;
+    for (const struct pg_option *row = (*t)->options; row->name; row++) {
+        if (owner_of(row, first, t) != owner)
+            continue;
+        if (any)
+            printf(" ,\n");
+        else
+            printf(".Pp\nAs with\n.Ic transport\n.Li = %s :\n", (*owner)->name);
+        printf(".Ic %s", row->name);
+        any = true;
+    }
+    if (any)
+        printf(" .\n");
+}
+
+/* What it shares with those before it is explained there. */
+static void print_transport(const struct pg_transport *const *first,
+                            const struct pg_transport *const *t)
+{
+    bool any = false;
+    if (!(*t)->options)
+        return;
+    printf(".Ss listener \"name\" { transport = %s }\n", (*t)->name);
+    for (const struct pg_option *row = (*t)->options; row->name; row++) {
+        if (owner_of(row, first, t) != t)
+            continue;
+        if (!any)
+            printf(".Bl -tag -width Ds\n");
+        print_row(row);
+        any = true;
+    }
+    if (any)
+        printf(".El\n");
+    for (const struct pg_transport *const *owner = first; owner < t; owner++)
+        print_shared(first, t, owner);
 }
 
 void pg_config_print_options(const struct pg_assembly *assembly)
 {
     for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
-        print_named("", b->name[0] ? b->name : "Top level", b->name[0] ? " { }" : "", b->rows);
+        print_named(b->name[0] ? b->name : "Top level", b->name[0] ? " { }" : "", b->rows);
     print_block("listener \"name\" { }", pg_listener_rows);
     for (const struct pg_transport *const *t = assembly->transports; *t; t++)
-        print_named("listener \"name\" { transport = ", (*t)->name, " }", (*t)->options);
+        print_transport(assembly->transports, t);
     print_block("plugin \"name\" { }", pg_plugin_rows);
     for (const struct pg_protocol *const *p = assembly->protocols; *p; p++)
-        print_named("", (*p)->name, " { }", (*p)->options);
+        print_named((*p)->name, " { }", (*p)->options);
     for (const struct pg_plugin *const *p = assembly->plugins; *p; p++)
-        print_named("", (*p)->name, " { }", (*p)->options);
+        print_named((*p)->name, " { }", (*p)->options);
 }

@@ -194,10 +194,11 @@ static void become_opening(struct newcomer *newcomer)
 {
     const struct auto_conf *c = conf_of(newcomer);
     if (c->require_tls && !newcomer->stream.security) {
-        turn_away(newcomer, "HTTP without TLS",
-                  PG_BYTES_OF("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n"
-                              "Content-Length: 46\r\nConnection: close\r\n\r\n"
-                              "This port is for TLS: try https:// or wss://.\n"));
+        struct ws_upgrade answer;
+        ws_refuse(&answer, 400, "Bad Request", "", "This port is for TLS: try https:// or wss://.");
+        turn_away(newcomer, "HTTP without TLS; see require_tls",
+                  (struct pg_bytes){.data = (const uint8_t *)answer.response,
+                                    .len = answer.response_len});
         return;
     }
     const struct net_guest guest = {

@@ -132,9 +132,12 @@ void net_poll_forget(unsigned worker, const void *socket)
             poll->events[i].data.ptr = NULL;
 }
 
-void net_poll_remove(unsigned worker, const void *socket)
+void net_poll_remove(unsigned worker, int fd, const void *socket)
 {
     struct net_poll *poll = &polls[worker];
+    int result = epoll_ctl(poll->io.fd, EPOLL_CTL_DEL, fd, NULL);
+    assert(result == 0); /* it is registered */
+    (void)result;
     net_poll_forget(worker, socket);
     if (--poll->sockets == 0)
         close_poll(poll);

@@ -25,8 +25,9 @@ bool net_poll_add(struct pg_worker *worker, int fd, void *socket, net_poll_ready
 void net_poll_wait(unsigned worker, int fd, void *socket, int events);
 /* What is ready and not served yet is let go of. */
 void net_poll_forget(unsigned worker, const void *socket);
-/* It ends: the caller closes its descriptor at once, which takes it out of the kernel's list. */
-void net_poll_remove(unsigned worker, const void *socket);
+/* It ends, before its descriptor is closed: closing takes it out of the kernel's list only if no other
+ * process has the descriptor, too, as a child between fork() and exec() has. */
+void net_poll_remove(unsigned worker, int fd, const void *socket);
 /* The worker of that number, once it has had a socket. */
 struct pg_worker *net_poll_worker(unsigned worker);
 

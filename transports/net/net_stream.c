@@ -318,7 +318,7 @@ void net_stream_close(struct net_stream *stream)
     leave_ready(stream);
     free_security(stream);
     if (stream->state != NET_STREAM_LOST)
-        net_poll_remove(stream->worker, stream);
+        net_poll_remove(stream->worker, stream->fd, stream);
     stream->state = NET_STREAM_CLOSED;
     close(stream->fd);
 }
