@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <jansson.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -70,9 +71,18 @@ void ctl_device_tell(const struct ctl_device *t, const char *what)
     fflush(stdout);
 }
 
-const char *ctl_device_name(const struct ctl_device *device)
+void ctl_device_tell_command(const struct ctl_device *device, const char *id, const char *json,
+                             size_t len)
 {
-    return device->name;
+    json_t *document = json ? json_loadb(json, len, JSON_ALLOW_NUL, NULL) : NULL;
+    const char *name = json_string_value(json_object_get(document, "message"));
+    char *body = json_dumps(json_object_get(document, "body"), JSON_COMPACT);
+    printf("%s <- %s ", device->name, name ? name : id);
+    ctl_print_safe(pg_bytes_str(body ? body : "(not shown: out of memory)"));
+    putchar('\n');
+    fflush(stdout);
+    free(body);
+    json_decref(document);
 }
 
 void ctl_device_hang_up(struct ctl_device *device)

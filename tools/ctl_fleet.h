@@ -47,6 +47,9 @@ void ctl_device_online(struct ctl_device *device);
 void ctl_device_hang_up(struct ctl_device *device);
 /* "NAME what", if there are not too many devices. */
 void ctl_device_tell(const struct ctl_device *device, const char *what);
-const char *ctl_device_name(const struct ctl_device *device);
+/* "NAME <- MESSAGE BODY", of a command that the device was sent: `json` (NULL: out of memory) is the
+ * document that decode prints, `id` what it is called if the document does not name it. */
+void ctl_device_tell_command(const struct ctl_device *device, const char *id, const char *json,
+                             size_t len);
 
 #endif

@@ -2,13 +2,11 @@
 
 /* decode and encode: GB/T 32960 frames between hexadecimal and JSON, without a gateway. */
 
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "ctl.h"
+#include "ctl_frames.h"
 #include "gbt32960/gbt32960_codec.h"
 #include "gbt32960/gbt32960_json.h"
 #include "wire/json_out.h"
@@ -91,8 +89,9 @@ static size_t walk_stream(struct decoder *d, struct pg_bytes in, bool show)
 }
 
 /* One frame, or a stream of several. */
-static void decode(struct decoder *d, struct pg_bytes in)
+static void decode(void *arg, struct pg_bytes in)
 {
+    struct decoder *d = arg;
     struct gbt_frame frame;
     if (in.len == 0)
         return;
@@ -105,32 +104,8 @@ static void decode(struct decoder *d, struct pg_bytes in)
         print_error(d, error, in);
 }
 
-static void decode_text(struct decoder *d, const char *text)
-{
-    uint8_t *bytes = NULL;
-    size_t len = 0, bad;
-    if (ctl_parse_hex(text, &bytes, &len, &bad)) {
-        decode(d, (struct pg_bytes){.data = bytes, .len = len});
-    } else {
-        ctl_error(d->run, "expected pairs of hexadecimal digits, found \"%.20s\" at character %zu",
-                  text + bad, bad + 1);
-        d->failed = true;
-    }
-    free(bytes);
-}
-
-static void decode_lines(struct decoder *d)
-{
-    char *line = NULL;
-    size_t room = 0;
-    while (getline(&line, &room, stdin) > 0)
-        decode_text(d, line);
-    free(line);
-}
-
 static int run_decode(struct ctl_run *run)
 {
-    char *text = NULL;
     struct decoder d = {
         .run = run,
         .json = ctl_flag(run, "json"),
@@ -142,61 +117,35 @@ static int run_decode(struct ctl_run *run)
         ctl_error(run, "--wire and --raw say what --json prints; give --json too");
         return CTL_USAGE;
     }
-    if (run->argument_count == 0)
-        decode_lines(&d);
-    else if (ctl_join_arguments(run, &text))
-        decode_text(&d, text);
-    free(text);
-    return d.failed ? CTL_FAILED : CTL_OK;
+    bool good = ctl_each_hex(run, decode, &d);
+    return good && !d.failed ? CTL_OK : CTL_FAILED;
 }
 
 /* ---- encode ---------------------------------------------------------------------------------- */
 
-static bool encode(const struct ctl_run *run, json_t *document,
-                   const struct gbt_json_defaults *defaults)
+struct encoder {
+    const struct ctl_run *run;
+    struct gbt_json_defaults defaults;
+};
+
+static bool encode(void *arg, json_t *document, int index)
 {
+    const struct encoder *e = arg;
+    (void)index;
     static uint8_t wire[GBT_WIRE_MAX];
     struct wire_error error;
     struct gbt_json_message message;
     struct wire_out unit = wire_out_heap(2 * GBT_WIRE_MAX);
-    bool good = gbt_json_encode(document, defaults, &unit, &message, &error);
+    bool good = gbt_json_encode(document, &e->defaults, &unit, &message, &error);
     if (good) {
         size_t len = gbt_frame_encode(&message.frame, wire, sizeof(wire));
         ctl_print_hex((struct pg_bytes){.data = wire, .len = len});
         putchar('\n');
     } else {
-        char sentence[512];
-        wire_error_sentence(&error, sentence, sizeof(sentence));
-        ctl_error(run, "%s", sentence);
+        ctl_document_error(e->run, &error);
     }
     wire_out_free(&unit);
     return good;
-}
-
-static bool told_syntax(const struct ctl_run *run, const json_error_t *where)
-{
-    ctl_error(run, "not JSON: %s (line %d, column %d)", where->text, where->line, where->column);
-    return false;
-}
-
-/* Documents one behind the other, on one line each or on several. */
-static bool encode_stream(const struct ctl_run *run, const struct gbt_json_defaults *defaults)
-{
-    bool good = true;
-    json_error_t where;
-    for (;;) {
-        int c;
-        while ((c = getc(stdin)) == ' ' || c == '\n' || c == '\r' || c == '\t')
-            ;
-        if (c == EOF)
-            return good;
-        ungetc(c, stdin);
-        json_t *document = json_loadf(stdin, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &where);
-        if (!document)
-            return told_syntax(run, &where); /* where the next one begins is not known */
-        good = encode(run, document, defaults) && good;
-        json_decref(document);
-    }
 }
 
 static bool read_defaults(const struct ctl_run *run, uint8_t id[GBT_ID_LEN],
@@ -225,19 +174,10 @@ static bool read_defaults(const struct ctl_run *run, uint8_t id[GBT_ID_LEN],
 static int run_encode(struct ctl_run *run)
 {
     uint8_t id[GBT_ID_LEN] = {0};
-    struct gbt_json_defaults defaults = {0};
-    json_error_t where;
-    if (!read_defaults(run, id, &defaults))
+    struct encoder e = {.run = run};
+    if (!read_defaults(run, id, &e.defaults))
         return CTL_USAGE;
-    if (run->argument_count == 0)
-        return encode_stream(run, &defaults) ? CTL_OK : CTL_FAILED;
-    bool good = true;
-    for (int i = 0; i < run->argument_count; i++) {
-        json_t *document = json_loads(run->arguments[i], JSON_ALLOW_NUL, &where);
-        good = (document ? encode(run, document, &defaults) : told_syntax(run, &where)) && good;
-        json_decref(document);
-    }
-    return good ? CTL_OK : CTL_FAILED;
+    return ctl_each_json(run, encode, &e) ? CTL_OK : CTL_FAILED;
 }
 
 /* ---- the rows -------------------------------------------------------------------------------- */

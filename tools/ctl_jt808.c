@@ -2,13 +2,11 @@
 
 /* decode and encode: JT/T 808 frames between hexadecimal and JSON, without a gateway. */
 
-#include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ctl.h"
+#include "ctl_frames.h"
 #include "jt808/jt808_codec.h"
 #include "jt808/jt808_json.h"
 #include "jt808/jt808_reassembly.h"
@@ -116,8 +114,9 @@ static size_t walk_stream(struct decoder *d, struct pg_bytes in, bool show)
 }
 
 /* One frame with its delimiters, or unescaped without them, or a stream of several. */
-static void decode(struct decoder *d, struct pg_bytes in)
+static void decode(void *arg, struct pg_bytes in)
 {
+    struct decoder *d = arg;
     struct jt808_frame frame;
     if (in.len == 0)
         return;
@@ -130,29 +129,6 @@ static void decode(struct decoder *d, struct pg_bytes in)
         walk_stream(d, in, true);
     else
         print_error(d, jt808_error_name(delimited ? error : JT808_ERROR_DELIMITER), in);
-}
-
-static void decode_text(struct decoder *d, const char *text)
-{
-    uint8_t *bytes = NULL;
-    size_t len = 0, bad;
-    if (ctl_parse_hex(text, &bytes, &len, &bad)) {
-        decode(d, (struct pg_bytes){.data = bytes, .len = len});
-    } else {
-        ctl_error(d->run, "expected pairs of hexadecimal digits, found \"%.20s\" at character %zu",
-                  text + bad, bad + 1);
-        d->failed = true;
-    }
-    free(bytes);
-}
-
-static void decode_lines(struct decoder *d)
-{
-    char *line = NULL;
-    size_t room = 0;
-    while (getline(&line, &room, stdin) > 0)
-        decode_text(d, line);
-    free(line);
 }
 
 static bool read_edition(const struct ctl_run *run, unsigned fallback, unsigned *out)
@@ -180,7 +156,6 @@ static bool read_charset(const struct ctl_run *run, enum wire_charset *out)
 static int run_decode(struct ctl_run *run)
 {
     struct decoder *d = calloc(1, sizeof(*d));
-    char *text = NULL;
     if (!d)
         return CTL_FAILED;
     d->run = run;
@@ -200,14 +175,10 @@ static int run_decode(struct ctl_run *run)
                                                        .age_ms = INT64_MAX / 4};
         if (ctl_flag(run, "reassemble"))
             d->reassembly = jt808_reassembly_open(&limits);
-        if (run->argument_count == 0)
-            decode_lines(d);
-        else if (ctl_join_arguments(run, &text))
-            decode_text(d, text);
-        code = d->failed ? CTL_FAILED : CTL_OK;
+        bool good = ctl_each_hex(run, decode, d);
+        code = good && !d->failed ? CTL_OK : CTL_FAILED;
     }
     jt808_reassembly_close(&d->reassembly);
-    free(text);
     free(d);
     return code;
 }
@@ -239,77 +210,43 @@ static bool print_frames(const struct ctl_run *run, const struct jt808_frame *me
     return true;
 }
 
-static bool encode(const struct ctl_run *run, json_t *document,
-                   const struct jt808_json_defaults *defaults, uint16_t serial)
+struct encoder {
+    const struct ctl_run *run;
+    struct jt808_json_defaults defaults;
+    int64_t serial; /* of the first document without */
+};
+
+static bool encode(void *arg, json_t *document, int index)
 {
+    const struct encoder *e = arg;
     struct wire_error error;
     struct jt808_json_message message;
     struct wire_out body = wire_out_heap(BODY_LIMIT);
-    bool good = jt808_json_encode(document, defaults, &body, &message, &error);
+    bool good = jt808_json_encode(document, &e->defaults, &body, &message, &error);
     if (good) {
         if (!message.serial_given)
-            message.frame.serial = serial;
-        good = print_frames(run, &message.frame);
+            message.frame.serial = (uint16_t)(e->serial + index);
+        good = print_frames(e->run, &message.frame);
     } else {
-        char sentence[512];
-        wire_error_sentence(&error, sentence, sizeof(sentence));
-        ctl_error(run, "%s", sentence);
+        ctl_document_error(e->run, &error);
     }
     wire_out_free(&body);
     return good;
 }
 
-static bool told_syntax(const struct ctl_run *run, const json_error_t *where)
-{
-    ctl_error(run, "not JSON: %s (line %d, column %d)", where->text, where->line, where->column);
-    return false;
-}
-
-/* Documents one behind the other, on one line each or on several. */
-static bool encode_stream(const struct ctl_run *run, const struct jt808_json_defaults *defaults,
-                          uint16_t serial)
-{
-    bool good = true;
-    json_error_t where;
-    for (;;) {
-        int c;
-        while ((c = getc(stdin)) == ' ' || c == '\n' || c == '\r' || c == '\t')
-            ;
-        if (c == EOF)
-            return good;
-        ungetc(c, stdin);
-        json_t *document = json_loadf(stdin, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &where);
-        if (!document)
-            return told_syntax(run, &where); /* where the next one begins is not known */
-        good = encode(run, document, defaults, serial++) && good;
-        json_decref(document);
-    }
-}
-
 static int run_encode(struct ctl_run *run)
 {
-    int64_t serial;
     unsigned edition;
     enum wire_charset charset;
-    json_error_t where;
-    if (!ctl_number(run, "serial", 0, 65535, 0, &serial) || !read_edition(run, 0, &edition) ||
+    struct encoder e = {.run = run};
+    if (!ctl_number(run, "serial", 0, 65535, 0, &e.serial) || !read_edition(run, 0, &edition) ||
         !read_charset(run, &charset))
         return CTL_USAGE;
-    struct jt808_json_defaults defaults = {.edition = edition,
-                                           .header_2019 = edition == JT808_2019,
-                                           .charset = charset,
-                                           .phone = ctl_value(run, "phone")};
-    if (run->argument_count == 0)
-        return encode_stream(run, &defaults, (uint16_t)serial) ? CTL_OK : CTL_FAILED;
-    bool good = true;
-    for (int i = 0; i < run->argument_count; i++) {
-        json_t *document = json_loads(run->arguments[i], JSON_ALLOW_NUL, &where);
-        good = (document ? encode(run, document, &defaults, (uint16_t)(serial + i))
-                         : told_syntax(run, &where)) &&
-               good;
-        json_decref(document);
-    }
-    return good ? CTL_OK : CTL_FAILED;
+    e.defaults = (struct jt808_json_defaults){.edition = edition,
+                                              .header_2019 = edition == JT808_2019,
+                                              .charset = charset,
+                                              .phone = ctl_value(run, "phone")};
+    return ctl_each_json(run, encode, &e) ? CTL_OK : CTL_FAILED;
 }
 
 /* ---- the rows -------------------------------------------------------------------------------- */

@@ -3,9 +3,7 @@
 /* simulate gbt32960: vehicles, each the state machine of protocols/gbt32960/gbt32960_simulator.c. */
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "ctl_fleet.h"
@@ -27,21 +25,10 @@ static void tell_command(const struct ctl_device *t, const struct gbt_frame *fra
 {
     struct json_out out = json_out_heap(1u << 20);
     const struct gbt_json_options options = {.shape = WIRE_SHAPE_NATIVE};
-    json_t *document = NULL;
-    if (gbt_json_write(&out, frame, &options, NULL))
-        document = json_loadb(out.data, out.len, JSON_ALLOW_NUL, NULL);
-    const char *name = json_string_value(json_object_get(document, "message"));
-    char *body = json_dumps(json_object_get(document, "body"), JSON_COMPACT);
-    printf("%s <- ", ctl_device_name(t));
-    if (name)
-        printf("%s ", name);
-    else
-        printf("0x%02x ", frame->command);
-    ctl_print_safe(pg_bytes_str(body ? body : "(not shown: out of memory)"));
-    putchar('\n');
-    fflush(stdout);
-    free(body);
-    json_decref(document);
+    char id[8];
+    snprintf(id, sizeof(id), "0x%02x", frame->command);
+    bool good = gbt_json_write(&out, frame, &options, NULL);
+    ctl_device_tell_command(t, id, good ? out.data : NULL, out.len);
     json_out_free(&out);
 }
 
