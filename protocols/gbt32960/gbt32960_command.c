@@ -165,15 +165,6 @@ static void respond(struct gbt_vehicle *v, const struct pg_msg *msg,
 
 /* ---- payloads to frames --------------------------------------------------------------------- */
 
-static bool fails(struct wire_error *error, const char *path, const char *found,
-                  const char *expected)
-{
-    (void)snprintf(error->path, sizeof(error->path), "%s", path);
-    (void)snprintf(error->found, sizeof(error->found), "%s", found);
-    (void)snprintf(error->expected, sizeof(error->expected), "%s", expected);
-    return false;
-}
-
 static bool read_json(struct gbt_vehicle *v, struct pg_bytes payload, struct wire_out *unit,
                       struct gbt_frame *out, struct wire_error *error)
 {
@@ -186,23 +177,9 @@ static bool read_json(struct gbt_vehicle *v, struct pg_bytes payload, struct wir
         return false;
     }
     if (message.message && !message.message->down) {
-        return fails(error, "message", message.message->name, "a message for a vehicle");
+        return wire_fails(error, "message", message.message->name, "a message for a vehicle");
     }
     *out = message.frame;
-    return true;
-}
-
-/* Hexadecimal text to bytes in `unit`; false if it is none. */
-static bool read_hex(struct pg_bytes text, struct wire_out *unit, struct pg_bytes *bytes)
-{
-    size_t used;
-    uint8_t *room = wire_out_take(unit, text.len / 2 + 1);
-
-    if (!room ||
-        !wire_hex_decode((const char *)text.data, text.len, room, text.len / 2 + 1, &used)) {
-        return false;
-    }
-    *bytes = (struct pg_bytes){.data = room, .len = used};
     return true;
 }
 
@@ -211,23 +188,16 @@ static bool read_wire(struct pg_bytes wire, struct gbt_frame *out, struct wire_e
 {
     enum gbt_error why = gbt_frame_decode(wire, out);
 
-    return why == GBT_ERROR_NONE || fails(error, "frame", gbt_error_name(why),
-                                          "a sound frame from start mark to check code");
+    return why == GBT_ERROR_NONE || wire_fails(error, "frame", gbt_error_name(why),
+                                               "a sound frame from start mark to check code");
 }
 
 static bool read_payload(struct gbt_vehicle *v, struct pg_bytes payload, struct wire_out *unit,
                          struct gbt_frame *out, struct wire_error *error)
 {
-    struct pg_bytes text = payload;
+    struct pg_bytes text = wire_text_trim(payload);
     struct pg_bytes wire;
 
-    while (text.len > 0 && memchr(" \t\r\n", text.data[0], 4)) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && memchr(" \t\r\n", text.data[text.len - 1], 4)) {
-        text.len--;
-    }
     if (text.len > 0 && text.data[0] == '{') {
         return read_json(v, text, unit, out, error);
     }
@@ -235,11 +205,11 @@ static bool read_payload(struct gbt_vehicle *v, struct pg_bytes payload, struct 
     if (payload.len > 0 && (payload.data[0] == '#' || payload.data[0] == '$')) {
         return read_wire(payload, out, error);
     }
-    if (text.len > 0 && text.len <= 2 * (size_t)GBT_WIRE_MAX && read_hex(text, unit, &wire)) {
+    if (text.len > 0 && text.len <= 2 * (size_t)GBT_WIRE_MAX && wire_hex_take(text, unit, &wire)) {
         return read_wire(wire, out, error);
     }
-    return fails(error, "payload", payload.len ? "something else" : "nothing",
-                 "a JSON object, or a frame, in hexadecimal or in bytes");
+    return wire_fails(error, "payload", payload.len ? "something else" : "nothing",
+                      "a JSON object, or a frame, in hexadecimal or in bytes");
 }
 
 static bool is_answered_command(uint8_t command)
@@ -258,7 +228,7 @@ static struct gbt_command_out *command_of(struct gbt_vehicle *v, const struct pg
         char vin[GBT_ID_TEXT];
         gbt_id_text(frame.id, vin);
         if (strcmp(vin, v->vin) != 0) {
-            (void)fails(error, "vin", "another one", "the VIN of this vehicle, or none");
+            (void)wire_fails(error, "vin", "another one", "the VIN of this vehicle, or none");
         } else {
             static _Thread_local uint8_t sealed[GBT_UNIT_MAX + GBT_SEALED_ROOM];
             memcpy(frame.id, v->id, GBT_ID_LEN); /* filled as the vehicle does */
@@ -274,7 +244,7 @@ static struct gbt_command_out *command_of(struct gbt_vehicle *v, const struct pg
                 command->answered_by_vehicle =
                     is_answered_command(frame.command) && !gbt_frame_is_answer(&frame);
             } else {
-                (void)fails(error, "body", "no memory", "less");
+                (void)wire_fails(error, "body", "no memory", "less");
             }
         }
     }

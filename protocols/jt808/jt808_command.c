@@ -214,15 +214,6 @@ struct wanted {
     bool serial_given;
 };
 
-static bool fails(struct wire_error *error, const char *path, const char *found,
-                  const char *expected)
-{
-    (void)snprintf(error->path, sizeof(error->path), "%s", path);
-    (void)snprintf(error->found, sizeof(error->found), "%s", found);
-    (void)snprintf(error->expected, sizeof(error->expected), "%s", expected);
-    return false;
-}
-
 static bool read_json(struct jt808_terminal *t, struct pg_bytes payload, struct wire_out *body,
                       struct wanted *out, struct wire_error *error)
 {
@@ -240,27 +231,14 @@ static bool read_json(struct jt808_terminal *t, struct pg_bytes payload, struct 
         return false;
     }
     if (!jt808_phone_equal(message.frame.phone, t->phone)) {
-        return fails(error, "phone", message.frame.phone, "the phone of this terminal, or none");
+        return wire_fails(error, "phone", message.frame.phone,
+                          "the phone of this terminal, or none");
     }
     if (message.message && message.message->up) {
-        return fails(error, "message", message.message->name, "a message for a terminal");
+        return wire_fails(error, "message", message.message->name, "a message for a terminal");
     }
     out->frame = message.frame;
     out->serial_given = message.serial_given;
-    return true;
-}
-
-/* Hexadecimal text to bytes in `body`; false if it is none. */
-static bool read_hex(struct pg_bytes text, struct wire_out *body, struct pg_bytes *bytes)
-{
-    size_t used;
-    uint8_t *room = wire_out_take(body, text.len / 2 + 1);
-
-    if (!room ||
-        !wire_hex_decode((const char *)text.data, text.len, room, text.len / 2 + 1, &used)) {
-        return false;
-    }
-    *bytes = (struct pg_bytes){.data = room, .len = used};
     return true;
 }
 
@@ -272,17 +250,17 @@ static bool read_wire(struct pg_bytes wire, struct wire_out *body, struct wanted
     enum jt808_error why = jt808_frame_decode(wire, JT808_TOLERATE_NONE, &scratch, &out->frame);
 
     if (why != JT808_ERROR_NONE) {
-        return fails(error, "frame", jt808_error_name(why), "a sound frame from 7e to 7e");
+        return wire_fails(error, "frame", jt808_error_name(why), "a sound frame from 7e to 7e");
     }
     if (jt808_frame_is_subpackage(&out->frame)) {
-        return fails(error, "frame", "a package of several",
-                     "the whole message; it is split where it must be");
+        return wire_fails(error, "frame", "a package of several",
+                          "the whole message; it is split where it must be");
     }
     /* The body may lie in `scratch`: keep it where it outlives this function. */
     size_t at = body->len;
     wire_out_put(body, out->frame.body);
     if (body->failed) {
-        return fails(error, "frame", "no memory", "room for the body");
+        return wire_fails(error, "frame", "no memory", "room for the body");
     }
     if (body->len > at) /* else there may be no data to point into */
         out->frame.body = (struct pg_bytes){.data = body->data + at, .len = body->len - at};
@@ -294,15 +272,8 @@ static bool read_wire(struct pg_bytes wire, struct wire_out *body, struct wanted
 static bool read_payload(struct jt808_terminal *t, struct pg_bytes payload, struct wire_out *body,
                          struct wanted *out, struct wire_error *error)
 {
-    struct pg_bytes text = payload;
+    struct pg_bytes text = wire_text_trim(payload);
 
-    while (text.len > 0 && memchr(" \t\r\n", text.data[0], 4)) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && memchr(" \t\r\n", text.data[text.len - 1], 4)) {
-        text.len--;
-    }
     if (text.len > 0 && text.data[0] == '{') {
         return read_json(t, text, body, out, error);
     }
@@ -311,11 +282,11 @@ static bool read_payload(struct jt808_terminal *t, struct pg_bytes payload, stru
         return read_wire(payload, body, out, error);
     }
     struct pg_bytes wire;
-    if (text.len > 0 && text.len <= 2 * JT808_WIRE_MAX && read_hex(text, body, &wire)) {
+    if (text.len > 0 && text.len <= 2 * JT808_WIRE_MAX && wire_hex_take(text, body, &wire)) {
         return read_wire(wire, body, out, error);
     }
-    return fails(error, "payload", payload.len ? "something else" : "nothing",
-                 "a JSON object, or a frame from 7e to 7e, in hexadecimal or in bytes");
+    return wire_fails(error, "payload", payload.len ? "something else" : "nothing",
+                      "a JSON object, or a frame from 7e to 7e, in hexadecimal or in bytes");
 }
 
 /* All frames of a command, ready to be sent. NULL: *error says why. */
@@ -335,8 +306,8 @@ static struct jt808_command *make_command(struct jt808_terminal *t, const struct
     }
     struct jt808_command *command = parts > 0 ? calloc(1, sizeof(*command) + len) : NULL;
     if (!command) {
-        (void)fails(error, "body", parts > 0 ? "no memory" : "more",
-                    "a body that fits into 65535 frames");
+        (void)wire_fails(error, "body", parts > 0 ? "no memory" : "more",
+                         "a body that fits into 65535 frames");
         return NULL;
     }
     for (unsigned i = 1; i <= parts; i++) {

@@ -93,6 +93,10 @@ struct wire_error {
     char expected[160]; /* "a number 0..255 or one of ..." */
 };
 
+/* Say what was wrong, each text cut if it does not fit. Returns false. */
+bool wire_fails(struct wire_error *error, const char *path, const char *found,
+                const char *expected);
+
 /* One sentence: "body.flag: expected ..., found ...". Cut if it does not fit. */
 void wire_error_sentence(const struct wire_error *error, char *text, size_t size);
 

@@ -81,6 +81,14 @@ bool wire_enc_fail(struct encoder *e, const json_t *value, const char *expected,
     return false;
 }
 
+bool wire_fails(struct wire_error *error, const char *path, const char *found, const char *expected)
+{
+    (void)snprintf(error->path, sizeof(error->path), "%s", path);
+    (void)snprintf(error->found, sizeof(error->found), "%s", found);
+    (void)snprintf(error->expected, sizeof(error->expected), "%s", expected);
+    return false;
+}
+
 void wire_error_sentence(const struct wire_error *error, char *text, size_t size)
 {
     snprintf(text, size, "%s: expected %s, found %s", error->path, error->expected, error->found);

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/out.h"
+
 struct converters {
     iconv_t to_utf8;
     iconv_t from_utf8;
@@ -197,4 +199,28 @@ bool wire_hex_decode(const char *hex, size_t len, uint8_t *out, size_t room, siz
     }
     *used = len / 2;
     return true;
+}
+
+bool wire_hex_take(struct pg_bytes hex, struct wire_out *out, struct pg_bytes *bytes)
+{
+    size_t used;
+    uint8_t *room = wire_out_take(out, hex.len / 2 + 1);
+
+    if (!room || !wire_hex_decode((const char *)hex.data, hex.len, room, hex.len / 2 + 1, &used)) {
+        return false;
+    }
+    *bytes = (struct pg_bytes){.data = room, .len = used};
+    return true;
+}
+
+struct pg_bytes wire_text_trim(struct pg_bytes text)
+{
+    while (text.len > 0 && memchr(" \t\r\n", text.data[0], 4)) {
+        text.data++;
+        text.len--;
+    }
+    while (text.len > 0 && memchr(" \t\r\n", text.data[text.len - 1], 4)) {
+        text.len--;
+    }
+    return text;
 }

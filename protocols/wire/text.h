@@ -17,6 +17,8 @@
 
 #include "polygate.h"
 
+struct wire_out;
+
 enum wire_charset {
     WIRE_GBK = 0, /* GB 18030 */
     WIRE_UTF8,    /* terminals that ignore the standard */
@@ -46,7 +48,12 @@ ssize_t wire_text_encode(enum wire_charset charset, const char *utf8, size_t len
 /* The text without NULs on both sides. */
 struct pg_bytes wire_text_strip(struct pg_bytes text);
 
+/* The text without blanks, tabs and line ends on both sides. */
+struct pg_bytes wire_text_trim(struct pg_bytes text);
+
 /* Hexadecimal digits to bytes; false on an odd number, another character or more than `room`. */
 bool wire_hex_decode(const char *hex, size_t len, uint8_t *out, size_t room, size_t *used);
+/* The same to bytes that are appended to `out`, and lent with it. */
+bool wire_hex_take(struct pg_bytes hex, struct wire_out *out, struct pg_bytes *bytes);
 
 #endif
