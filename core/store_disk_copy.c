@@ -20,6 +20,9 @@
 
 #define GROUP_REQUESTS 4096u
 #define BATCH_BYTES    ((size_t)1024 * 1024)
+/* Addresses, not memory, of the maps of an imported store: the gateway's own limit is not known here,
+ * and this is room for more than one machine serves, in what sanitizers leave of the address space. */
+#define IMPORT_MAP_BYTES ((size_t)64 << 30)
 
 static const struct pg_store_disk_options defaults = {.fsync = PG_SEGLOG_ALWAYS,
                                                       .retention_s = PG_DISK_NEVER};
@@ -243,7 +246,7 @@ struct pg_store_import *pg_store_disk_import(const char *dir, struct pg_error *e
     }
     struct pg_store_import *import = calloc(1, sizeof(*import));
     options.dir = dir;
-    options.map_bytes = (size_t)1 << 40; /* of addresses; the gateway's own limit is not known */
+    options.map_bytes = IMPORT_MAP_BYTES;
     if (!import || !(import->dir = strdup(dir))) {
         free(import);
         fail(error, dir, -ENOMEM);
