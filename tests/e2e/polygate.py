@@ -11,6 +11,7 @@ Nothing here sleeps to let something happen: a test waits for an event (a log li
 end of a process), and TIMEOUT bounds every wait. It is generous: it is only reached by a test that
 fails anyway. Listeners are on 127.0.0.1, port 0; the real ports are read from the log.
 """
+import json
 import os
 import pathlib
 import re
@@ -343,6 +344,19 @@ class Gateway:
         lines = [parse_line(line) for line in self.lines.all()[start:]]
         return [got for got in lines
                 if all(re.fullmatch(str(p), got.get(k, "")) for k, p in wanted.items())]
+
+    def provoke(self, attempt, event, **fields):
+        """Call attempt() until there is a new log line of this kind; its fields. For what is logged at
+        most once a second, so that one attempt may leave no line."""
+        start, deadline = self.mark(), time.monotonic() + TIMEOUT
+        while True:
+            attempt()
+            if lines := self.logged(event, start, **fields):
+                return lines[0]
+            assert time.monotonic() < deadline, f"no event={event} {fields}; log: {self.log_path}"
+
+    def counters(self):
+        return json.loads(self.ctl("status", "-j"))["counters"]
 
     # ---- clients --------------------------------------------------------------------------------
 
