@@ -101,7 +101,8 @@ class Lines:
 
 
 class Tool:
-    """A client program (mosquitto_sub, polygatectl simulate, ...) in the background."""
+    """A client program (mosquitto_sub, polygatectl simulate, ...) in the background; `stdin` is bytes,
+    or True for what send() writes."""
 
     def __init__(self, *command, stdin=None, env=None, cwd=None):
         self.command = [str(word) for word in command]
@@ -109,9 +110,13 @@ class Tool:
             self.command, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd)
         self.lines = Lines(self.process.stdout)
-        if stdin is not None:
+        if stdin is not None and stdin is not True:
             self.process.stdin.write(stdin)
             self.process.stdin.close()
+
+    def send(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
 
     def wait_line(self, pattern, start=0):
         """Wait for a line that the regular expression finds; the match."""
@@ -136,6 +141,8 @@ class Tool:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.lines.join()
 
 
