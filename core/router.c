@@ -504,8 +504,9 @@ static void retained(struct pg_store_done *done, enum pg_reason result)
     struct retaining *r = (struct retaining *)((uint8_t *)done - offsetof(struct retaining, done));
     enum pg_reason reason =
         pg_reason_is_error(result) ? result : set_retained(r->worker->server, r->msg);
+    /* A retained message is kept for those to come: that nobody is there now is still true. */
     if (r->ticket)
-        pg_ticket_done(r->ticket, reason);
+        pg_ticket_done(r->ticket, reason == PG_OK ? PG_NO_SUBSCRIBERS : reason);
     if (reason == result) {
         free_retaining(r);
         return;
