@@ -26,7 +26,7 @@
 #include "worker_parts.h"
 
 #define CHUNK_ENTRIES 12u
-#define SPARE_CHUNKS  1024u
+#define SPARE_CHUNKS  4096u
 /* Retained messages put into the queue at a time, when it has run empty. */
 #define WALK_BATCH 32u
 
