@@ -300,6 +300,11 @@ struct pg_worker *pg_conn_worker(const struct pg_conn *conn)
     return conn->worker;
 }
 
+struct pg_client *pg_conn_client(const struct pg_conn *conn)
+{
+    return conn->clients;
+}
+
 struct pg_client **pg_conn_clients(struct pg_conn *conn)
 {
     return &conn->clients;
