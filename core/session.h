@@ -189,8 +189,7 @@ struct pg_session {
     uint32_t expiry_s;
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
-    struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
-    struct pg_session *next, **link; /* all sessions of the worker */
+    struct pg_client *client; /* attached (LIVE) or to be (JOINING); NULL: none */
 
     union {
         struct pg_sub *one; /* the only one, or NULL; with `has_table`, those in the table */
@@ -209,16 +208,16 @@ struct pg_session {
     uint16_t id_len;
     uint8_t id[];
 };
-_Static_assert(offsetof(struct pg_session, id) <= 84, "a session is small");
+_Static_assert(offsetof(struct pg_session, id) <= 68, "a session is small");
 
-/* Make a joining session, known to its worker but not to the registry. NULL: out of memory. */
+/* Make a joining session, which is not in the registry. NULL: out of memory. */
 struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id);
 /* Free a session with everything in it: subscriptions are taken from the index, shared deliveries
  * that nobody had yet go to other members. It must not be in the registry (or the process ends). */
 void pg_session_free(struct pg_session **session);
-/* A leaving session whose owner is done with it: off the worker's list, to be adopted by another
- * worker, which then frees what is left. */
-void pg_session_unlist(struct pg_session *session);
+/* A leaving session whose owner is done with it, to be adopted by another worker, which then frees
+ * what is left. */
+void pg_session_release(struct pg_session *session);
 void pg_session_free_shell(struct pg_session **session);
 /* End a live session: out of the registry and the store, then freed. */
 void pg_session_destroy(struct pg_session *session, enum pg_reason reason);
