@@ -144,7 +144,8 @@ static enum pg_reason publish_allowed(struct pg_client *client, const struct pub
     }
     enum pg_reason reason = route_allowed(client, p, ticket);
     count_publication(client, reason, p->msg->topic);
-    pg_conns_hold_if_congested(client->conn);
+    bool stores = p->msg->retain || (ticket && pg_ticket_waits(ticket));
+    pg_conns_hold_if_congested(client->conn, stores);
     if (!ticket)
         return reason;
     pg_ticket_done(ticket, reason);

@@ -209,7 +209,19 @@ struct pg_store_ops {
 
 struct pg_store {
     const struct pg_store_ops *ops;
+    /* More waits for the disk than is good: whoever brings messages should be held off. Set and
+     * cleared by the store; when it is cleared, `eased` is called (if it is set) on whatever thread
+     * that happens, under the terms of pg_store_done. */
+    _Atomic bool busy;
+    void (*eased)(void *arg); /* set by the store's owner before restore() */
+    void *eased_arg;
 };
+
+/* NULL: no. Any thread. */
+static inline bool pg_store_busy(const struct pg_store *store)
+{
+    return store && atomic_load_explicit(&store->busy, memory_order_relaxed);
+}
 
 /* Free by ops->free and null the pointer; NULL is fine. */
 static inline void pg_store_free(struct pg_store **store)

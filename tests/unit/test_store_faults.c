@@ -347,8 +347,14 @@ static void counted(struct pg_store_done *done, enum pg_reason result)
         counting->refused++;
 }
 
-/* What waits for a disk that stands still is bounded: messages are refused at once, and nothing that
- * was refused is kept. What makes the store smaller is still taken. */
+static void noticed(void *arg)
+{
+    ++*(_Atomic unsigned *)arg;
+}
+
+/* What waits for a disk that stands still is bounded: the store says that it is busy, then messages
+ * are refused at once, and nothing that was refused is kept. What makes the store smaller is still
+ * taken. When enough is through it says so, once. */
 static void a_disk_that_stands_still(void)
 {
     struct counting counting = {.done.fn = counted};
@@ -362,11 +368,16 @@ static void a_disk_that_stands_still(void)
     sem_init(&standstill.go, 0, 0);
     memset(payload, 'p', 1000);
     payload[1000] = '\0';
+    _Atomic unsigned eased = 0;
+    store->eased = noticed;
+    store->eased_arg = &eased;
     standstill.on = true;
     struct pg_msg *first = message("t", payload);
     enqueue_only(session, 1, first, &counting.done);
     pg_msg_unref(&first);
     sem_wait(&standstill.reached);
+    CU_ASSERT_FALSE(pg_store_busy(store));
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
     for (uint64_t n = 2; n <= 1000; n++) {
         struct pg_msg *msg = message("t", payload);
         enqueue_only(session, n, msg, &counting.done);
@@ -377,6 +388,9 @@ static void a_disk_that_stands_still(void)
     CU_ASSERT(stats().backlog_bytes <= 100 * 1024);
     CU_ASSERT_EQUAL(stats().backlog, 1000 - counting.refused);
     CU_ASSERT_EQUAL(stats().refused, counting.refused);
+    CU_ASSERT_TRUE(pg_store_busy(store));
+    CU_ASSERT_EQUAL(stats().health, PG_BUSY);
+    CU_ASSERT_EQUAL(eased, 0);
     store->ops->settle(store, session, 1);
     standstill.on = false;
     sem_post(&standstill.go);
@@ -384,7 +398,10 @@ static void a_disk_that_stands_still(void)
     store->ops->fact_put(store, PG_BYTES_OF("a"), PG_BYTES_OF("b"), PG_BYTES_NONE, 0, &w->done);
     CU_ASSERT_EQUAL(await(w), PG_OK);
     CU_ASSERT_EQUAL(counting.kept + counting.refused, 1000);
-    recover(session); /* there is room again, at the latest when the last ones are counted out */
+    CU_ASSERT_FALSE(pg_store_busy(store));
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
+    CU_ASSERT_EQUAL(eased, 1);
+    recover(session);
     CU_ASSERT_EQUAL(stats().queued, counting.kept); /* one was settled, one came */
     finish();
     sem_destroy(&standstill.reached);
