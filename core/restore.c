@@ -16,6 +16,7 @@
 
 #include "ban.h"
 #include "client.h"
+#include "fact.h"
 #include "hash.h"
 #include "message.h"
 #include "registry.h"
@@ -238,8 +239,9 @@ static bool take_fact(struct pg_store_restorer *restorer, struct pg_bytes space,
                       struct pg_bytes key, struct pg_bytes value, uint32_t expires_wall_s)
 {
     (void)restorer;
-    return !pg_bytes_equal(space, PG_BYTES_OF("bans")) ||
-           pg_ban_restore(key, value, expires_wall_s);
+    if (pg_bytes_equal(space, PG_BYTES_OF("bans")))
+        return pg_ban_restore(key, value, expires_wall_s);
+    return pg_fact_restore(space, key, value, expires_wall_s);
 }
 
 /* ---- wills ----------------------------------------------------------------------------------- */

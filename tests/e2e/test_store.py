@@ -7,6 +7,7 @@ import resource
 import subprocess
 import time
 
+from jt808wire import UNREGISTER, Terminal
 from mqttwire import MqttPeer, acknowledge, publish, PUBACK
 from polygate import BIN, TIMEOUT
 
@@ -130,6 +131,23 @@ def test_clean_start_leaves_nothing_for_a_crash_to_bring_back(gateway):
     assert sub.connack.session_present
     sub.barrier()
     assert publisher(gw).publish("t", "new", 1, 1) == 0x10  # no matching subscribers
+
+
+def test_a_terminal_that_unregistered_stays_so_over_a_crash(gateway):
+    gw = open_gateway(gateway, 'jt808 { code_secret = "a secret of the test" }\n')
+    first = gw.connect("jt808", Terminal).login()
+    old = first.code
+    other = gw.connect("jt808", Terminal, phone="013912345679").login().code
+    first.expect_general(UNREGISTER, first.say(UNREGISTER))
+    crash(gw)
+    again = gw.connect("jt808", Terminal)
+    again.authenticate(old, result=1)
+    new = again.login().code
+    assert new != old
+    crash(gw)
+    # Its new code holds, as do those of others.
+    gw.connect("jt808", Terminal).authenticate(new)
+    gw.connect("jt808", Terminal, phone="013912345679").authenticate(other)
 
 
 def test_session_that_ends_with_its_client_is_not_in_the_store(gateway):
