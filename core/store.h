@@ -26,7 +26,8 @@
  * message and is awaited before the message is routed and acknowledged; `routed` says that every
  * session has it; `release` forgets the identifier and is awaited before the peer may use it anew.
  * A message that was received and not routed when the process died is given back by `restore`,
- * together with the sessions that had got it.
+ * together with the sessions that had got it. Since it is safe, its `enqueue` does not fail for want
+ * of a disk.
  *
  * Any worker may call, none is ever blocked. `done` is called exactly once for each request that
  * was given one; NULL: nobody waits. */

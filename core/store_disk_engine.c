@@ -12,9 +12,12 @@
  *
  * When the disk does not take a batch, nothing of it counts and its requests fail, but for what is
  * already a fact: that entries are settled, messages routed, and deliveries received. These records
- * are owed: the index has them at once, and they go in front of the next batch. After a failed sync
- * the log is mended first, without the batch that was refused. Where an attempt is dear, requests
- * fail without one for a moment. */
+ * are owed: the index has them at once, and they go in front of the next batch. So are the entries of a
+ * message that was received with QoS 2 and is not routed: the log has it, and a process that dies
+ * before it has the entries as well gives it to those sessions at its next start. Were they refused
+ * instead, its publisher would send it again, and the sessions that have it would get it twice. After a
+ * failed sync the log is mended first, without the batch that was refused. Where an attempt is dear,
+ * requests fail without one for a moment. */
 
 #include "store_disk_parts.h"
 
@@ -238,12 +241,39 @@ int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *where)
     return 0;
 }
 
-/* What is a fact although the batch was not kept. */
-static void keep_owed(struct pg_disk *disk)
+/* The ENTRY record of a request that was staged. */
+static struct pg_disk_step entry_step(const struct pg_disk_request *r)
 {
-    static const struct pg_log_position nowhere;
+    return (struct pg_disk_step){
+        .type = PG_DISK_ENTRY,
+        .session = r->session->id,
+        .number = r->number,
+        .flags = r->flags,
+        .share = r->name,
+        .ids = r->value,
+        .id_count = r->id_count,
+    };
+}
+
+/* Whether the batch that was not kept brought an entry of a message that the log has, and will give
+ * to this session in any case. */
+static bool is_owed_entry(struct pg_disk *disk, const struct pg_disk_request *r)
+{
+    if (r->ask != PG_ASK_ENQUEUE || !r->staged)
+        return false;
+    const struct pg_disk_unrouted *unrouted = *unrouted_find(disk, r->msg->id);
+    return unrouted && is_there(disk, unrouted->place);
+}
+
+/* What is a fact although the batch was not kept; of the requests from `from` up to and without `to`.
+ * false: there was no memory for all of it. */
+static bool keep_owed(struct pg_disk *disk, const struct pg_disk_request *from,
+                      const struct pg_disk_request *to)
+{
+    /* Behind all that there is, as what refers to a message has to be. */
+    static const struct pg_log_position later = {.segment = UINT32_MAX};
     if (disk->batch.failed)
-        return; /* no memory: these records are lost, and what they settle comes once more */
+        return false; /* these records are lost, and what they settle comes once more */
     disk->owed.failed = false;
     if (disk->owed.len == 0)
         pg_disk_put_u8(&disk->owed, PG_DISK_BATCH_VERSION);
@@ -256,11 +286,21 @@ static void keep_owed(struct pg_disk *disk)
             step.type == PG_DISK_RECEIVED)
             pg_disk_put_raw(&disk->owed, step.whole);
     }
-    (void)pg_disk_apply_records(
-        disk, nowhere,
+    for (const struct pg_disk_request *r = from; r != to; r = r->next) {
+        if (!is_owed_entry(disk, r))
+            continue;
+        step = entry_step(r);
+        step.place = place_of(disk, r->msg, &step.expires);
+        pg_disk_put_step(&disk->owed, &step);
+    }
+    bool applied = pg_disk_apply_records(
+        disk, later,
         (struct pg_bytes){.data = disk->owed.data + before, .len = disk->owed.len - before});
     if (disk->owed.len == 1)
         disk->owed.len = 0;
+    bool all = applied && !disk->owed.failed && !disk->no_memory;
+    disk->no_memory = false;
+    return all;
 }
 
 /* Everything from `from` up to and without `to` is in the batch. */
@@ -269,12 +309,11 @@ static void flush(struct pg_disk *disk, struct pg_disk_request *from, struct pg_
     if (disk->batch.len == 0 && disk->owed.len == 0 && !disk->batch.failed)
         return;
     int rc = pg_disk_append(disk);
-    if (rc != 0)
-        keep_owed(disk);
+    bool owed = rc != 0 && keep_owed(disk, from, to);
     for (struct pg_disk_request *r = from; r != to; r = r->next) {
         if (r->ask < PG_ASK_ENQUEUE || r->ask == PG_ASK_FETCH || r->ask == PG_ASK_STOP)
             continue;
-        if (rc != 0)
+        if (rc != 0 && !(owed && is_owed_entry(disk, r)))
             r->result = PG_STORE_FAILED;
         struct pg_disk_receipt *receipt = r->ask == PG_ASK_RECEIVE && r->result == PG_OK
                                               ? pg_disk_receipt_find(r->session, r->packet_id)
@@ -356,15 +395,8 @@ static enum pg_reason stage_enqueue(struct pg_disk *disk, struct pg_disk_request
     enum pg_reason room = make_room(disk, r, size);
     if (room != PG_PENDING)
         return room;
-    struct pg_disk_step step = {
-        .type = PG_DISK_ENTRY,
-        .session = r->session->id,
-        .number = r->number,
-        .flags = r->flags,
-        .share = r->name,
-        .ids = r->value,
-        .id_count = r->id_count,
-    };
+    r->staged = true;
+    struct pg_disk_step step = entry_step(r);
     step.place = place_of(disk, r->msg, &step.expires);
     pg_disk_put_step(&disk->batch, &step);
     r->session->group_entries++;

@@ -363,6 +363,7 @@ struct pg_disk_request {
     size_t cost;     /* what it counts in the backlog */
     uint16_t packet_id, id_count;
     uint8_t flags;
+    bool staged;                 /* ENQUEUE: its entry is in the batch */
     struct pg_bytes name, value; /* ENQUEUE: share, identifiers */
     uint8_t data[];
 };

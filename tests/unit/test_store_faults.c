@@ -333,6 +333,60 @@ static void a_disk_that_becomes_read_only(void)
     at_each_call(INT_MAX / 2, EROFS, false);
 }
 
+static void received(struct pg_store_session *session, uint16_t packet_id, struct pg_msg *msg)
+{
+    struct waiting *w = waiter();
+    store->ops->receive(store, session, packet_id, msg, &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+}
+
+static enum pg_reason enqueue_msg(struct pg_store_session *session, uint64_t number,
+                                  struct pg_msg *msg)
+{
+    struct waiting *w = waiter();
+    enqueue_only(session, number, msg, &w->done);
+    return await(w);
+}
+
+/* A message of QoS 2 is received, and the disk goes away when one of two sessions has it: the other one
+ * gets it all the same, whatever becomes of the process. Else its publisher would send it anew, and the
+ * first one had it twice. */
+static void a_message_that_was_received_is_not_refused_half_way(bool crash)
+{
+    begin();
+    struct pg_store_session *sender = make_session("sender"), *a = make_session("a");
+    struct pg_store_session *b = make_session("b");
+    struct pg_msg *msg = message("t", "once"), *other = message("t", "other");
+    received(sender, 7, msg);
+    CU_ASSERT_EQUAL(enqueue_msg(a, 1, msg), PG_OK);
+    disk_fails(1, INT_MAX / 2, ENOSPC, false);
+    CU_ASSERT_EQUAL(enqueue_msg(a, 2, other), PG_STORE_FAILED); /* it is nowhere */
+    CU_ASSERT_EQUAL(enqueue_msg(b, 1, msg), PG_OK);
+    store->ops->routed(store, msg);
+    CU_ASSERT_STRING_EQUAL(queue_of(b), "1=once ");
+    if (!crash)
+        disk_works();
+    pg_store_free(&store);
+    disk_works();
+    CU_ASSERT_FATAL(open_store());
+    CU_ASSERT_EQUAL(restored.unrouted, crash ? 1 : 0);
+    CU_ASSERT_EQUAL(restored.unrouted_clients, crash ? 1 : 0); /* a */
+    CU_ASSERT_EQUAL(stats().queued, crash ? 1 : 2);
+    pg_msg_unref(&msg);
+    pg_msg_unref(&other);
+    finish();
+}
+
+static void a_message_that_was_received_reaches_all_when_the_disk_works_again(void)
+{
+    a_message_that_was_received_is_not_refused_half_way(false);
+}
+
+static void a_message_that_was_received_reaches_all_after_a_crash(void)
+{
+    a_message_that_was_received_is_not_refused_half_way(true);
+}
+
 struct counting {
     struct pg_store_done done; /* first */
     _Atomic unsigned kept, refused;
@@ -417,6 +471,8 @@ int main(void)
         TEST(a_disk_that_breaks_at_each_call_and_is_mended),
         TEST(a_disk_that_becomes_read_only),
         TEST(a_disk_that_stands_still),
+        TEST(a_message_that_was_received_reaches_all_when_the_disk_works_again),
+        TEST(a_message_that_was_received_reaches_all_after_a_crash),
         CU_TEST_INFO_NULL,
     };
     CU_SuiteInfo suites[] = {{"store, on a disk that fails", NULL, NULL, NULL, NULL, tests},
