@@ -12,7 +12,7 @@
  *    of two threads of which one told the other in between. All of them go into one sequence.
  *  - A request is completed after it, and everything before it, is safe: what the sequence holds up
  *    to some point is what a process that died comes back with, never a part of a request, never a
- *    later one without an earlier one.
+ *    later one without an earlier one. A page of a queue is given without that.
  *  - A message is kept once, however many sessions queue it.
  *
  * An entry of a session's queue has a number, given by the session: rising by at least one for each

@@ -232,13 +232,16 @@ static void *run(void *arg)
     for (bool stop = false; !stop;) {
         if (!list)
             list = take(store);
-        int64_t since_ms = pg_now_ms() - ticked_ms;
-        if (!list && !more && since_ms < TICK_MS) {
-            wait_for_work(store, TICK_MS - since_ms);
+        int64_t until_ms = ticked_ms + TICK_MS, deferred_ms = pg_disk_deferred_until(store->disk);
+        int64_t wait_ms = (deferred_ms < until_ms ? deferred_ms : until_ms) - pg_now_ms();
+        if (!list && !more && wait_ms > 0) {
+            wait_for_work(store, wait_ms);
             let_others_join(store);
         }
         if (list)
             list = carry_out_some(store, list, &stop);
+        if (pg_disk_deferred_until(store->disk) <= pg_now_ms())
+            pg_disk_write_deferred(store->disk);
         if (pg_now_ms() - ticked_ms >= TICK_MS) {
             ticked_ms = pg_now_ms();
             pg_disk_tick(store->disk);

@@ -88,8 +88,11 @@ DISK ssize_t writev(int fd, const struct iovec *ranges, int count)
     return fails() ? -1 : REAL(writev)(fd, ranges, count);
 }
 
+static _Atomic unsigned syncs;
+
 DISK int fdatasync(int fd)
 {
+    syncs++;
     if (standstill.on) {
         sem_post(&standstill.reached);
         sem_wait(&standstill.go);
@@ -387,6 +390,59 @@ static void a_message_that_was_received_reaches_all_after_a_crash(void)
     a_message_that_was_received_is_not_refused_half_way(true);
 }
 
+/* A client that comes back for what waited: each page is settled before the next is asked for, and
+ * nobody waits for that. */
+static void reading_a_queue_does_not_cost_a_sync_for_each_page(void)
+{
+    enum { PAGES = 200, PAGE = 10 };
+    begin();
+    struct pg_store_session *session = make_session("c1");
+    for (uint64_t n = 1; n <= PAGES * PAGE; n++) {
+        struct pg_msg *msg = message("t", "x");
+        enqueue_only(session, n, msg, NULL);
+        pg_msg_unref(&msg);
+    }
+    store->ops->drain(store);
+    unsigned before = syncs;
+    int64_t began_ms = pg_now_ms();
+    uint64_t next = 0;
+    for (unsigned i = 0; i < PAGES; i++) {
+        struct pg_store_page *page = fetch(session, next, PAGE);
+        CU_ASSERT_EQUAL(page->count, PAGE);
+        for (uint32_t k = 0; k < page->count; k++) {
+            store->ops->send(store, session, page->entries[k].number, (uint16_t)(k + 1), NULL);
+            store->ops->settle(store, session, page->entries[k].number);
+        }
+        next = page->next;
+        pg_store_page_free(&page);
+    }
+    struct pg_store_page *page = fetch(session, 0, PAGE);
+    CU_ASSERT(page->count == 0 && page->at_end); /* what was settled is gone at once */
+    pg_store_page_free(&page);
+    int64_t took_ms = pg_now_ms() - began_ms;
+    /* One for 20 ms, one a second for the disk itself, and one for 64 KiB of records. */
+    CU_ASSERT(syncs - before <= took_ms / 20 + took_ms / 1000 + 4);
+    reopen();
+    CU_ASSERT_EQUAL(stats().queued, 0);
+    finish();
+}
+
+/* They are written by themselves, when nothing else comes. */
+static void what_was_deferred_is_written_soon(void)
+{
+    begin();
+    struct pg_store_session *session = make_session("c1");
+    CU_ASSERT_EQUAL(enqueue(session, 1, "x"), PG_OK);
+    uint64_t commits = stats().commits;
+    store->ops->settle(store, session, 1);
+    int64_t began_ms = pg_now_ms();
+    while (stats().commits == commits && pg_now_ms() - began_ms < 20000)
+        usleep(1000); /* between two looks, not instead of one */
+    CU_ASSERT_EQUAL(stats().commits, commits + 1);
+    CU_ASSERT_EQUAL(stats().queued, 0);
+    finish();
+}
+
 struct counting {
     struct pg_store_done done; /* first */
     _Atomic unsigned kept, refused;
@@ -470,6 +526,8 @@ int main(void)
         TEST(a_disk_that_is_full_for_one_write),
         TEST(a_disk_that_breaks_at_each_call_and_is_mended),
         TEST(a_disk_that_becomes_read_only),
+        TEST(reading_a_queue_does_not_cost_a_sync_for_each_page),
+        TEST(what_was_deferred_is_written_soon),
         TEST(a_disk_that_stands_still),
         TEST(a_message_that_was_received_reaches_all_when_the_disk_works_again),
         TEST(a_message_that_was_received_reaches_all_after_a_crash),
