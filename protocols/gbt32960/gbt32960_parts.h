@@ -9,12 +9,13 @@
  */
 
 #include "gbt32960_codec.h"
+#include "gbt32960_emqx.h"
 #include "gbt32960_json.h"
 #include "gbt32960_keys.h"
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-enum gbt_payload { GBT_PAYLOAD_NATIVE, GBT_PAYLOAD_RAW };
+enum gbt_payload { GBT_PAYLOAD_NATIVE, GBT_PAYLOAD_RAW, GBT_PAYLOAD_EMQX };
 enum gbt_before_login {
     GBT_BEFORE_LOGIN_REFUSE,
     GBT_BEFORE_LOGIN_DROP,

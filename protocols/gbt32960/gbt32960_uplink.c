@@ -138,10 +138,11 @@ static struct pg_msg *compose(struct gbt_vehicle *v, const struct gbt_frame *fra
 {
     const struct gbt_conf *conf = gbt_conf_of(v->conn);
     const struct gbt_message *message = gbt_message_by_command(frame->command, frame->edition);
-    const char *name = message ? message->name : NULL;
+    bool emqx = conf->payload == GBT_PAYLOAD_EMQX;
+    const char *name = emqx ? gbt_emqx_topic(message) : message ? message->name : NULL;
     struct gbt_json_judgement judgement = {0};
     struct gbt_json_options options = {
-        .shape = WIRE_SHAPE_NATIVE,
+        .shape = emqx ? WIRE_SHAPE_ALIAS : WIRE_SHAPE_NATIVE,
         .uplink = true,
         .hide_secrets = true,
         .raw = conf->add_raw,
@@ -310,7 +311,7 @@ void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
     bool joins = is_report(frame->command) && frame->edition == GBT_2016 &&
                  !gbt_frame_is_answer(frame) && !gbt_frame_is_opaque(frame) &&
-                 gbt_conf_of(c)->join_cells;
+                 gbt_conf_of(c)->join_cells && gbt_conf_of(c)->payload != GBT_PAYLOAD_EMQX;
     struct gbt_cells cells;
     cells.count = 0;
     struct pg_msg *msg = compose(v, frame, &u, joins ? &cells : NULL);
