@@ -271,6 +271,8 @@ void gbt_secure_free(struct gbt_vehicle *v);
 void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame);
 /* Publish a payload made from the frame on the uplink topic of `message`, without an answer. */
 void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json);
+/* Publish a logout where applications expect it as a message: EMQX's. Others have the status. */
+void gbt_uplink_logout(struct gbt_vehicle *v, const struct gbt_frame *frame);
 void gbt_uplink_free(struct gbt_vehicle *v);
 
 /* ---- gbt32960_join.c ------------------------------------------------------------------------ */

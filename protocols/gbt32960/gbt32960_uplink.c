@@ -327,13 +327,27 @@ void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
 }
 
-void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json)
+/* Publish what no vehicle waits for. `msg` is given; null: memory is out. */
+static void publish_unanswered(struct gbt_vehicle *v, struct pg_msg *msg)
 {
-    struct pg_msg *msg = message_of(v, message, GBT_REALTIME_REPORT, json, true);
     uint64_t token = ++v->conn->token;
 
-    /* Nobody is told: the frames that it is made of have been answered. */
     if (!msg || pg_publish(v->client, msg, token) == PG_NO_MEMORY) {
         gbt_count(v->conn, GBT_COUNT_PUBLISH_REFUSED);
+    }
+}
+
+void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json)
+{
+    /* The frames that it is made of have been answered. */
+    publish_unanswered(v, message_of(v, message, GBT_REALTIME_REPORT, json, true));
+}
+
+void gbt_uplink_logout(struct gbt_vehicle *v, const struct gbt_frame *frame)
+{
+    struct gbt_uplink u = {.request = gbt_request_of(frame)};
+
+    if (gbt_conf_of(v->conn)->payload == GBT_PAYLOAD_EMQX) {
+        publish_unanswered(v, compose(v, frame, &u, NULL));
     }
 }
