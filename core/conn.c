@@ -884,6 +884,19 @@ void pg_conns_put_off(struct pg_worker *worker)
     part->dirty_end = &part->dirty;
 }
 
+void pg_conns_write_since(struct pg_worker *worker, struct pg_conn **since)
+{
+    struct pg_conn_part *part = &worker->conns;
+    struct pg_conn *conn = *since;
+    if (!conn || conn->next_dirty || conn->client_count > 1 || conn->state != CONN_OPEN ||
+        conn->reoffer)
+        return;
+    *since = NULL;
+    part->dirty_end = since;
+    conn->is_dirty = false;
+    flush(conn);
+}
+
 void pg_conns_flush(struct pg_worker *worker)
 {
     struct pg_conn_part *part = &worker->conns;

@@ -83,8 +83,11 @@ void pg_sessions_deliver(struct pg_worker *worker)
             part->ready_end = &part->ready;
         session->is_ready = false;
         pg_session_quieten(session);
-        if (session->traffic && session->client && session->state == SESSION_LIVE)
+        if (session->traffic && session->client && session->state == SESSION_LIVE) {
+            struct pg_conn **since = worker->conns.dirty_end;
             pg_client_deliver(session->client);
+            pg_conns_write_since(worker, since);
+        }
         if (last)
             break;
     }

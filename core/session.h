@@ -115,9 +115,11 @@ struct pg_session_walk {
 /* What a session has only while messages flow: made by the first one, given back when nothing is
  * queued, out, or half received. A worker keeps some for reuse. */
 struct pg_traffic {
-    struct pg_traffic *next;       /* while kept for reuse */
+    /* What each fan-out touches comes first, and is one cache line. */
     struct pg_session *next_ready; /* on the worker's ready list */
-
+    uint64_t stamp;                /* of the latest fan-out */
+    /* What it put in the queue, for more of its matches to join; or NULL. */
+    struct pg_entry *stamped;
     struct queue_chunk *head, *tail;
     size_t queue_bytes;
     uint32_t queue_count;
@@ -137,10 +139,7 @@ struct pg_traffic {
     uint32_t receipt_count, receipt_size;
 
     struct pg_session_walk *walks;
-
-    uint64_t stamp; /* of the latest fan-out */
-    /* What it put in the queue, for more of its matches to join; or NULL. */
-    struct pg_entry *stamped;
+    struct pg_traffic *next; /* while kept for reuse */
 
     /* Of a session that is kept: what the fan-out that is under way has for it. It goes to the store
      * when the fan-out is done and no more matches can join it. */
@@ -265,6 +264,7 @@ void pg_sessions_keep_fresh(struct pg_worker *worker);
 /* What is to be delivered, and how it came. */
 struct pg_offer {
     struct pg_msg *msg;             /* a reference is taken if it is queued */
+    uint32_t refs;                  /* out of these, as long as there are some */
     const struct pg_sub *sub;       /* NULL: P2P */
     uint64_t stamp;                 /* of this fan-out: overlapping subscriptions are merged */
     uint64_t seq;                   /* of the publishing worker */
@@ -275,7 +275,7 @@ struct pg_offer {
 };
 /* Queue one delivery. PG_OK, PG_NO_SUBSCRIBERS when this session is not to have it (its own with
  * no local, QoS 0 while away), PG_QUEUE_FULL, PG_NO_MEMORY, PG_STORE_FAILED. */
-enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer);
+enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *offer);
 /* Append to the queue what another session object held. The entry is taken. */
 enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entry);
 bool pg_session_pop(struct pg_session *session, struct pg_entry *out);

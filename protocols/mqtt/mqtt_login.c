@@ -152,6 +152,10 @@ static void ask_admission(struct pg_conn *conn, struct mqtt_conn *m, const struc
         login.client_id = pg_bytes_str(assigned.text);
         m->assigned_id = true;
     }
+    PG_LOG(PG_DEBUG, "mqtt_connect", PG_F_BYTES("client", login.client_id),
+           PG_F_TEXT("peer", pg_conn_peer(conn)), PG_F_INT("version", c->version),
+           PG_F_TEXT("clean_start", c->clean_start ? "yes" : "no"),
+           PG_F_INT("keepalive", c->keepalive_s), PG_F_TEXT("will", c->has_will ? "yes" : "no"));
     if (mqtt_props_has(&c->props, MQTT_PROP_AUTH_METHOD)) {
         if (!mqtt_method_keep(m, c->props.auth_method)) {
             pg_conn_close(conn, PG_NO_MEMORY, "for an authentication method");

@@ -58,6 +58,10 @@ static void acknowledge(struct pg_conn *conn, struct mqtt_conn *m, const struct 
     enum pg_reason reason = (enum pg_reason)due->reason;
     uint8_t code = mqtt_reason_codes(reason)->ack;
     bool refused = is_refusal(reason);
+    if (reason == PG_TOPIC_INVALID && mqtt_closes_for_topics(conn)) {
+        mqtt_close_topic(conn, reason, "PUBLISH; see limits.topic_levels");
+        return;
+    }
     if (refused && m->version != MQTT_V5) {
         if (!may_acknowledge_3x(conn, reason)) {
             pg_conn_close(conn, reason, "a PUBLISH that cannot be refused otherwise");
@@ -288,7 +292,9 @@ static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struc
     enum pg_reason reason = publish(conn, m, p, NO_TOKEN);
     /* What was not authorized, or is too long, is dropped in silence; a topic or payload that no server of ours
      * would take is the client's error. */
-    if (reason == PG_TOPIC_INVALID || reason == PG_PAYLOAD_INVALID) {
+    if (reason == PG_TOPIC_INVALID && mqtt_closes_for_topics(conn)) {
+        mqtt_close_topic(conn, reason, "PUBLISH; see limits.topic_levels");
+    } else if (reason == PG_TOPIC_INVALID || reason == PG_PAYLOAD_INVALID) {
         pg_conn_close(conn, reason, "PUBLISH of QoS 0");
     }
 }

@@ -245,8 +245,9 @@ ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int
         .msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),
     };
     ssize_t n;
-    do
-        n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+    do /* one range, as nearly all writes have, without the kernel's check of header and vector */
+        n = count == 1 ? send(stream->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                       : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;
 }
