@@ -359,7 +359,8 @@ static void pass_p2p(struct pg_conn *conn, struct stomp_conn *m, struct passing 
         return;
     }
     uint8_t head[160];
-    struct stomp_writer w = {.data = head, .version = (enum stomp_version)m->version};
+    struct stomp_writer w = {
+        .data = head, .room = sizeof(head), .version = (enum stomp_version)m->version};
     stomp_put_message_head(&w, pg_bytes_str(stomp_conf_of(conn)->p2p_subscription));
     const struct stomp_message message = {
         .msg = p->d->msg,

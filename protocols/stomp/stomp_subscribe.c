@@ -153,8 +153,7 @@ static struct stomp_sub *new_sub(const struct stomp_conn *m, struct pg_bytes id,
     sub->id_len = (uint16_t)id.len;
     memcpy(sub->id, id.data, id.len);
     sub->head_len = (uint16_t)w.len;
-    w.data = sub->id + id.len;
-    w.len = 0;
+    w = (struct stomp_writer){.data = sub->id + id.len, .room = w.len, .version = w.version};
     stomp_put_message_head(&w, named ? id : PG_BYTES_NONE);
     return sub;
 }
