@@ -428,6 +428,7 @@ const struct pg_protocol stomp_protocol = {
     .admitted = stomp_admitted,
     .published = stomp_published,
     .subscribed = stomp_subscribed,
+    .unsubscribed = stomp_unsubscribed,
     .deliver = stomp_deliver,
     .client_ended = stomp_client_ended,
     .evict = stomp_evict,

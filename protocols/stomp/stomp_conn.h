@@ -112,6 +112,7 @@ struct stomp_sub {
     uint8_t ack;  /* enum stomp_ack_mode */
     uint8_t form; /* enum stomp_form: how its messages' destinations are written */
     bool durable;
+    bool fresh; /* retained messages come for it; those that are not have had theirs */
     uint16_t id_len;
     uint16_t head_len; /* MESSAGE up to the message-id's value, as it is sent; behind the id */
     uint8_t id[];
@@ -195,6 +196,7 @@ struct stomp_conn {
     uint8_t version;       /* enum stomp_version */
     bool named;            /* the client gave its identifier: its session can be durable */
     bool pending_full;     /* reading is off until some of `dues` are answered */
+    bool fresh;            /* there may be subscriptions that are */
     uint32_t heartbeat_ms; /* something is sent at least so often; 0: no matter */
     uint32_t peer_sends_ms, peer_wants_ms;
     struct pg_timer heartbeat;       /* of what is sent */
@@ -317,6 +319,11 @@ struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request
 /* Publish, and answer when the result is known. `msg` is given. */
 void stomp_publish(struct pg_conn *conn, struct stomp_conn *m, struct pg_msg *msg,
                    struct pg_bytes receipt, enum stomp_due_kind kind);
+/* What the answer to the next frame has as its token, if the core gives it later. */
+static inline uint64_t stomp_next_token(const struct stomp_conn *m)
+{
+    return m->dues.first + m->dues.count;
+}
 /* An answer behind those that wait; a known one may leave at once. false: closed. */
 bool stomp_due(struct pg_conn *conn, struct stomp_conn *m, enum stomp_due_kind kind,
                struct pg_bytes receipt, enum pg_reason reason);
@@ -363,6 +370,7 @@ void stomp_transactions_free(struct pg_conn *conn, struct stomp_conn *m);
 void stomp_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
 void stomp_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void stomp_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void stomp_unsubscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void stomp_deliver(struct pg_client *client);
 
 #endif

@@ -201,6 +201,11 @@ void stomp_published(struct pg_client *client, uint64_t token, enum pg_reason re
     tell_dues(conn, m);
 }
 
+void stomp_unsubscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    stomp_published(client, token, reason);
+}
+
 /* ---- SEND ------------------------------------------------------------------------------------ */
 
 /* The name of a client's own topic while a message is made: nearly all are short. */
@@ -241,7 +246,7 @@ struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request
 void stomp_publish(struct pg_conn *conn, struct stomp_conn *m, struct pg_msg *msg,
                    struct pg_bytes receipt, enum stomp_due_kind kind)
 {
-    enum pg_reason reason = pg_publish(m->client, msg, m->dues.first + m->dues.count);
+    enum pg_reason reason = pg_publish(m->client, msg, stomp_next_token(m));
     (void)stomp_due(conn, m, kind, receipt, reason);
 }
 

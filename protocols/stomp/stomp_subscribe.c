@@ -184,31 +184,36 @@ static void set_window(struct pg_conn *conn, struct stomp_conn *m)
     pg_client_set_window(m->client, (uint32_t)(sum == 0 || sum > most ? most : sum));
 }
 
-/* The core is to know a filter no more. */
-static void drop_filter(struct stomp_conn *m, struct stomp_filter *filter)
+/* The core is to know a filter no more; PG_PENDING: the store has not forgotten it yet. */
+static enum pg_reason drop_filter(struct stomp_conn *m, struct stomp_filter *filter)
 {
+    enum pg_reason reason = PG_OK;
     if (!filter->p2p && m->client != NULL) {
-        /* Nothing is told of it that the store would have to know first. */
-        enum pg_reason reason = pg_unsubscribe(m->client, text_of(filter), 0);
-        (void)reason;
+        reason = pg_unsubscribe(m->client, text_of(filter), stomp_next_token(m));
     }
     take_out(m, filter);
+    return reason;
 }
 
-/* End a subscription; its filter too, unless others have it or it is kept for a durable one. */
-static void end_sub(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub, bool give_up)
+/* End a subscription; its filter too, unless others have it or it is kept for a durable one. What is
+ * returned is as of pg_unsubscribe(), with the token of the next answer. */
+static enum pg_reason end_sub(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub,
+                              bool give_up)
 {
     struct stomp_filter *filter = sub->filter;
+    enum pg_reason reason = PG_OK;
     unlink_sub(m, sub);
     bool ends = filter->subs == NULL && (give_up || !filter->durable);
     if (ends) {
-        drop_filter(m, filter); /* before its deliveries go back, so that they do not come again */
+        /* Before its deliveries go back, so that they do not come again. */
+        reason = drop_filter(m, filter);
     }
     stomp_forget_sub(conn, m, sub);
     if (ends) {
         free(filter);
     }
     free(sub);
+    return reason;
 }
 
 void stomp_subs_leave(struct stomp_conn *m)
@@ -220,7 +225,7 @@ void stomp_subs_leave(struct stomp_conn *m)
     for (struct stomp_sub *sub = m->subs, *next; sub != NULL; sub = next) {
         next = sub->next;
         if (!sub->filter->durable && !sub->filter->p2p) {
-            end_sub(conn, m, sub, false);
+            (void)end_sub(conn, m, sub, false); /* the client is leaving: nobody is told */
         }
     }
 }
@@ -395,6 +400,7 @@ static struct stomp_sub *add_sub(struct pg_conn *conn, struct stomp_conn *m,
     sub->form = (uint8_t)wanted->destination.form;
     sub->prefetch = wanted->ack == STOMP_ACK_AUTO ? 0 : wanted->prefetch;
     sub->durable = wanted->durable;
+    sub->fresh = m->fresh = true;
     filter->durable = filter->durable || wanted->durable;
     if (wanted->ack != STOMP_ACK_AUTO || wanted->durable) {
         filter->qos = 1;
@@ -525,10 +531,13 @@ void stomp_on_unsubscribe(struct pg_conn *conn, struct stomp_conn *m,
         stomp_fail(conn, request, PG_NO_SUBSCRIPTION, "no subscription with this id is active");
         return;
     }
-    end_sub(conn, m, sub, durable);
+    enum pg_reason reason = end_sub(conn, m, sub, durable);
     if (m->subs != NULL) {
         set_window(conn, m);
     }
-    stomp_done(conn, m, request);
-    stomp_take(conn, m);
+    /* That the core no longer had it, since a rule that came later forbids it, is no fault. */
+    if (stomp_due(conn, m, STOMP_DUE_FRAME, request->receipt,
+                  reason == PG_NO_SUBSCRIPTION ? PG_OK : reason)) {
+        stomp_take(conn, m);
+    }
 }
