@@ -51,9 +51,10 @@ enum stomp_counter {
     STOMP_COUNT_ABORTED,
 };
 
-/*                CONNECT                  admitted
+/*                CONNECT                  admitted               SUBSCRIBE
  *  STOMP_FRESH ----------> STOMP_CONNECTING -----> STOMP_ONLINE <------> STOMP_SUBSCRIBING
- *      |                         |                     |    SUBSCRIBE
+ *      |                         |                     |    <----------> STOMP_COMMITTING
+ *      |                         |                     |       COMMIT
  *      |                         |          DISCONNECT |
  *      |                         |                     v
  *      |                         |               STOMP_LEAVING
@@ -66,6 +67,7 @@ enum stomp_state {
     STOMP_CONNECTING,  /* admission is out: reading is off; closing cancels it */
     STOMP_ONLINE,      /* client is set; every frame is allowed; heart-beats run */
     STOMP_SUBSCRIBING, /* ONLINE, and the answer to a subscription is out: reading is off */
+    STOMP_COMMITTING,  /* ONLINE, and whether all of a transaction is allowed is asked: the same */
     STOMP_LEAVING,     /* DISCONNECT came, results of publications are out: reading is off */
     STOMP_CLOSED,      /* last words are said; nothing more is read or written */
 };
@@ -185,6 +187,7 @@ struct stomp_dues {
 /* ---- transactions: stomp_transaction.c -------------------------------------------------------- */
 
 struct stomp_transactions;
+struct stomp_transaction;
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
@@ -208,9 +211,10 @@ struct stomp_conn {
     struct stomp_sub *subs;
     struct stomp_filter *filters[STOMP_FILTER_PLACES];
     uint32_t sub_count;
-    struct stomp_sub *subscribing; /* whose answer is out */
-    struct stomp_due *subscribe;   /* ... and its receipt */
-    struct stomp_aside *aside;     /* for durable subscriptions that have not been made again */
+    struct stomp_sub *subscribing;        /* whose answer is out */
+    struct stomp_transaction *committing; /* the same */
+    struct stomp_due *waiting;            /* ... and the receipt of its frame */
+    struct stomp_aside *aside; /* for durable subscriptions that have not been made again */
     struct stomp_unacked_list unacked;
     uint64_t last_number; /* of messages */
     struct stomp_dues dues;
@@ -328,6 +332,15 @@ static inline uint64_t stomp_next_token(const struct stomp_conn *m)
 bool stomp_due(struct pg_conn *conn, struct stomp_conn *m, enum stomp_due_kind kind,
                struct pg_bytes receipt, enum pg_reason reason);
 void stomp_dues_free(struct stomp_conn *m);
+/* Nothing is read until the answer to this frame is there: to `state`, with its receipt. false:
+ * closed. */
+bool stomp_wait(struct pg_conn *conn, struct stomp_conn *m, enum stomp_state state,
+                struct pg_bytes receipt);
+/* It is there: PG_OK goes on, with the receipt in *receipt, and stomp_waited() follows; a refusal
+ * closes (false). */
+bool stomp_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason,
+                    struct pg_bytes *receipt);
+void stomp_waited(struct pg_conn *conn, struct stomp_conn *m);
 
 /* ---- subscriptions: stomp_subscribe.c ---------------------------------------------------------- */
 
@@ -364,6 +377,9 @@ bool stomp_ack_target(struct pg_conn *conn, struct stomp_conn *m,
 bool stomp_transact(struct pg_conn *conn, struct stomp_conn *m,
                     const struct stomp_request *request);
 void stomp_transactions_free(struct pg_conn *conn, struct stomp_conn *m);
+/* The token of questions whether a message of a transaction may be published, and an answer. */
+#define STOMP_WHETHER UINT64_MAX
+void stomp_commit_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason);
 
 /* ---- answers of the core ---------------------------------------------------------------------- */
 

@@ -470,7 +470,9 @@ static void pass(struct pg_conn *conn, struct stomp_conn *m, const struct pg_del
 /* Whether the next delivery may be taken. */
 static bool takes(const struct pg_conn *conn, const struct stomp_conn *m)
 {
-    return (m->state == STOMP_ONLINE || m->state == STOMP_SUBSCRIBING) && m->client != NULL &&
+    bool online =
+        m->state == STOMP_ONLINE || m->state == STOMP_SUBSCRIBING || m->state == STOMP_COMMITTING;
+    return online && m->client != NULL &&
            m->unacked.count < (size_t)stomp_conf_of(conn)->prefetch && pg_conn_has_room(conn);
 }
 

@@ -244,11 +244,6 @@ void stomp_subs_free(struct stomp_conn *m)
             free(filter);
         }
     }
-    if (m->subscribe != NULL) {
-        free(m->subscribe->receipt);
-        free(m->subscribe);
-        m->subscribe = NULL;
-    }
 }
 
 /* ---- SUBSCRIBE ------------------------------------------------------------------------------- */
@@ -426,28 +421,6 @@ static void subscribed(struct pg_conn *conn, struct stomp_conn *m, struct stomp_
     stomp_send_aside(conn, m, sub);
 }
 
-/* Remember the receipt while the answer of the core is out. */
-static bool remember(struct stomp_conn *m, struct stomp_sub *sub, struct pg_bytes receipt)
-{
-    struct stomp_due *due = calloc(1, sizeof(*due));
-    if (due == NULL) {
-        return false;
-    }
-    due->has_receipt = receipt.data != NULL;
-    due->receipt_len = (uint32_t)receipt.len;
-    due->receipt = malloc(receipt.len + 1);
-    if (due->receipt == NULL) {
-        free(due);
-        return false;
-    }
-    if (receipt.len > 0) {
-        memcpy(due->receipt, receipt.data, receipt.len);
-    }
-    m->subscribe = due;
-    m->subscribing = sub;
-    return true;
-}
-
 void stomp_on_subscribe(struct pg_conn *conn, struct stomp_conn *m,
                         const struct stomp_request *request)
 {
@@ -479,12 +452,8 @@ void stomp_on_subscribe(struct pg_conn *conn, struct stomp_conn *m,
     };
     enum pg_reason reason = pg_subscribe(m->client, &core, 0);
     if (reason == PG_PENDING) {
-        if (!remember(m, sub, request->receipt)) {
-            stomp_fail(conn, request, PG_NO_MEMORY, "for a subscription");
-            return;
-        }
-        m->state = STOMP_SUBSCRIBING;
-        pg_conn_pause(conn);
+        m->subscribing = sub;
+        (void)stomp_wait(conn, m, STOMP_SUBSCRIBING, request->receipt);
     } else if (reason != PG_OK) {
         stomp_fail(conn, request, reason, "%s", pg_reason_sentence(reason));
     } else {
@@ -496,23 +465,12 @@ void stomp_subscribed(struct pg_client *client, uint64_t token, enum pg_reason r
 {
     struct stomp_conn *m = pg_client_cookie(client);
     struct pg_conn *conn = pg_client_conn(client);
-    struct stomp_due *due = m->subscribe;
+    struct pg_bytes receipt;
     (void)token; /* one at a time */
-    if (m->state != STOMP_SUBSCRIBING || due == NULL) {
-        return;
-    }
-    struct pg_bytes receipt = {.data = due->has_receipt ? due->receipt : NULL,
-                               .len = due->receipt_len};
-    m->subscribe = NULL;
-    m->state = STOMP_ONLINE;
-    if (reason == PG_OK) {
+    if (m->state == STOMP_SUBSCRIBING && stomp_answered(conn, m, reason, &receipt)) {
         subscribed(conn, m, m->subscribing, receipt);
-        pg_conn_resume(conn);
-    } else {
-        stomp_fail_receipt(conn, receipt, reason, pg_reason_sentence(reason));
+        stomp_waited(conn, m);
     }
-    free(due->receipt);
-    free(due);
 }
 
 /* ---- UNSUBSCRIBE ----------------------------------------------------------------------------- */
