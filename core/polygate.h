@@ -27,7 +27,7 @@
  *   2  2026-11  pg_publish_once() in place of pg_receipt_begin(); pg_receipt_end() and
  *               pg_unsubscribe() may answer later, by `released` and `unsubscribed`; `later` of
  *               pg_delivery_received()
- *   3  2026-11  pg_may_publish()
+ *   3  2026-11  pg_may_publish(), pg_publish_allowed()
  */
 
 #include <stdarg.h>
@@ -490,6 +490,10 @@ PG_API enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg,
  * refusal, or PG_PENDING, in which case `published` is called with `token`. */
 PG_API enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg,
                                      uint64_t token) PG_CHECKED;
+/* As pg_publish(), of a message that pg_may_publish() has just said PG_OK about: the access rules are
+ * not asked again. */
+PG_API enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg,
+                                         uint64_t token) PG_CHECKED;
 /* Send to one client by its identifier, no subscription needed; results as pg_publish, and
  * PG_NO_SUCH_CLIENT. `msg` is given. */
 PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,

@@ -320,7 +320,8 @@ void stomp_done(struct pg_conn *conn, struct stomp_conn *m, const struct stomp_r
 
 /* The message of a SEND; NULL: closed. */
 struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request *request);
-/* Publish, and answer when the result is known. `msg` is given. */
+/* Publish, and answer when the result is known. `msg` is given. Whether a part of a COMMIT may be
+ * published has been asked. */
 void stomp_publish(struct pg_conn *conn, struct stomp_conn *m, struct pg_msg *msg,
                    struct pg_bytes receipt, enum stomp_due_kind kind);
 /* What the answer to the next frame has as its token, if the core gives it later. */

@@ -299,7 +299,9 @@ struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request
 void stomp_publish(struct pg_conn *conn, struct stomp_conn *m, struct pg_msg *msg,
                    struct pg_bytes receipt, enum stomp_due_kind kind)
 {
-    enum pg_reason reason = pg_publish(m->client, msg, stomp_next_token(m));
+    uint64_t token = stomp_next_token(m);
+    enum pg_reason reason = kind == STOMP_DUE_PART ? pg_publish_allowed(m->client, msg, token)
+                                                   : pg_publish(m->client, msg, token);
     (void)stomp_due(conn, m, kind, receipt, reason);
 }
 

@@ -64,6 +64,11 @@ enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg, uint
     return fake_may_publish_result;
 }
 
+enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return pg_publish(client, msg, token);
+}
+
 size_t pg_conn_frame_limit_max(const struct pg_conn *conn)
 {
     (void)conn;
