@@ -105,7 +105,7 @@ static void step_frame(struct script *s)
         frame.package_index = (uint16_t)(next_byte(s) & 3);
     }
     if (flags & 0x20) {
-        frame.attributes |= (uint16_t)(next_byte(s) << 8 & JT808_ATTR_ENCRYPTION);
+        frame.attributes |= (uint16_t)((unsigned)next_byte(s) << 8 & JT808_ATTR_ENCRYPTION);
     }
     frame.body = next_bytes(s, next_byte(s));
     feed(&frame);
