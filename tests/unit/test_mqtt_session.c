@@ -747,6 +747,51 @@ static void acknowledgement_must_be_the_one_that_is_due(void)
     }
 }
 
+/* A message that many wait for is encoded once for those who get the same, and for nobody else. */
+static void message_for_many_is_for_each_as_if_it_came_alone(void)
+{
+    static const struct {
+        const char *props; /* of CONNECT; NULL: 3.1.1 */
+        const char *packet;
+        uint32_t subscription_id;
+        uint8_t qos;
+        bool retain;
+    } many[] = {
+        {NULL, "30 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {NULL, "30 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {NULL, "31 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, true},
+        {NULL, "32 2d 0001't' 0001 'pppppppppppppppppppppppppppppppppppppppp'", 0, 1, false},
+        {"", "30 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {"", "30 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {"", "31 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, true},
+        {"", "30 2e 0001't' 02 0b 07 'pppppppppppppppppppppppppppppppppppppppp'", 7, 0, false},
+        {"27 0000002d", "", 0, 0, false}, /* one byte too long */
+        {"27 0000002e", "30 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {NULL, "30 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+    };
+    const size_t count = sizeof(many) / sizeof(many[0]);
+    const struct pg_msg_spec spec = {.topic = PG_BYTES_OF("t"),
+                                     .payload =
+                                         PG_BYTES_OF("pppppppppppppppppppppppppppppppppppppppp"),
+                                     .qos = 1};
+    struct pg_msg *msg = pg_msg_new(&spec);
+    for (unsigned i = 0; i < 10; i++) { /* others who wait for it */
+        (void)pg_msg_ref(msg);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char id[] = {(char)('a' + i), '\0'};
+        struct pg_conn *conn = many[i].props != NULL ? v5(id, many[i].props) : v311(id);
+        fake_queue(id_of(conn), pg_msg_ref(msg), many[i].qos, many[i].retain,
+                   &many[i].subscription_id, many[i].subscription_id != 0 ? 1 : 0);
+        fake_turn();
+        CU_ASSERT_TRUE(wrote(conn, many[i].packet));
+    }
+    for (unsigned i = 0; i < 11; i++) {
+        struct pg_msg *ref = msg;
+        pg_msg_unref(&ref);
+    }
+}
+
 static void properties_are_forwarded_in_order_with_what_is_the_subscribers_own(void)
 {
     struct pg_conn *five = v5("a", ""), *three = v311("b");
@@ -997,6 +1042,7 @@ int main(void)
         TEST(many_filters_in_one_subscribe_are_all_answered),
         TEST(qos_1_and_2_go_their_whole_way),
         TEST(refused_delivery_is_over),
+        TEST(message_for_many_is_for_each_as_if_it_came_alone),
         TEST(stray_acknowledgements_do_no_harm),
         TEST(acknowledgement_must_be_the_one_that_is_due),
         TEST(properties_are_forwarded_in_order_with_what_is_the_subscribers_own),
