@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -44,6 +45,26 @@ static struct net_part parts[PG_WORKERS_MAX];
 struct pg_worker *net_stream_worker(const struct net_stream *stream)
 {
     return net_poll_worker(stream->worker);
+}
+
+/* The owners that there are, by number: a number is shorter than an address. Each is entered by
+ * whoever is first to have a stream of it, on any thread, and stays. */
+#define OWNERS_MAX 16u
+static const struct net_owner *_Atomic owners[OWNERS_MAX];
+
+static uint8_t number_of(const struct net_owner *owner)
+{
+    for (uint8_t i = 0;; i++) {
+        assert(i < OWNERS_MAX);
+        const struct net_owner *there = NULL;
+        if (atomic_compare_exchange_strong(&owners[i], &there, owner) || there == owner)
+            return i;
+    }
+}
+
+const struct net_owner *net_stream_owner(const struct net_stream *stream)
+{
+    return atomic_load_explicit(&owners[stream->owner], memory_order_relaxed);
 }
 
 /* NULL: none, or none any more. */
@@ -142,14 +163,13 @@ void net_stream_block(struct net_stream *stream, bool on)
 static void serve(void *socket, int events);
 
 bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
-                      const struct net_owner *owner, void *data)
+                      const struct net_owner *owner)
 {
     assert(stream->state == NET_STREAM_NEW);
     stream->worker = (uint8_t)pg_worker_index(worker);
     stream->state = NET_STREAM_OPEN;
     stream->fd = fd;
-    stream->owner = owner;
-    stream->data = data;
+    stream->owner = number_of(owner);
     if (!net_poll_add(worker, fd, stream, serve)) {
         stream->state = NET_STREAM_LOST;
         return false;
@@ -176,8 +196,7 @@ void net_stream_handshake_ends(struct net_stream *stream)
     net_stream_watch(stream);
 }
 
-void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner,
-                     void *data)
+void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner)
 {
     assert(to->state == NET_STREAM_NEW && from->state == NET_STREAM_OPEN);
     bool held = to->held, blocked = to->blocked;
@@ -186,8 +205,7 @@ void net_stream_move(struct net_stream *to, struct net_stream *from, const struc
     memset(from, 0, sizeof(*from));
     to->held = held;
     to->blocked = blocked;
-    to->owner = owner;
-    to->data = data;
+    to->owner = number_of(owner);
     if (to->security)
         to->security->stream = to;
     to->watched = wanted(to) & 3u;
@@ -314,7 +332,7 @@ static void throw_away(struct net_stream *stream)
     if (n > 0)
         stream->thrown_away += (uint64_t)n;
     if (n < 0 || stream->thrown_away >= NET_THROW_AWAY_MAX)
-        stream->owner->drained(stream);
+        net_stream_owner(stream)->drained(stream);
 }
 
 /* ---- the end of the turn --------------------------------------------------------------------- */
@@ -328,7 +346,7 @@ static void serve_open(struct net_stream *stream, int events)
     }
     if (!stream->blocked)
         events &= ~EV_WRITE;
-    stream->owner->ready(stream, events);
+    net_stream_owner(stream)->ready(stream, events);
 }
 
 static void serve(void *socket, int events)
