@@ -236,7 +236,7 @@ def test_disk_that_takes_nothing_refuses_qos_1_and_nothing_else(gateway):
     live.receive("zero", "goes on")
     got = wait_store(gw, healthy=False)
     assert got["healthy"] is False and got["detail"]
-    assert "STORE FAILED" in gw.ctl("status", status=1)
+    assert "STORE NOT HEALTHY" in gw.ctl("status", status=1)
     resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, before)
     gw.wait_log("store_works")
     assert pub.publish("t", "after", 1, 3) == 0
@@ -291,6 +291,7 @@ def test_slow_disk_holds_publishers_off_and_nobody_else(gateway, folder):
     gw.wait_log("store_congested")
     got = wait_store(gw, healthy=False)
     assert "publishers are held off" in got["detail"] and got["refused"] == 0
+    assert "STORE NOT HEALTHY: the disk is slow" in gw.ctl("status", status=1)
     other = publisher(gw)  # with nothing for the store
     other.publish("zero", "goes on")
     live.receive("zero", "goes on")
