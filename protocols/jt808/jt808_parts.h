@@ -20,7 +20,7 @@
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-enum jt808_payload { JT808_PAYLOAD_NATIVE, JT808_PAYLOAD_RAW };
+enum jt808_payload { JT808_PAYLOAD_NATIVE, JT808_PAYLOAD_RAW, JT808_PAYLOAD_EMQX };
 enum jt808_before_login { JT808_BEFORE_LOGIN_REFUSE, JT808_BEFORE_LOGIN_ADMIT };
 enum jt808_registration {
     JT808_REGISTRATION_ISSUE,

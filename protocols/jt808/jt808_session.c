@@ -531,7 +531,7 @@ static struct pg_msg *compose(struct jt808_terminal *t, const struct jt808_frame
         return message_of(t, frame, frame->content, false);
     }
     struct jt808_json_options options = {
-        .shape = WIRE_SHAPE_NATIVE,
+        .shape = conf->payload == JT808_PAYLOAD_EMQX ? WIRE_SHAPE_ALIAS : WIRE_SHAPE_NATIVE,
         .charset = (enum wire_charset)conf->text,
         .edition = jt808_session_edition(t, frame),
         .raw = conf->add_raw,
