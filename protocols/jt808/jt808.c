@@ -14,10 +14,10 @@
  * standard  JT/T 808-2011, its revision of 2013, JT/T 808-2019
  */
 
-#include <string.h>
-
 #include "jt808.h"
 #include "jt808_parts.h"
+#include "wire/device.h"
+#include "wire/option_rows.h"
 
 /* Before the first good frame this much is enough to know that it is no terminal: modems say some
  * hundred bytes before their first frame, a scanner sends as much as it likes. */
@@ -173,6 +173,12 @@ static void jt808_admitted(struct pg_conn *conn, const struct pg_admission *admi
     jt808_session_admitted(pg_conn_state(conn), cookie, admission);
 }
 
+static void jt808_remembered(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    (void)token;
+    jt808_session_unregistered(terminal_of(client), reason);
+}
+
 static void jt808_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     jt808_session_published(terminal_of(client), token, reason);
@@ -218,27 +224,14 @@ static void jt808_closed(struct pg_conn *conn)
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-/* A topic must name the terminal, and be one topic. */
-static bool check_topic(const char *name, const char *pattern, bool phone, struct pg_error *error)
+static bool check_topic(const char *option, const char *pattern, bool shared,
+                        struct pg_error *error)
 {
     char room[JT808_TOPIC_MAX];
     struct pg_bytes topic =
         jt808_topic(pattern, "00000000013800138000", 0x0200, room, sizeof(room));
 
-    if (topic.len == 0 || pg_topic_name_valid(topic) != PG_OK ||
-        memchr(topic.data, '$', topic.len)) {
-        pg_error_set(error,
-                     "%s = \"%s\" is no topic name; expected levels without + # $, with ${phone} "
-                     "and, for uplink_topic, ${id} or ${message} filled in",
-                     name, pattern);
-        return false;
-    }
-    if (phone && !strstr(pattern, "${phone}")) {
-        pg_error_set(error, "%s = \"%s\" lacks ${phone}: all terminals would share it", name,
-                     pattern);
-        return false;
-    }
-    return true;
+    return wire_topic_check(option, pattern, topic, "${phone}", shared, error);
 }
 
 static bool jt808_check(const void *configuration, struct pg_error *error)
@@ -254,12 +247,12 @@ static bool jt808_check(const void *configuration, struct pg_error *error)
         pg_error_set(error, "pending_size must not be less than message_size");
         return false;
     }
-    return check_topic("uplink_topic", conf->uplink_topic, false, error) &&
-           check_topic("downlink_topic", conf->downlink_topic, true, error) &&
-           check_topic("status_topic", conf->status_topic, true, error);
+    return check_topic("uplink_topic", conf->uplink_topic, true, error) &&
+           check_topic("downlink_topic", conf->downlink_topic, false, error) &&
+           check_topic("status_topic", conf->status_topic, false, error);
 }
 
-static const char *const payload_words[] = {"native", "raw", NULL};
+static const char *const payload_words[] = {"native", "raw", "emqx", NULL};
 static const char *const text_words[] = {"gbk", "utf8", NULL};
 static const char *const edition_words[] = {"auto", "2011", "2013", "2019", NULL};
 static const char *const registration_words[] = {"issue", "admit", "refuse", NULL};
@@ -269,30 +262,8 @@ static const char *const before_login_words[] = {"refuse", "admit", NULL};
 static const char *const other_phones_words[] = {"refuse", "close", "admit", NULL};
 static const char *const unknown_message_words[] = {"accept", "reject", NULL};
 
-#define AT(member) offsetof(struct jt808_conf, member)
-#define TEXT(option, member, value, what)                                                          \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_STRING, .offset = AT(member), .fallback = value,            \
-        .reloadable = true, .sentence = what                                                       \
-    }
-#define CHOICE(option, member, value, words, what)                                                 \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_CHOICE, .offset = AT(member), .fallback = value,            \
-        .choices = words, .reloadable = true, .sentence = what                                     \
-    }
-#define NUMBER(option, kind, member, value, low, high, what)                                       \
-    {                                                                                              \
-        .name = option, .type = kind, .offset = AT(member), .fallback = value, .min = low,         \
-        .max = high, .reloadable = true, .sentence = what                                          \
-    }
-#define YES_NO(option, member, value, what)                                                        \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_BOOL, .offset = AT(member), .fallback = value,              \
-        .reloadable = true, .sentence = what                                                       \
-    }
+#define AT(member)                           offsetof(struct jt808_conf, member)
 #define TOLERATE(option, quirk, value, what) YES_NO(option, tolerate[quirk], value, what)
-
-#define HOURS(n) (INT64_C(3600000) * (n))
 
 static const struct pg_option jt808_options[] = {
     TEXT("uplink_topic", uplink_topic, "jt808/${phone}/up/${id}",
@@ -304,7 +275,8 @@ static const struct pg_option jt808_options[] = {
          "where online and offline are published, retained"),
     CHOICE("payload", payload, "native", payload_words,
            "native: JSON with physical values; raw: the unescaped frame, header to check code, "
-           "each package of a message by itself"),
+           "each package of a message by itself; emqx: JSON as EMQX's gateway has it, see "
+           "polygate-jt808(7)"),
     YES_NO("add_raw", add_raw, "false", "add the unescaped frame in hexadecimal to the JSON"),
     CHOICE("text", text, "gbk", text_words,
            "character set of texts; the standard says GBK, some terminals ignore it"),
@@ -408,6 +380,7 @@ const struct pg_protocol jt808_protocol = {
     .bytes = jt808_bytes,
     .admitted = jt808_admitted,
     .published = jt808_published,
+    .remembered = jt808_remembered,
     .subscribed = jt808_subscribed,
     .deliver = jt808_deliver,
     .client_ended = jt808_client_ended,
