@@ -318,24 +318,24 @@ static struct branch *branch_add(struct pg_subindex *index, struct branch *paren
         return NULL;
     }
     index->count_branches++;
-    atomic_fetch_add_explicit(&parent->children, 1, memory_order_release);
     if (is_plus(branch))
         atomic_store_explicit(&parent->has_plus, 1, memory_order_release);
+    else
+        atomic_fetch_add_explicit(&parent->named, 1, memory_order_release);
     return branch;
 }
 
 /* Take away a branch that nothing hangs on, and its parents as far as that makes them bare. */
 static void branch_prune(struct pg_subindex *index, struct branch *branch)
 {
-    while (branch != index->root &&
-           atomic_load_explicit(&branch->children, memory_order_relaxed) == 0 &&
-           branch_leaves(branch) == NULL) {
+    while (branch != index->root && branch_is_bare(branch)) {
         struct branch *parent = (struct branch *)(uintptr_t)branch->parent;
 
         pg_tagset_remove(&index->edges, branch_hash(branch), branch);
-        atomic_fetch_sub_explicit(&parent->children, 1, memory_order_release);
         if (is_plus(branch))
             atomic_store_explicit(&parent->has_plus, 0, memory_order_release);
+        else
+            atomic_fetch_sub_explicit(&parent->named, 1, memory_order_release);
         index->count_branches--;
         bury_branch(index, branch);
         branch = parent;

@@ -141,7 +141,7 @@ static void match_tree(const struct pg_subindex *index, struct pg_bytes topic, s
 
         if (wild_allowed)
             hit_leaves(out, branch, topic_ends);
-        if (topic_ends || atomic_load_explicit(&branch->children, memory_order_acquire) == 0)
+        if (topic_ends)
             continue;
         assert(todo_count + 2 <= sizeof(todo) / sizeof(todo[0]));
         if (wild_allowed && atomic_load_explicit(&branch->has_plus, memory_order_acquire) != 0 &&
@@ -149,9 +149,9 @@ static void match_tree(const struct pg_subindex *index, struct pg_bytes topic, s
             todo[todo_count].branch = next;
             todo[todo_count++].depth = depth + 1;
         }
-        next =
-            child(index, branch, levels.at[depth].text, levels.at[depth].hash, &levels, depth + 1);
-        if (next != NULL) {
+        if (atomic_load_explicit(&branch->named, memory_order_acquire) != 0 &&
+            (next = child(index, branch, levels.at[depth].text, levels.at[depth].hash, &levels,
+                          depth + 1)) != NULL) {
             todo[todo_count].branch = next;
             todo[todo_count++].depth = depth + 1;
         }
@@ -182,8 +182,7 @@ size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
     out->workers = 0;
     out->out_of_memory = false;
     pg_tagset_prefetch(&index->exact, hash);
-    if (atomic_load_explicit(&index->root->children, memory_order_acquire) != 0 ||
-        branch_leaves(index->root) != NULL)
+    if (!branch_is_bare(index->root))
         match_tree(index, topic, out);
     match_exact(index, topic, hash, out);
     BEFORE_GRACE(index);
