@@ -53,10 +53,12 @@ struct shared_leaf {
     struct leaf leaf;
 };
 
-/* A level of the tree, found by its parent and its text in the set of edges ('+' is a level like
- * any other there: no topic has a level of that name). */
+/* A level of the tree, found by the hash of its path in the set of edges ('+' is a level like any
+ * other there: no topic has a level of that name). The hash of a path follows from that of its
+ * beginning: so a match knows where it will look before it has been there. */
 struct branch {
     const struct branch *parent;
+    uint64_t path; /* its hash; of the root 0 */
     _Atomic uintptr_t
         leaves;             /* the first leaf; once unlinked the next branch in the grave, plus 1 */
     _Atomic uint32_t named; /* children other than '+' */
