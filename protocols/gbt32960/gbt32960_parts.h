@@ -138,11 +138,13 @@ struct gbt_request {
     bool has_time;
 };
 
-/* A message of a vehicle whose publication has not been decided. */
+/* A message of a vehicle whose publication has not been decided. PG_OK is 0. */
 struct gbt_uplink {
     struct gbt_uplink *next;
     uint64_t token;
     struct gbt_request request;
+    enum pg_reason reason; /* so far: the first error, else the latest */
+    unsigned undecided;    /* publications of it that are not decided: its own, and those handed on */
     bool wants_answer;
     uint8_t bad; /* a response flag: what is wrong with it although it was published; 0 nothing */
     unsigned duplicate_at;
@@ -271,6 +273,13 @@ void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame);
 /* Publish a payload made from the frame on the uplink topic of `message`, without an answer. */
 void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json);
 void gbt_uplink_free(struct gbt_vehicle *v);
+/* A publication of it has this result, at once or in the end. */
+void gbt_uplink_note(struct gbt_uplink *u, enum pg_reason reason);
+
+/* ---- gbt32960_hand_on.c --------------------------------------------------------------------- */
+
+/* Send a frame to the platforms that it is forwarded to, as part of this publication. */
+void gbt_hand_on(struct gbt_vehicle *v, const struct gbt_frame *frame, struct gbt_uplink *u);
 
 /* ---- gbt32960_join.c ------------------------------------------------------------------------ */
 
