@@ -114,17 +114,21 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, first, on_deadline);
 }
 
-/* One line a second for each reason, however many knock. */
-static void refuse(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                   const char *peer, enum pg_reason why, const char *detail)
+/* What happens to those who are nobody yet: one line a second for each reason, however many knock. */
+#define SITES_OF_STRANGERS                                                                         \
+    {                                                                                              \
+        [0 ... PG_REASON_COUNT - 1] = {.limit = 1 }                                                \
+    }
+
+void pg_conn_refused(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                     const char *peer, enum pg_reason why, const char *detail)
 {
-    static struct pg_log_site sites[PG_REASON_COUNT] = {[0 ... PG_REASON_COUNT - 1] = {.limit = 1}};
+    static struct pg_log_site sites[PG_REASON_COUNT] = SITES_OF_STRANGERS;
     pg_worker_count(worker, PG_COUNT_CONNECTIONS_REFUSED, 1);
     pg_worker_count(worker, PG_COUNTER_REFUSE(why), 1);
-    PG_LOG_SITE(PG_WARN, "connection_refused", &sites[why], PG_F_TEXT("peer", peer),
-                PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
+    PG_LOG_SITE(why == PG_PEER_CLOSED ? PG_DEBUG : PG_WARN, "connection_refused", &sites[why],
+                PG_F_TEXT("peer", peer), PG_F_TEXT("listener", listener->name), PG_F_REASON(why),
                 PG_F_TEXT("detail", detail));
-    pg_guard_offence(worker, peer, why);
 }
 
 bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
@@ -141,7 +145,8 @@ bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf 
     if (why == PG_OK)
         return true;
     pg_conn_give_place(worker, place);
-    refuse(worker, listener, peer, why, detail);
+    pg_conn_refused(worker, listener, peer, why, detail);
+    pg_guard_offence(worker, peer, why);
     return false;
 }
 
@@ -172,7 +177,7 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
         if (conn)
             pg_peer_clear(&conn->peer);
         pg_slab_set_free(&worker->small, conn, block_size(listener));
-        refuse(worker, listener, peer, PG_NO_MEMORY, "");
+        pg_conn_refused(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
     conn->magic = CONN_MAGIC;
@@ -523,7 +528,7 @@ static void arm_login_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, settings_of(conn)->limits.login_timeout - waited, on_deadline);
 }
 
-static void slow_down(struct pg_conn *conn, int64_t ms);
+static void slow_down(struct pg_conn *conn, int64_t ms, const char *limit);
 
 void pg_conn_received(struct pg_conn *conn, size_t n)
 {
@@ -535,7 +540,7 @@ void pg_conn_received(struct pg_conn *conn, size_t n)
         arm_login_deadline(conn);
     struct pg_meter *meter = pg_peer_meter(&conn->peer);
     if (meter)
-        slow_down(conn, pg_meter_bytes(meter, n));
+        slow_down(conn, pg_meter_bytes(meter, n), "bytes_per_second");
     if (conn->tail)
         conn->tail->came += (uint32_t)n;
     if (gathers(conn)) {
@@ -575,6 +580,12 @@ void pg_conn_resume(struct pg_conn *conn)
     mark_dirty(conn);
 }
 
+/* For the log. */
+static struct pg_bytes first_client_id(const struct pg_conn *conn)
+{
+    return conn->clients ? pg_client_id(conn->clients) : PG_BYTES_NONE;
+}
+
 static void on_slowed(struct pg_timer *timer)
 {
     struct pg_conn *conn = ((struct pg_meter *)timer)->conn;
@@ -583,14 +594,19 @@ static void on_slowed(struct pg_timer *timer)
     pg_conn_resume(conn);
 }
 
-/* Do not read for so long; 0 is not at all. */
-static void slow_down(struct pg_conn *conn, int64_t ms)
+/* Do not read for so long, since what `limit` is about comes too fast; 0 is not at all. */
+static void slow_down(struct pg_conn *conn, int64_t ms, const char *limit)
 {
+    static struct pg_log_site site = {.limit = 1};
     if (ms == 0 || conn->state != CONN_OPEN)
         return;
     if (!conn->is_slowed) {
         conn->is_slowed = true;
         count(conn, PG_COUNT_READS_PAUSED, 1);
+        PG_LOG_SITE(PG_INFO, "reads_paused", &site, PG_F_BYTES("client", first_client_id(conn)),
+                    PG_F_TEXT("peer", pg_conn_peer(conn)),
+                    PG_F_TEXT("listener", conn->listener->name), PG_F_TEXT("limit", limit),
+                    PG_F_INT("ms", ms), PG_F_INT("conn", conn->id));
         pg_conn_pause(conn);
     }
     pg_timer_start(&pg_peer_meter(&conn->peer)->timer, ms, on_slowed);
@@ -600,7 +616,7 @@ void pg_conn_meter_message(struct pg_conn *conn)
 {
     struct pg_meter *meter = pg_peer_meter(&conn->peer);
     if (meter)
-        slow_down(conn, pg_meter_message(meter));
+        slow_down(conn, pg_meter_message(meter), "messages_per_second");
 }
 
 static bool grow_held(struct pg_conn_part *part)
@@ -786,14 +802,14 @@ void pg_conn_logged_in(struct pg_conn *conn)
 
 static void log_close(const struct pg_conn *conn, enum pg_reason reason, const char *detail)
 {
-    struct pg_bytes client =
-        conn->clients ? pg_client_id(conn->clients) : (struct pg_bytes){.data = NULL, .len = 0};
+    static struct pg_log_site known, strangers[PG_REASON_COUNT] = SITES_OF_STRANGERS;
     enum pg_level level = pg_reason_is_error(reason) ? PG_WARN : PG_INFO;
     if (!conn->logged_in && reason == PG_PEER_CLOSED)
         level = PG_DEBUG; /* port probes and health checks */
-    PG_LOG(level, "closed", PG_F_REASON(reason), PG_F_BYTES("client", client),
-           PG_F_TEXT("peer", pg_conn_peer(conn)), PG_F_TEXT("listener", conn->listener->name),
-           PG_F_TEXT("detail", detail), PG_F_INT("conn", conn->id));
+    PG_LOG_SITE(level, "closed", conn->logged_in ? &known : &strangers[reason], PG_F_REASON(reason),
+                PG_F_BYTES("client", first_client_id(conn)), PG_F_TEXT("peer", pg_conn_peer(conn)),
+                PG_F_TEXT("listener", conn->listener->name), PG_F_TEXT("detail", detail),
+                PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);
     if (!conn->listener->call) /* whom the gateway calls is nobody who knocks */

@@ -32,6 +32,10 @@ void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place);
 struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       const struct pg_listener_conf *listener, const char *peer,
                                       struct pg_place *place);
+/* No connection comes of a link, for a reason of the transport's: counted, and logged, at most one
+ * line a second for each reason. On the worker's thread. */
+void pg_conn_refused(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                     const char *peer, enum pg_reason why, const char *detail);
 /* Whether another connection would be refused now. Any thread. */
 bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 void *pg_conn_link(struct pg_conn *conn);

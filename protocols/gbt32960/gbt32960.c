@@ -20,9 +20,9 @@
 
 #include "gbt32960.h"
 
-#include <string.h>
-
 #include "gbt32960_parts.h"
+#include "wire/device.h"
+#include "wire/option_rows.h"
 
 /* Before the first good frame this much is enough to know that it is no vehicle. */
 #define BAD_BYTES_AT_FIRST 4096u
@@ -228,26 +228,13 @@ static void gbt_closed(struct pg_conn *conn)
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-/* A topic must name the vehicle, and be one topic. */
-static bool check_topic(const char *name, const char *pattern, struct pg_error *error)
+static bool check_topic(const char *option, const char *pattern, struct pg_error *error)
 {
     char room[GBT_TOPIC_MAX];
     struct pg_bytes topic =
         gbt_topic(pattern, "LTESTVN0000000001", "realtime_report", 2, room, sizeof(room));
 
-    if (topic.len == 0 || pg_topic_name_valid(topic) != PG_OK ||
-        memchr(topic.data, '$', topic.len)) {
-        pg_error_set(error,
-                     "%s = \"%s\" is no topic name; expected levels without + # $, with ${vin} "
-                     "and, for uplink_topic, ${message} or ${id} filled in",
-                     name, pattern);
-        return false;
-    }
-    if (!strstr(pattern, "${vin}")) {
-        pg_error_set(error, "%s = \"%s\" lacks ${vin}: all vehicles would share it", name, pattern);
-        return false;
-    }
-    return true;
+    return wire_topic_check(option, pattern, topic, "${vin}", false, error);
 }
 
 static bool gbt_check(const void *configuration, struct pg_error *error)
@@ -275,29 +262,6 @@ static const char *const bad_signatures_words[] = {"refuse", "accept", NULL};
 static const char *const unknown_commands_words[] = {"silent", "reject", NULL};
 
 #define AT(member) offsetof(struct gbt_conf, member)
-#define TEXT(option, member, value, what)                                                          \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_STRING, .offset = AT(member), .fallback = value,            \
-        .reloadable = true, .sentence = what                                                       \
-    }
-#define CHOICE(option, member, value, words, what)                                                 \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_CHOICE, .offset = AT(member), .fallback = value,            \
-        .choices = words, .reloadable = true, .sentence = what                                     \
-    }
-#define NUMBER(option, kind, member, value, low, high, what)                                       \
-    {                                                                                              \
-        .name = option, .type = kind, .offset = AT(member), .fallback = value, .min = low,         \
-        .max = high, .reloadable = true, .sentence = what                                          \
-    }
-#define YES_NO(option, member, value, what)                                                        \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_BOOL, .offset = AT(member), .fallback = value,              \
-        .reloadable = true, .sentence = what                                                       \
-    }
-
-#define HOURS(n) (INT64_C(3600000) * (n))
-
 static const struct pg_option gbt_options[] = {
     TEXT("uplink_topic", uplink_topic, "gbt32960/${vin}/up/${message}",
          "where messages of vehicles are published; ${message} is the name of the command, ${id} "

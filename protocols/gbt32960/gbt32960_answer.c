@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "gbt32960_parts.h"
+#include "wire/device.h"
 
 enum gbt_response gbt_response_of(enum pg_reason reason, unsigned edition)
 {
@@ -171,46 +172,18 @@ void gbt_answer_activation(struct gbt_conn *c, const struct gbt_frame *frame, ui
 
 /* ---- topics --------------------------------------------------------------------------------- */
 
-static bool topic_put(char *room, size_t size, size_t *len, const char *text, size_t text_len)
-{
-    if (text_len > size - *len) {
-        return false;
-    }
-    memcpy(room + *len, text, text_len);
-    *len += text_len;
-    return true;
-}
-
 struct pg_bytes gbt_topic(const char *pattern, const char *vin, const char *message,
                           uint8_t command, char *room, size_t size)
 {
     char id[3];
-    size_t len = 0;
 
     (void)snprintf(id, sizeof(id), "%02x", command);
-    const struct {
-        const char *name, *value;
-    } fills[] = {
+    const struct wire_fill fills[] = {
         {"${vin}", vin},
         {"${id}", id},
         {"${message}", message ? message : id},
     };
-    while (*pattern != '\0') {
-        const char *value = NULL;
-        for (size_t i = 0; i < sizeof(fills) / sizeof(fills[0]) && !value; i++) {
-            size_t name_len = strlen(fills[i].name);
-            if (strncmp(pattern, fills[i].name, name_len) == 0) {
-                value = fills[i].value;
-                pattern += name_len;
-            }
-        }
-        bool fits = value ? topic_put(room, size, &len, value, strlen(value))
-                          : topic_put(room, size, &len, pattern++, 1);
-        if (!fits) {
-            return PG_BYTES_NONE;
-        }
-    }
-    return (struct pg_bytes){.data = (const uint8_t *)room, .len = len};
+    return wire_topic(pattern, fills, sizeof(fills) / sizeof(fills[0]), room, size);
 }
 
 /* ---- presence ------------------------------------------------------------------------------- */

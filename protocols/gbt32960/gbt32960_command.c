@@ -19,7 +19,7 @@
  * session and are sent on the next one; a request is told "connection_lost".
  *
  * The response goes out in the gateway's own name, so a response topic that is in a namespace of
- * the gateway ($...), a P2P topic or a vehicle's downlink topic is refused.
+ * the gateway ($...), a vehicle's downlink topic or a P2P topic of anybody but the requester is refused.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, -2025: Annex B (80, 81, 82), 6.3.2
@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "gbt32960_parts.h"
+#include "wire/device.h"
 
 /* The largest response. */
 #define RESPONSE_LIMIT ((size_t)16 << 20)
@@ -58,37 +59,6 @@ struct outcome {
 
 /* ---- responses ------------------------------------------------------------------------------ */
 
-static bool contains(struct pg_bytes text, struct pg_bytes part)
-{
-    return part.len > 0 && text.len >= part.len &&
-           memmem(text.data, text.len, part.data, part.len) != NULL;
-}
-
-/* Whether the gateway may publish there in its own name. */
-static bool response_topic_allowed(const struct gbt_vehicle *v, struct pg_bytes topic)
-{
-    char room[GBT_TOPIC_MAX];
-    struct pg_bytes down =
-        gbt_topic(gbt_conf_of(v->conn)->downlink_topic, "+", NULL, 0, room, sizeof(room));
-
-    return topic.len > 0 && pg_topic_name_valid(topic) == PG_OK && topic.data[0] != '$' &&
-           !contains(topic, PG_BYTES_OF("p2p/")) && !pg_topic_filter_matches(down, topic);
-}
-
-static void write_error(struct json_out *out, const struct wire_error *error)
-{
-    char sentence[sizeof(*error) + 64];
-
-    wire_error_sentence(error, sentence, sizeof(sentence));
-    json_out_key(out, "error");
-    json_out_open(out, '{');
-    json_out_key(out, "field");
-    json_out_text(out, error->path, strlen(error->path));
-    json_out_key(out, "sentence");
-    json_out_text(out, sentence, strlen(sentence));
-    json_out_close(out, '}');
-}
-
 static void put_text(struct json_out *out, const char *key, const char *value)
 {
     json_out_key(out, key);
@@ -115,7 +85,7 @@ static void write_response(struct gbt_vehicle *v, const struct gbt_command_out *
     put_text(out, "status", outcome->status);
     put_text(out, "time", time);
     if (outcome->error) {
-        write_error(out, outcome->error);
+        wire_response_error(out, outcome->error);
     }
     if (outcome->answer) {
         const struct gbt_json_options options = {.shape = WIRE_SHAPE_NATIVE,
@@ -132,33 +102,22 @@ static void write_response(struct gbt_vehicle *v, const struct gbt_command_out *
 static void respond(struct gbt_vehicle *v, const struct pg_msg *msg,
                     const struct gbt_command_out *command, const struct outcome *outcome)
 {
-    if (!msg->props || !msg->props->response_topic.data) {
+    if (!wire_response_wanted(msg)) {
         return;
     }
-    struct pg_bytes topic = msg->props->response_topic;
-    if (!response_topic_allowed(v, topic)) {
+    char room[GBT_TOPIC_MAX];
+    struct pg_bytes commands =
+        gbt_topic(gbt_conf_of(v->conn)->downlink_topic, "+", NULL, 0, room, sizeof(room));
+    if (!wire_response_allowed(msg, commands)) {
         PG_LOG(PG_WARN, "gbt32960_response_refused", PG_F_REASON(PG_NOT_AUTHORIZED),
-               PG_F_TEXT("client", v->vin), PG_F_BYTES("topic", topic));
+               PG_F_TEXT("client", v->vin), PG_F_BYTES("topic", msg->props->response_topic));
         return;
     }
     struct json_out out = json_out_heap(RESPONSE_LIMIT);
     write_response(v, command, outcome, &out);
-    struct pg_msg_spec spec = {
-        .topic = topic,
-        .payload = {.data = (const uint8_t *)out.data, .len = out.len},
-        .qos = 1,
-        .publisher = pg_bytes_str(v->vin),
-        .protocol = "gbt32960",
-        .props = {.payload_is_utf8 = true,
-                  .content_type = PG_BYTES_OF("application/json"),
-                  .correlation_data = msg->props->correlation_data},
-    };
-    struct pg_msg *response = out.failed ? NULL : pg_msg_new(&spec);
-    if (response) {
-        pg_announce(response);
-    } else {
+    if (!wire_response_publish(msg, "gbt32960", pg_bytes_str(v->vin), &out)) {
         PG_LOG(PG_ERROR, "gbt32960_response_lost", PG_F_REASON(PG_NO_MEMORY),
-               PG_F_TEXT("client", v->vin), PG_F_BYTES("topic", topic));
+               PG_F_TEXT("client", v->vin), PG_F_BYTES("topic", msg->props->response_topic));
     }
     json_out_free(&out);
 }
@@ -483,8 +442,7 @@ void gbt_command_lost(struct gbt_vehicle *v, enum pg_reason reason)
 
     while (v->commands) {
         struct gbt_command_out *command = v->commands;
-        bool request =
-            command->sent > 0 && command->msg->props && command->msg->props->response_topic.data;
+        bool request = command->sent > 0 && wire_response_wanted(command->msg);
         unlink_command(v, command);
         gbt_count(v->conn, GBT_COUNT_COMMANDS_LOST);
         /* Who cannot settle it any more does not answer it: the session has it elsewhere. */

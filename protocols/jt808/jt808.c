@@ -14,10 +14,10 @@
  * standard  JT/T 808-2011, its revision of 2013, JT/T 808-2019
  */
 
-#include <string.h>
-
 #include "jt808.h"
 #include "jt808_parts.h"
+#include "wire/device.h"
+#include "wire/option_rows.h"
 
 /* Before the first good frame this much is enough to know that it is no terminal: modems say some
  * hundred bytes before their first frame, a scanner sends as much as it likes. */
@@ -218,27 +218,14 @@ static void jt808_closed(struct pg_conn *conn)
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-/* A topic must name the terminal, and be one topic. */
-static bool check_topic(const char *name, const char *pattern, bool phone, struct pg_error *error)
+static bool check_topic(const char *option, const char *pattern, bool shared,
+                        struct pg_error *error)
 {
     char room[JT808_TOPIC_MAX];
     struct pg_bytes topic =
         jt808_topic(pattern, "00000000013800138000", 0x0200, room, sizeof(room));
 
-    if (topic.len == 0 || pg_topic_name_valid(topic) != PG_OK ||
-        memchr(topic.data, '$', topic.len)) {
-        pg_error_set(error,
-                     "%s = \"%s\" is no topic name; expected levels without + # $, with ${phone} "
-                     "and, for uplink_topic, ${id} or ${message} filled in",
-                     name, pattern);
-        return false;
-    }
-    if (phone && !strstr(pattern, "${phone}")) {
-        pg_error_set(error, "%s = \"%s\" lacks ${phone}: all terminals would share it", name,
-                     pattern);
-        return false;
-    }
-    return true;
+    return wire_topic_check(option, pattern, topic, "${phone}", shared, error);
 }
 
 static bool jt808_check(const void *configuration, struct pg_error *error)
@@ -254,9 +241,9 @@ static bool jt808_check(const void *configuration, struct pg_error *error)
         pg_error_set(error, "pending_size must not be less than message_size");
         return false;
     }
-    return check_topic("uplink_topic", conf->uplink_topic, false, error) &&
-           check_topic("downlink_topic", conf->downlink_topic, true, error) &&
-           check_topic("status_topic", conf->status_topic, true, error);
+    return check_topic("uplink_topic", conf->uplink_topic, true, error) &&
+           check_topic("downlink_topic", conf->downlink_topic, false, error) &&
+           check_topic("status_topic", conf->status_topic, false, error);
 }
 
 static const char *const payload_words[] = {"native", "raw", NULL};
@@ -269,30 +256,8 @@ static const char *const before_login_words[] = {"refuse", "admit", NULL};
 static const char *const other_phones_words[] = {"refuse", "close", "admit", NULL};
 static const char *const unknown_message_words[] = {"accept", "reject", NULL};
 
-#define AT(member) offsetof(struct jt808_conf, member)
-#define TEXT(option, member, value, what)                                                          \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_STRING, .offset = AT(member), .fallback = value,            \
-        .reloadable = true, .sentence = what                                                       \
-    }
-#define CHOICE(option, member, value, words, what)                                                 \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_CHOICE, .offset = AT(member), .fallback = value,            \
-        .choices = words, .reloadable = true, .sentence = what                                     \
-    }
-#define NUMBER(option, kind, member, value, low, high, what)                                       \
-    {                                                                                              \
-        .name = option, .type = kind, .offset = AT(member), .fallback = value, .min = low,         \
-        .max = high, .reloadable = true, .sentence = what                                          \
-    }
-#define YES_NO(option, member, value, what)                                                        \
-    {                                                                                              \
-        .name = option, .type = PG_OPT_BOOL, .offset = AT(member), .fallback = value,              \
-        .reloadable = true, .sentence = what                                                       \
-    }
+#define AT(member)                           offsetof(struct jt808_conf, member)
 #define TOLERATE(option, quirk, value, what) YES_NO(option, tolerate[quirk], value, what)
-
-#define HOURS(n) (INT64_C(3600000) * (n))
 
 static const struct pg_option jt808_options[] = {
     TEXT("uplink_topic", uplink_topic, "jt808/${phone}/up/${id}",

@@ -15,6 +15,7 @@
 #include "jt808_auth.h"
 #include "jt808_parts.h"
 #include "jt808_table.h"
+#include "wire/device.h"
 #include "wire/json_out.h"
 #include "wire/out.h"
 
@@ -169,47 +170,19 @@ void jt808_ask_missing(struct jt808_terminal *t, const struct jt808_missing *mis
 
 /* ---- topics --------------------------------------------------------------------------------- */
 
-static bool topic_put(char *room, size_t size, size_t *len, const char *text, size_t text_len)
-{
-    if (text_len > size - *len) {
-        return false;
-    }
-    memcpy(room + *len, text, text_len);
-    *len += text_len;
-    return true;
-}
-
 struct pg_bytes jt808_topic(const char *pattern, const char *phone, uint16_t msg_id, char *room,
                             size_t size)
 {
     const struct jt808_message *message = jt808_message_by_id(msg_id);
     char id[5];
-    size_t len = 0;
 
     (void)snprintf(id, sizeof(id), "%04x", msg_id);
-    const struct {
-        const char *name, *value;
-    } fills[] = {
+    const struct wire_fill fills[] = {
         {"${phone}", phone},
         {"${id}", id},
         {"${message}", message ? message->name : id},
     };
-    while (*pattern != '\0') {
-        const char *value = NULL;
-        for (size_t i = 0; i < sizeof(fills) / sizeof(fills[0]) && !value; i++) {
-            size_t name_len = strlen(fills[i].name);
-            if (strncmp(pattern, fills[i].name, name_len) == 0) {
-                value = fills[i].value;
-                pattern += name_len;
-            }
-        }
-        bool fits = value ? topic_put(room, size, &len, value, strlen(value))
-                          : topic_put(room, size, &len, pattern++, 1);
-        if (!fits) {
-            return PG_BYTES_NONE;
-        }
-    }
-    return (struct pg_bytes){.data = (const uint8_t *)room, .len = len};
+    return wire_topic(pattern, fills, sizeof(fills) / sizeof(fills[0]), room, size);
 }
 
 /* ---- presence ------------------------------------------------------------------------------- */

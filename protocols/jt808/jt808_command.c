@@ -21,7 +21,7 @@
  * requester's back. A take-over moves both to the new connection.
  *
  * The response goes out in the gateway's own name, so a response topic that is in a namespace of
- * the gateway ($...), a P2P topic or a terminal's downlink topic is refused.
+ * the gateway ($...), a terminal's downlink topic or a P2P topic of anybody but the requester is refused.
  *
  * threads   the worker of the connection
  * standard  JT/T 808: 0x0001, 0x0005; 2019, 6.3 (retransmission)
@@ -35,6 +35,7 @@
 #include "jt808_parts.h"
 #include "jt808_table.h"
 #include "wire/cursor.h"
+#include "wire/device.h"
 
 /* The largest response; an answer of a few KiB with every bit set has some hundred KiB as JSON. */
 #define RESPONSE_LIMIT ((size_t)64 << 20)
@@ -93,37 +94,6 @@ struct outcome {
 
 /* ---- responses ------------------------------------------------------------------------------ */
 
-static bool contains(struct pg_bytes text, struct pg_bytes part)
-{
-    return part.len > 0 && text.len >= part.len &&
-           memmem(text.data, text.len, part.data, part.len) != NULL;
-}
-
-/* Whether the gateway may publish there in its own name. */
-static bool response_topic_allowed(const struct jt808_terminal *t, struct pg_bytes topic)
-{
-    char room[JT808_TOPIC_MAX];
-    struct pg_bytes down =
-        jt808_topic(jt808_conf_of(t->conn)->downlink_topic, "+", 0, room, sizeof(room));
-
-    return topic.len > 0 && pg_topic_name_valid(topic) == PG_OK && topic.data[0] != '$' &&
-           !contains(topic, PG_BYTES_OF("p2p/")) && !pg_topic_filter_matches(down, topic);
-}
-
-static void write_error(struct json_out *out, const struct wire_error *error)
-{
-    char sentence[sizeof(*error) + 64];
-
-    wire_error_sentence(error, sentence, sizeof(sentence));
-    json_out_key(out, "error");
-    json_out_open(out, '{');
-    json_out_key(out, "field");
-    json_out_text(out, error->path, strlen(error->path));
-    json_out_key(out, "sentence");
-    json_out_text(out, sentence, strlen(sentence));
-    json_out_close(out, '}');
-}
-
 static void write_response(struct jt808_terminal *t, const struct jt808_command *command,
                            const struct outcome *outcome, struct json_out *out)
 {
@@ -155,7 +125,7 @@ static void write_response(struct jt808_terminal *t, const struct jt808_command 
     json_out_key(out, "time");
     json_out_word(out, time);
     if (outcome->error) {
-        write_error(out, outcome->error);
+        wire_response_error(out, outcome->error);
     }
     if (outcome->answer) {
         const struct jt808_conf *conf = jt808_conf_of(t->conn);
@@ -175,33 +145,22 @@ static void write_response(struct jt808_terminal *t, const struct jt808_command 
 static void respond(struct jt808_terminal *t, const struct pg_msg *msg,
                     const struct jt808_command *command, const struct outcome *outcome)
 {
-    if (!msg->props || !msg->props->response_topic.data) {
+    if (!wire_response_wanted(msg)) {
         return;
     }
-    struct pg_bytes topic = msg->props->response_topic;
-    if (!response_topic_allowed(t, topic)) {
+    char room[JT808_TOPIC_MAX];
+    struct pg_bytes commands =
+        jt808_topic(jt808_conf_of(t->conn)->downlink_topic, "+", 0, room, sizeof(room));
+    if (!wire_response_allowed(msg, commands)) {
         PG_LOG(PG_WARN, "jt808_response_refused", PG_F_REASON(PG_NOT_AUTHORIZED),
-               PG_F_TEXT("client", t->phone), PG_F_BYTES("topic", topic));
+               PG_F_TEXT("client", t->phone), PG_F_BYTES("topic", msg->props->response_topic));
         return;
     }
     struct json_out out = json_out_heap(RESPONSE_LIMIT);
     write_response(t, command, outcome, &out);
-    struct pg_msg_spec spec = {
-        .topic = topic,
-        .payload = {.data = (const uint8_t *)out.data, .len = out.len},
-        .qos = 1,
-        .publisher = pg_bytes_str(t->phone),
-        .protocol = "jt808",
-        .props = {.payload_is_utf8 = true,
-                  .content_type = PG_BYTES_OF("application/json"),
-                  .correlation_data = msg->props->correlation_data},
-    };
-    struct pg_msg *response = out.failed ? NULL : pg_msg_new(&spec);
-    if (response) {
-        pg_announce(response);
-    } else {
+    if (!wire_response_publish(msg, "jt808", pg_bytes_str(t->phone), &out)) {
         PG_LOG(PG_ERROR, "jt808_response_lost", PG_F_REASON(PG_NO_MEMORY),
-               PG_F_TEXT("client", t->phone), PG_F_BYTES("topic", topic));
+               PG_F_TEXT("client", t->phone), PG_F_BYTES("topic", msg->props->response_topic));
     }
     json_out_free(&out);
 }
@@ -665,7 +624,7 @@ void jt808_command_lost(struct jt808_terminal *t, enum pg_reason reason)
 
     while (t->commands) {
         struct jt808_command *command = t->commands;
-        bool request = command->msg->props && command->msg->props->response_topic.data;
+        bool request = wire_response_wanted(command->msg);
         unlink_command(t, command);
         jt808_count(t->conn, JT808_COUNT_COMMANDS_LOST);
         /* Who cannot settle it any more does not answer it: the session has it elsewhere. */

@@ -11,6 +11,7 @@ Nothing here sleeps to let something happen: a test waits for an event (a log li
 end of a process), and TIMEOUT bounds every wait. It is generous: it is only reached by a test that
 fails anyway. Listeners are on 127.0.0.1, port 0; the real ports are read from the log.
 """
+import json
 import os
 import pathlib
 import re
@@ -100,7 +101,8 @@ class Lines:
 
 
 class Tool:
-    """A client program (mosquitto_sub, polygatectl simulate, ...) in the background."""
+    """A client program (mosquitto_sub, polygatectl simulate, ...) in the background; `stdin` is bytes,
+    or True for what send() writes."""
 
     def __init__(self, *command, stdin=None, env=None, cwd=None):
         self.command = [str(word) for word in command]
@@ -108,9 +110,13 @@ class Tool:
             self.command, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd)
         self.lines = Lines(self.process.stdout)
-        if stdin is not None:
+        if stdin is not None and stdin is not True:
             self.process.stdin.write(stdin)
             self.process.stdin.close()
+
+    def send(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
 
     def wait_line(self, pattern, start=0):
         """Wait for a line that the regular expression finds; the match."""
@@ -135,6 +141,8 @@ class Tool:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.lines.join()
 
 
@@ -343,6 +351,19 @@ class Gateway:
         lines = [parse_line(line) for line in self.lines.all()[start:]]
         return [got for got in lines
                 if all(re.fullmatch(str(p), got.get(k, "")) for k, p in wanted.items())]
+
+    def provoke(self, attempt, event, **fields):
+        """Call attempt() until there is a new log line of this kind; its fields. For what is logged at
+        most once a second, so that one attempt may leave no line."""
+        start, deadline = self.mark(), time.monotonic() + TIMEOUT
+        while True:
+            attempt()
+            if lines := self.logged(event, start, **fields):
+                return lines[0]
+            assert time.monotonic() < deadline, f"no event={event} {fields}; log: {self.log_path}"
+
+    def counters(self):
+        return json.loads(self.ctl("status", "-j"))["counters"]
 
     # ---- clients --------------------------------------------------------------------------------
 

@@ -238,7 +238,7 @@ def test_auto_a_request_for_a_page_gets_one(everything, secure):
     peer.send_pieces(PAGE, 1)
     page = peer.read_until(b"path.")
     assert page.startswith(b"HTTP/1.1 404 ")
-    gw.wait_log("connection_refused", reason="protocol_error", status="404")
+    gw.wait_log("connection_refused", reason="protocol_error", detail="404: .*")
 
 
 def test_auto_curl_gets_a_page(everything, ca):

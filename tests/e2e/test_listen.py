@@ -91,7 +91,7 @@ def test_proxy_curl_through_a_header_of_its_own(gateway):
     page = gw.tool("curl", "-s", "--haproxy-protocol",
                    f"http://127.0.0.1:{gw.port('ws')}/nowhere").wait()
     assert page
-    gw.wait_log("connection_refused", status="404", peer=r"127\.0\.0\.1:\d+")
+    gw.wait_log("connection_refused", detail="404: .*", peer=r"127\.0\.0\.1:\d+")
 
 
 def test_proxy_below_tls(gateway, ca):  # noqa: F811
@@ -177,6 +177,16 @@ def test_proxy_a_header_has_a_deadline(gateway):
     s.send(v2()[:20])
     s.expect_close()
     gw.wait_log("connection_refused", reason="first_byte_timeout")
+
+
+def test_proxy_connections_that_wait_for_it_are_bounded(gateway):
+    gw = gateway("workers = 1  access { allow_anonymous = yes }\n", listeners={"mqtt": proxied("proxy_waiting = 2")})
+    waiting = [gw.connect("mqtt") for _ in range(2)]
+    gw.connect("mqtt").expect_close()
+    gw.wait_log("connection_refused", reason="connection_limit", detail="see proxy_waiting of the listener")
+    for number, peer in enumerate(waiting):
+        peer.send(v1() + connect(f"probe-{number}"))
+        peer.expect(ACCEPTED)
 
 
 def test_proxy_health_checks_leave_no_line(gateway):

@@ -259,6 +259,9 @@ def test_retained_messages_and_queues_are_the_same_for_all(gw):
     assert bodies == {b"0", b"1"}
 
 
+HELLO = json.dumps({"message": "text_message", "body": {"flag": ["display"], "text": "hello"}})
+
+
 def test_a_browser_sees_a_terminal_and_talks_to_it(gw):
     """A location goes to STOMP and MQTT; a text comes from STOMP, and its answer goes back there."""
     web, app = wire(gw, client_id="browser"), mqtt(gw)
@@ -274,8 +277,7 @@ def test_a_browser_sees_a_terminal_and_talks_to_it(gw):
     report = json.loads(got.body)
     assert report["body"]["latitude"] == 31.5 and report["phone"] == "013912345678"
     assert json.loads(app.receive("jt808/013912345678/up/0200").payload) == report
-    text = {"message": "text_message", "body": {"flag": ["display"], "text": "hello"}}
-    web.receipt("SEND", json.dumps(text), destination="/topic/jt808/013912345678/down",
+    web.receipt("SEND", HELLO, destination="/topic/jt808/013912345678/down",
                 reply_to="/topic/answers/browser", correlation_id="42")
     command = terminal.next(TEXT)
     assert command.body.endswith(b"hello")
@@ -287,10 +289,26 @@ def test_a_browser_sees_a_terminal_and_talks_to_it(gw):
     assert answer["correlation-id"] == "42" and json.loads(answer.body)["status"] == "ok"
     # By the terminal's own name, and with an answer for an application that speaks MQTT.
     app.subscribe("answers/app", 1, packet_id=3)
-    web.receipt("SEND", json.dumps(text), destination="/p2p/013912345678",
-                reply_to="/topic/answers/app", correlation_id="43")
+    web.receipt("SEND", HELLO, destination="/p2p/013912345678", reply_to="/topic/answers/app",
+                correlation_id="43")
     terminal.answer_general(terminal.next(TEXT))
     assert app.receive("answers/app").prop(CORRELATION_DATA) == b"43"
+
+
+def test_a_terminal_answers_the_client_itself_that_asked_and_no_other(gw):
+    """P2P there and back, with no subscription; the answer needs no permission of the terminal's."""
+    web, other = wire(gw, client_id="browser"), wire(gw, client_id="other")
+    terminal = gw.connect("jt808", Terminal).login()
+    web.receipt("SEND", HELLO, destination="/p2p/013912345678", reply_to="/p2p/browser",
+                correlation_id="44")
+    terminal.answer_general(terminal.next(TEXT))
+    answer = web.next("MESSAGE", subscription="p2p", destination="/p2p/browser",
+                      correlation_id="44")
+    assert json.loads(answer.body)["status"] == "ok"
+    web.receipt("SEND", HELLO, destination="/p2p/013912345678", reply_to="/p2p/other")
+    terminal.answer_general(terminal.next(TEXT))
+    gw.wait_log("jt808_response_refused", topic="stomp/p2p/other")
+    other.barrier()
 
 
 def test_what_is_sent_to_a_client_that_is_not_there_is_told(gw):

@@ -66,14 +66,14 @@ def client_tool(name, gw, *words):
 
 def refuses(gw, c, reason="handshake_failed", **fields):
     """No service for this client, and the log says why."""
-    mark = gw.mark()
-    try:
-        with connect(gw, c) as s:
-            s.sendall(CONNECT)
-            assert not s.recv(1)
-    except (ssl.SSLError, ConnectionError):
-        pass
-    return gw.wait_log("closed", start=mark, reason=reason, **fields)
+    def attempt():
+        try:
+            with connect(gw, c) as s:
+                s.sendall(CONNECT)
+                assert not s.recv(1)
+        except (ssl.SSLError, ConnectionError):
+            pass
+    return gw.provoke(attempt, "closed", reason=reason, **fields)
 
 
 @pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
@@ -192,9 +192,7 @@ def test_pre_shared_keys(gateway, folder):
     publish("device-1", KEY, 0)
     gw.wait_log("admitted", user="device-1")
     for identity, key in [("device-1", KEY[::-1]), ("device-2", KEY)]:
-        mark = gw.mark()
-        publish(identity, key, None)
-        gw.wait_log("closed", start=mark, reason="handshake_failed")
+        gw.provoke(lambda: publish(identity, key, None), "closed", reason="handshake_failed")
     # No way around the key by another version.
     for version in ["-tls1_2", "-tls1_3"]:
         done = subprocess.run(["openssl", "s_client", version, "-connect",

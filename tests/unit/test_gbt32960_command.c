@@ -216,6 +216,8 @@ static void responses_do_not_go_where_the_gateway_speaks_for_itself(void)
     CU_ASSERT_EQUAL(fake_count_on("gbt32960/OTHER/down", NULL), 0);
     CU_ASSERT_EQUAL(fake_count_on("$SYS/x", NULL), 0);
     CU_ASSERT_EQUAL(fake_count_on("a/p2p/b", NULL), 0);
+    send_to(VIN, "x", "a/p2p/app"); /* to who asked */
+    CU_ASSERT_EQUAL(fake_count_on("a/p2p/app", NULL), 1);
     fake_end();
 }
 

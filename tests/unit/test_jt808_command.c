@@ -435,8 +435,10 @@ static void what_wants_no_answer_is_over_when_it_is_sent(void)
 
 static void the_gateway_lends_its_name_to_no_response_topic_of_others(void)
 {
-    static const char *const topics[] = {"$SYS/x", "a/p2p/client", "jt808/013999999999/down", "a/+",
-                                         ""};
+    static const char *const topics[] = {"$SYS/x",      "a/p2p/client",
+                                         "a/p2p/app/b", "a/p2p/ap",
+                                         "a/p2p/app2",  "jt808/013999999999/down",
+                                         "a/+",         ""};
 
     fake_begin(&jt808_protocol);
     struct pg_conn *conn = logged_in(PHONE);
@@ -445,6 +447,18 @@ static void the_gateway_lends_its_name_to_no_response_topic_of_others(void)
         send_text(PHONE, 1, "{\"message\":\"nothing\"}", topics[i]);
         CU_ASSERT_EQUAL(fake_message_count(), before);
     }
+    CU_ASSERT_TRUE(down_is_nothing(conn));
+    fake_end();
+}
+
+static void a_requester_is_answered_to_itself(void)
+{
+    fake_begin(&jt808_protocol);
+    struct pg_conn *conn = logged_in(PHONE);
+    send_text(PHONE, 1, "{\"message\":\"nothing\"}", "stomp/p2p/app"); /* it is "app" */
+    CU_ASSERT_EQUAL(fake_count_on("stomp/p2p/app", NULL), 1);
+    send_text(PHONE, 1, "{\"message\":\"nothing\"}", "a/b/p2p/c"); /* no P2P topic */
+    CU_ASSERT_EQUAL(fake_count_on("a/b/p2p/c", NULL), 1);
     CU_ASSERT_TRUE(down_is_nothing(conn));
     fake_end();
 }
@@ -495,6 +509,7 @@ int main(void)
         {"a command that expires is not repeated", a_command_that_expires_is_not_repeated},
         {"what wants no answer is over when it is sent",
          what_wants_no_answer_is_over_when_it_is_sent},
+        {"a requester is answered to itself", a_requester_is_answered_to_itself},
         {"the gateway lends its name to no response topic of others",
          the_gateway_lends_its_name_to_no_response_topic_of_others},
         {"the sender may choose the serial", the_sender_may_choose_the_serial},

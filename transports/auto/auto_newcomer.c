@@ -35,7 +35,6 @@
 #include "auto_conf.h"
 #include "auto_sniff.h"
 #include "conn.h"
-#include "counter.h"
 #include "guard.h"
 #include "worker.h"
 
@@ -90,20 +89,10 @@ static void end_newcomer(struct newcomer *newcomer)
     free(newcomer);
 }
 
-static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf *conf,
-                         const char *peer, enum pg_reason reason, const char *detail)
-{
-    struct pg_counter_set *counters = pg_worker_counters(worker);
-    pg_counter_add(counters, PG_COUNT_CONNECTIONS_REFUSED, 1);
-    pg_counter_add(counters, PG_COUNTER_REFUSE(reason), 1);
-    PG_LOG(PG_INFO, "connection_refused", PG_F_TEXT("peer", peer),
-           PG_F_TEXT("listener", conf->name), PG_F_REASON(reason), PG_F_TEXT("detail", detail));
-    pg_guard_offence(worker, peer, reason);
-}
-
 static void give_up(struct newcomer *newcomer, enum pg_reason reason, const char *detail)
 {
-    note_refusal(newcomer->worker, newcomer->conf, newcomer->peer, reason, detail);
+    pg_conn_refused(newcomer->worker, newcomer->conf, newcomer->peer, reason, detail);
+    pg_guard_offence(newcomer->worker, newcomer->peer, reason);
     end_newcomer(newcomer);
 }
 
@@ -153,7 +142,8 @@ static void part(struct newcomer *newcomer, struct pg_bytes text)
 
 static void turn_away(struct newcomer *newcomer, const char *detail, struct pg_bytes text)
 {
-    note_refusal(newcomer->worker, newcomer->conf, newcomer->peer, PG_UNKNOWN_PROTOCOL, detail);
+    pg_conn_refused(newcomer->worker, newcomer->conf, newcomer->peer, PG_UNKNOWN_PROTOCOL, detail);
+    pg_guard_offence(newcomer->worker, newcomer->peer, PG_UNKNOWN_PROTOCOL);
     part(newcomer, text);
 }
 
@@ -358,14 +348,14 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
     struct pg_place place;
     bool full = newcomer_count >= c->ws.openings;
     if (full)
-        note_refusal(worker, conf, guest->peer, PG_BUSY, "see openings of the listener");
+        pg_conn_refused(worker, conf, guest->peer, PG_BUSY, "see openings of the listener");
     if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
         close(guest->fd);
         return;
     }
     struct newcomer *newcomer = new_newcomer(conf, guest);
     if (!newcomer) {
-        note_refusal(worker, conf, guest->peer, PG_NO_MEMORY, "");
+        pg_conn_refused(worker, conf, guest->peer, PG_NO_MEMORY, "");
         pg_conn_give_place(worker, &place);
         close(guest->fd);
         return;

@@ -22,11 +22,13 @@ struct net_conf {
     int64_t keepalive_interval_ms;
     int64_t keepalive_count;
     int64_t user_timeout_ms; /* 0: the kernel's own */
+    int64_t place_wait_ms;
     bool nodelay;
     bool reuse_port;
     const char *socket_mode; /* octal digits */
     int proxy;               /* enum net_proxy_accept */
     struct pg_strings proxy_from;
+    int64_t proxy_waiting;
     int proxy_identity; /* enum net_proxy_identity */
 
     /* Made by net_check() out of the texts above. */
@@ -102,6 +104,17 @@ extern const char *const net_proxy_words[], *const net_proxy_identity_words[];
      .sentence = "how long sent bytes may stay unacknowledged before the kernel gives the " \
                  "connection up; 0 leaves it to net.ipv4.tcp_retries2 (about 15 minutes), which " \
                  "mobile links with long gaps need."}, \
+    {.name = "place_wait", \
+     .type = PG_OPT_DURATION, \
+     .offset = offsetof(struct net_conf, place_wait_ms), \
+     .fallback = "300ms", \
+     .min = 0, \
+     .max = 60000, \
+     .reloadable = true, \
+     .sentence = "how long a connection above limits.connections, or above those of the block, is left " \
+                 "in the kernel's queue before it is closed. A while, because the end of a client's old " \
+                 "connection may still be on its way when the new one is here; longer suits fleets " \
+                 "that take turns, and who must know at once that there is no place wants 0."}, \
     {.name = "proxy", \
      .type = PG_OPT_CHOICE, \
      .offset = offsetof(struct net_conf, proxy), \
@@ -120,6 +133,15 @@ extern const char *const net_proxy_words[], *const net_proxy_identity_words[];
      .sentence = "addresses and ranges of the proxies, as in {\"10.1.2.0/24\", \"fd00::5\"}; unix is " \
                  "whoever may connect to the block's socket of the file system. Who connects from " \
                  "elsewhere is refused. Required with proxy."}, \
+    {.name = "proxy_waiting", \
+     .type = PG_OPT_INT, \
+     .offset = offsetof(struct net_conf, proxy_waiting), \
+     .fallback = "4096", \
+     .min = 1, \
+     .max = 1000000, \
+     .reloadable = true, \
+     .sentence = "most connections that wait for the header of a proxy, per worker; one above it is " \
+                 "closed. Each holds a descriptor, and limits.connections does not count it yet."}, \
     {.name = "proxy_identity", \
      .type = PG_OPT_CHOICE, \
      .offset = offsetof(struct net_conf, proxy_identity), \

@@ -19,16 +19,13 @@
 #include <unistd.h>
 
 #include "config.h"
-#include "counter.h"
+#include "conn.h"
 #include "net_arrival.h"
 #include "net_local.h"
 #include "net_proxy.h"
 #include "worker.h"
 
-/* Arrivals that may be under way per worker: each holds a descriptor and up to NET_PROXY_MAX bytes,
- * and limits.connections does not count them yet. */
-#define ARRIVALS_MAX 4096u
-#define HEAD_FIRST   256u /* room for the bytes of most headers */
+#define HEAD_FIRST 256u /* room for the bytes of most headers */
 
 struct arrival {
     struct ev_io io;
@@ -45,22 +42,11 @@ struct arrival {
 };
 
 static _Thread_local struct arrival *arrivals;
-static _Thread_local unsigned arrival_count;
+static _Thread_local int64_t arrival_count;
 
 static const struct net_conf *net_of(const struct pg_listener_conf *conf)
 {
     return conf->transport_conf;
-}
-
-static void refuse(struct pg_worker *worker, const struct pg_listener_conf *conf, const char *peer,
-                   enum pg_reason reason, const char *detail)
-{
-    struct pg_counter_set *counters = pg_worker_counters(worker);
-    pg_counter_add(counters, PG_COUNT_CONNECTIONS_REFUSED, 1);
-    pg_counter_add(counters, PG_COUNTER_REFUSE(reason), 1);
-    PG_LOG(reason == PG_PEER_CLOSED ? PG_DEBUG : PG_WARN, "connection_refused",
-           PG_F_TEXT("peer", peer), PG_F_TEXT("listener", conf->name), PG_F_REASON(reason),
-           PG_F_TEXT("detail", detail));
 }
 
 /* Free it, with its socket unless that is -1. */
@@ -82,7 +68,7 @@ static void end(struct arrival *arrival)
 
 static void turn_away(struct arrival *arrival, enum pg_reason reason, const char *detail)
 {
-    refuse(arrival->worker, arrival->conf, arrival->peer, reason, detail);
+    pg_conn_refused(arrival->worker, arrival->conf, arrival->peer, reason, detail);
     end(arrival);
 }
 
@@ -225,12 +211,15 @@ void net_arrive(struct pg_listening *listening, net_take take, struct pg_worker 
     struct arrival *arrival = NULL;
     if (!is_trusted(net, peer))
         why = PG_UNTRUSTED_PROXY;
-    else if (arrival_count >= ARRIVALS_MAX)
+    else if (arrival_count >= net->proxy_waiting)
         why = PG_CONNECTION_LIMIT;
     else if (!(arrival = new_arrival()))
         why = PG_NO_MEMORY;
     if (why != PG_OK) {
-        refuse(worker, conf, text, why, why == PG_UNTRUSTED_PROXY ? "see proxy_from" : "");
+        pg_conn_refused(worker, conf, text, why,
+                        why == PG_UNTRUSTED_PROXY    ? "see proxy_from of the listener"
+                        : why == PG_CONNECTION_LIMIT ? "see proxy_waiting of the listener"
+                                                     : "");
         close(fd);
         return;
     }

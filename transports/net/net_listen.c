@@ -40,15 +40,16 @@
 #include "net_local.h"
 #include "worker.h"
 
-/* Most connections taken per wake-up and socket: a burst of connects must not starve those who are
- * connected. */
+/* These are no options, since no value suits one machine better than another.
+ *
+ * Most connections taken per wake-up and socket: a burst of connects must not starve those who are
+ * connected. The rest waits in the kernel's queue for as long as a turn takes, so that more of them
+ * would not be faster. */
 #define ACCEPTS_PER_TURN 64
-#define REST_S           0.2
-/* How often, and for how long, connections above limits.connections are left in the kernel's queue
- * before they are refused: who closes one connection and opens another must not be refused because
- * his FIN is still on its way to us, or to a worker that is busy. */
-#define PLACE_WAITS 15u
-#define PLACE_S     0.02
+/* How long accepting rests when descriptors or memory are out, and between two looks whether a place
+ * has become free: too short for a peer to notice, and too long to burn a CPU. */
+#define REST_S  0.2
+#define PLACE_S 0.02
 /* Accepting must have gone well for so long before trouble is over, and new trouble is news. */
 #define SAY_AGAIN_S 10.
 /* How often a port that is free in one family is looked for in the other. */
@@ -71,7 +72,7 @@ struct net_acceptors {
     struct net_acceptor *sockets; /* one per address */
     struct ev_timer rest;         /* runs while accepting rests */
     int spare_fd;                 /* given up when descriptors run out; -1 then */
-    unsigned waits;               /* for a place, so far */
+    ev_tstamp full_since;         /* there has been no place; 0: there was one just now */
     bool exhausted;               /* said already; until accepting went well for SAY_AGAIN_S */
     ev_tstamp exhausted_at;
     uint64_t refused; /* connections closed since it was said */
@@ -438,17 +439,21 @@ static void rest_for(struct net_acceptors *acceptors, ev_tstamp seconds)
     ev_timer_start(pg_worker_loop(acceptors->worker), &acceptors->rest);
 }
 
-/* Whether pending connections are to wait for a place. */
+/* Whether pending connections are to wait for a place: who closes one connection and opens another
+ * must not be refused because his FIN is still on its way to us, or to a worker that is busy. */
 static bool wait_for_place(struct net_acceptors *acceptors)
 {
+    const struct net_conf *net = acceptors->conf->transport_conf;
+    ev_tstamp now = ev_now(pg_worker_loop(acceptors->worker));
     if (!pg_conn_limit_reached(acceptors->worker, acceptors->config) &&
         !pg_guard_full(acceptors->conf)) {
-        acceptors->waits = 0;
+        acceptors->full_since = 0;
         return false;
     }
-    if (acceptors->waits == PLACE_WAITS)
+    if (acceptors->full_since == 0)
+        acceptors->full_since = now;
+    if ((now - acceptors->full_since) * 1000 >= (double)net->place_wait_ms)
         return false;
-    acceptors->waits++;
     rest_for(acceptors, PLACE_S);
     return true;
 }
@@ -512,7 +517,7 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
         }
         switch (errno) {
         case EAGAIN:
-            acceptors->waits = 0;
+            acceptors->full_since = 0;
             return;
         case EINTR:
         /* That one connection failed before it was taken (accept(2), "Error handling"). */

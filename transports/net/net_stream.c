@@ -28,11 +28,10 @@
 #include "net_poll.h"
 #include "worker.h"
 
-/* Most that one stream may give per wake-up; what a layer holds by then is read in any case. */
+/* Most that one stream may give per wake-up; what a layer holds by then is read in any case. No
+ * option: it is a few reads, so that a busy peer makes the others wait for a fraction of a
+ * millisecond, and how much a peer may send is what the limits of listeners are for. */
 #define BYTES_PER_TURN (256u * 1024)
-/* A peer that goes on sending this many bytes after we said goodbye is reset: the goodbye has had
- * its chance, and throwing bytes away is work. */
-#define THROW_AWAY_MAX (1024u * 1024)
 
 /* A worker's part; only its own thread touches it. */
 struct net_part {
@@ -314,7 +313,7 @@ static void throw_away(struct net_stream *stream)
     ssize_t n = read_plain(stream, nowhere, sizeof(nowhere), &trouble);
     if (n > 0)
         stream->thrown_away += (uint64_t)n;
-    if (n < 0 || stream->thrown_away >= THROW_AWAY_MAX)
+    if (n < 0 || stream->thrown_away >= NET_THROW_AWAY_MAX)
         stream->owner->drained(stream);
 }
 

@@ -119,6 +119,11 @@ bool net_stream_reads_on(const struct net_stream *stream, size_t n, size_t room,
 /* Bytes written, 0 if there is no room, or -1 with errno. No signal is raised. */
 ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int count);
 
+/* A peer that goes on sending this many bytes after our goodbye is reset: the goodbye has had its
+ * chance, and throwing bytes away is work. No option: it is what can be under way on the fastest
+ * links, and who is slow is bounded by limits.linger. */
+#define NET_THROW_AWAY_MAX (1024u * 1024)
+
 /* No more output: tell the peer, shut our side, give the layer's memory back, and throw away what
  * still comes. A socket that is closed with unread bytes sends a reset, and a reset can overtake our
  * last words (RFC 1122, 4.2.2.13). Once NET_STREAM_SECURING, or NET_STREAM_OPEN; else nothing. */

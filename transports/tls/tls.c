@@ -8,21 +8,8 @@
 
 #include "../net/net_link.h"
 #include "conn.h"
-#include "counter.h"
 #include "tls_stream.h"
 #include "worker.h"
-
-static void turn_away(struct pg_worker *worker, const struct pg_listener_conf *conf, int fd,
-                      const char *peer)
-{
-    struct pg_counter_set *counters = pg_worker_counters(worker);
-    close(fd);
-    pg_counter_add(counters, PG_COUNT_CONNECTIONS_REFUSED, 1);
-    pg_counter_add(counters, PG_COUNTER_REFUSE(PG_BUSY), 1);
-    PG_LOG(PG_WARN, "connection_refused", PG_F_TEXT("peer", peer),
-           PG_F_TEXT("listener", conf->name), PG_F_REASON(PG_BUSY),
-           PG_F_TEXT("detail", "see handshakes of the listener"));
-}
 
 static void take(struct pg_listening *listening, struct pg_worker *worker,
                  const struct pg_listener_conf *conf, const struct net_guest *guest)
@@ -30,7 +17,8 @@ static void take(struct pg_listening *listening, struct pg_worker *worker,
     (void)listening;
     const struct tls_conf *c = conf->transport_conf;
     if (!tls_has_room(worker, c)) {
-        turn_away(worker, conf, guest->fd, guest->peer);
+        pg_conn_refused(worker, conf, guest->peer, PG_BUSY, "see handshakes of the listener");
+        close(guest->fd);
         return;
     }
     struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);

@@ -39,8 +39,6 @@
 #include "worker.h"
 
 #define IOVS_MAX 256
-/* A peer that sends so much after our close frame instead of its own is cut off. */
-#define THROW_AWAY_MAX (1024u * 1024)
 
 enum ws_link_state {
     WS_LINK_NEW,     /* zeroed by the core; what it wants is remembered */
@@ -704,7 +702,7 @@ static void read_bytes(struct ws_link *link)
         link->heard = true;
         if (link->state == WS_LINK_CLOSING)
             link->thrown_away += (uint32_t)n;
-        if (link->thrown_away >= THROW_AWAY_MAX) {
+        if (link->thrown_away >= NET_THROW_AWAY_MAX) {
             link->at_eof = true;
             watch(link);
             pg_conn_eof(conn);

@@ -15,6 +15,7 @@
 #include "ws_opening.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +23,6 @@
 #include "../net/net_stream.h"
 #include "../tls/tls_stream.h"
 #include "conn.h"
-#include "counter.h"
 #include "guard.h"
 #include "worker.h"
 #include "ws_conf.h"
@@ -73,23 +73,10 @@ static void end_opening(struct opening *opening)
     free(opening);
 }
 
-/* Count and say that nothing becomes of it; `status` is that of the answer, 0: there is none. */
-static void note_refusal(struct pg_worker *worker, const struct pg_listener_conf *conf,
-                         const char *peer, enum pg_reason reason, unsigned status,
-                         const char *detail)
-{
-    struct pg_counter_set *counters = pg_worker_counters(worker);
-    pg_counter_add(counters, PG_COUNT_CONNECTIONS_REFUSED, 1);
-    pg_counter_add(counters, PG_COUNTER_REFUSE(reason), 1);
-    PG_LOG(PG_INFO, "connection_refused", PG_F_TEXT("peer", peer),
-           PG_F_TEXT("listener", conf->name), PG_F_REASON(reason), PG_F_INT("status", status),
-           PG_F_TEXT("detail", detail));
-    pg_guard_offence(worker, peer, reason);
-}
-
 static void give_up(struct opening *opening, enum pg_reason reason, const char *detail)
 {
-    note_refusal(opening->worker, opening->conf, opening->peer, reason, 0, detail);
+    pg_conn_refused(opening->worker, opening->conf, opening->peer, reason, detail);
+    pg_guard_offence(opening->worker, opening->peer, reason);
     end_opening(opening);
 }
 
@@ -135,8 +122,10 @@ static bool send_response(struct opening *opening, const struct ws_answer *answe
 /* Answer, and wait a while for the peer to close. */
 static void refuse(struct opening *opening, const struct ws_answer *answer)
 {
-    note_refusal(opening->worker, opening->conf, opening->peer, PG_PROTOCOL_ERROR, answer->status,
-                 answer->why);
+    char detail[128];
+    snprintf(detail, sizeof(detail), "%u: %s", answer->status, answer->why);
+    pg_conn_refused(opening->worker, opening->conf, opening->peer, PG_PROTOCOL_ERROR, detail);
+    pg_guard_offence(opening->worker, opening->peer, PG_PROTOCOL_ERROR);
     if (!send_response(opening, answer)) {
         end_opening(opening);
         return;
@@ -277,7 +266,7 @@ static struct opening *new_opening(struct pg_listening *listening, struct pg_wor
     size_t peer_size = strlen(guest->peer) + 1;
     struct opening *opening = calloc(1, sizeof(*opening) + peer_size);
     if (!opening || !identify(opening, guest->identity)) {
-        note_refusal(worker, conf, guest->peer, PG_NO_MEMORY, 0, "");
+        pg_conn_refused(worker, conf, guest->peer, PG_NO_MEMORY, "");
         free(opening);
         return NULL;
     }
@@ -307,7 +296,7 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
     if (!full && secure && !tls_has_room(worker, &ws->tls))
         full = "see handshakes of the listener";
     if (full)
-        note_refusal(worker, conf, guest->peer, PG_BUSY, 0, full);
+        pg_conn_refused(worker, conf, guest->peer, PG_BUSY, full);
     if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
         close(guest->fd);
         return;
@@ -336,7 +325,7 @@ void ws_opening_adopt(struct pg_listening *listening, struct pg_worker *worker,
     const struct ws_conf *ws = conf->transport_conf;
     bool full = opening_count >= ws->openings;
     if (full)
-        note_refusal(worker, conf, guest->peer, PG_BUSY, 0, "see openings of the listener");
+        pg_conn_refused(worker, conf, guest->peer, PG_BUSY, "see openings of the listener");
     struct opening *opening = full ? NULL : new_opening(listening, worker, conf, guest);
     if (!opening)
         return;
