@@ -82,8 +82,8 @@ static json_t *row_of(const struct pg_call *call, struct pg_worker *worker)
     if (row && set_text(row, "name", conf->name) &&
         set_text(row, "client", conf->assigned_id_prefix) &&
         set_text(row, "protocol", conf->protocol->name) &&
-        set_text(row, "transport", conf->transport->name) &&
-        set_text(row, "to", conf->call->to) && set_text(row, "state", states[view.state]) &&
+        set_text(row, "transport", conf->transport->name) && set_text(row, "to", conf->call->to) &&
+        set_text(row, "state", states[view.state]) &&
         set_number(row, "since_ms", wall_of(view.since_ms)) &&
         (view.state != PG_CALL_WAITING || set_number(row, "next_ms", wall_of(view.next_ms))) &&
         set_number(row, "tries", (int64_t)view.tries) &&

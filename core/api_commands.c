@@ -598,7 +598,8 @@ const struct api_command api_commands[] = {
         .once = api_run_bans,
     },
     {
-        .row = {"upstreams", "", "Whom the gateway calls: how each link stands, and how far it lags."},
+        .row = {"upstreams", "",
+                "Whom the gateway calls: how each link stands, and how far it lags."},
         .every = api_run_upstreams,
         .merge = api_merge_upstreams,
     },

@@ -36,16 +36,18 @@ struct pg_call {
     const struct pg_listener_conf *conf;
     struct pg_conn *conn; /* NULL: none */
     struct pg_call_view view;
-    int64_t rest_ms;    /* -1: the frontend has not asked for one */
-    unsigned on_worker; /* its index */
-    bool gone;          /* the block is there no more: to be freed when the connection is */
+    int64_t rest_ms; /* -1: the frontend has not asked for one */
+    bool gone;       /* the block is there no more: to be freed when the connection is */
     uint64_t *counted;
     uint64_t state[]; /* the frontend's */
 };
 
 struct pg_calls {
     size_t count;
-    struct pg_call *items[];
+    struct {
+        struct pg_call *call; /* taken by its worker, which others must not look into */
+        unsigned worker;
+    } items[];
 };
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -66,7 +68,7 @@ static void free_call(struct pg_call *call)
     pg_config_unref(&config);
 }
 
-static struct pg_call *new_call(const struct pg_listener_conf *conf, unsigned workers)
+static struct pg_call *new_call(const struct pg_listener_conf *conf)
 {
     struct pg_call *call = calloc(1, sizeof(*call) + (conf->protocol->call_size + 7) / 8 * 8);
     uint64_t *counted = calloc(counter_count(conf->protocol) + 1, sizeof(*counted));
@@ -79,7 +81,6 @@ static struct pg_call *new_call(const struct pg_listener_conf *conf, unsigned wo
     call->conf = conf;
     call->counted = counted;
     call->rest_ms = -1;
-    call->on_worker = (unsigned)(pg_hash(pg_bytes_str(conf->assigned_id_prefix)) % workers);
     return call;
 }
 
@@ -88,9 +89,11 @@ struct pg_calls *pg_calls_prepare(struct pg_config *config, unsigned workers)
     size_t count = config ? config->call_count : 0;
     struct pg_calls *calls = calloc(1, sizeof(*calls) + count * sizeof(calls->items[0]));
     for (size_t i = 0; calls && i < count; i++) {
-        calls->items[i] = new_call(&config->calls[i], workers);
+        struct pg_bytes id = pg_bytes_str(config->calls[i].assigned_id_prefix);
+        calls->items[i].worker = (unsigned)(pg_hash(id) % workers);
+        calls->items[i].call = new_call(&config->calls[i]);
         calls->count = i + 1;
-        if (!calls->items[i])
+        if (!calls->items[i].call)
             pg_calls_abandon(&calls);
     }
     return calls;
@@ -99,8 +102,8 @@ struct pg_calls *pg_calls_prepare(struct pg_config *config, unsigned workers)
 void pg_calls_abandon(struct pg_calls **calls)
 {
     for (size_t i = 0; i < (*calls)->count; i++)
-        if ((*calls)->items[i])
-            free_call((*calls)->items[i]);
+        if ((*calls)->items[i].call)
+            free_call((*calls)->items[i].call);
     pg_calls_changed(calls);
 }
 
@@ -264,8 +267,8 @@ void pg_calls_change(struct pg_worker *worker, struct pg_calls *calls)
     for (struct pg_call *call = worker->calls.first; call; call = call->next)
         call->gone = true;
     for (size_t i = 0; i < calls->count; i++)
-        if (calls->items[i]->on_worker == worker->index)
-            take(worker, calls->items[i]);
+        if (calls->items[i].worker == worker->index)
+            take(worker, calls->items[i].call);
     drop_gone(worker);
     for (struct pg_call *call = worker->calls.first; call; call = call->next)
         if (call->view.since_ms == 0)
@@ -304,8 +307,8 @@ void pg_call_rest(struct pg_conn *conn, int64_t ms)
 
 const void *pg_call_conf(const struct pg_protocol *protocol, size_t index, const char **client_id)
 {
-    const struct pg_config *config = atomic_load_explicit(&pg_this_worker->server->config,
-                                                          memory_order_acquire);
+    const struct pg_config *config =
+        atomic_load_explicit(&pg_this_worker->server->config, memory_order_acquire);
     for (size_t i = 0; i < config->call_count; i++) {
         if (config->calls[i].protocol != protocol || index-- > 0)
             continue;

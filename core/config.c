@@ -144,16 +144,17 @@ const struct pg_option pg_call_rows[] = {
      .sentence = "Whom the gateway calls, as \"192.0.2.7:32960\", \"[2001:db8::7]:32960\", "
                  "\"platform.example.org:32960\" or \"unix:/PATH\". A name is looked up anew for "
                  "each call, and its addresses are tried in turn. Required."},
-    {CALL_ROW("transport", transport), .type = PG_OPT_STRING, .fallback = "tcp",
-     .reloadable = true, .sentence = "How bytes are carried there."},
+    {CALL_ROW("transport", transport), .type = PG_OPT_STRING, .fallback = "tcp", .reloadable = true,
+     .sentence = "How bytes are carried there."},
     {CALL_ROW("connect_timeout", connect_timeout_ms), .type = PG_OPT_DURATION, .fallback = "10s",
      .min = 100, .max = 600000, .reloadable = true,
      .sentence = "Longest time from the call until bytes can flow: the look-up of a name, "
                  "connecting, and the transport's handshake."},
     {CALL_ROW("retry", retry_ms), .type = PG_OPT_DURATION, .fallback = "1s", .min = 100,
      .max = 3600000, .reloadable = true,
-     .sentence = "Wait before the next call. It doubles with each call in vain, and a part of it is "
-                 "left to chance, so that many gateways do not call at one moment."},
+     .sentence =
+         "Wait before the next call. It doubles with each call in vain, and a part of it is "
+         "left to chance, so that many gateways do not call at one moment."},
     {CALL_ROW("retry_max", retry_max_ms), .type = PG_OPT_DURATION, .fallback = "1m", .min = 100,
      .max = 86400000, .reloadable = true, .sentence = "What that wait grows to at most."},
     {.name = NULL},
@@ -753,8 +754,9 @@ static bool fill_call(struct load *load, const struct pg_conf_block *block,
         return false;
     call->call = values;
     if (values->to[0] == '\0')
-        return pg_conf_refuse(block, NULL, load->error,
-                              "to is not given, expected an address, as in to = \"192.0.2.7:32960\"");
+        return pg_conf_refuse(
+            block, NULL, load->error,
+            "to is not given, expected an address, as in to = \"192.0.2.7:32960\"");
     if (values->retry_max_ms < values->retry_ms)
         return pg_conf_refuse(block, "retry_max", load->error, "it is below retry");
     if (!find_call_transport(load, block, values->transport, call))
@@ -825,8 +827,8 @@ static bool add_calls(struct load *load)
     for (size_t i = 0; i < config->protocol_count; i++) {
         const struct pg_protocol *protocol = config->protocols[i].protocol;
         const struct pg_conf_block *block;
-        for (size_t k = 0; protocol->calls && (block = pg_conf_block(load->conf, protocol->name, k));
-             k++)
+        for (size_t k = 0;
+             protocol->calls && (block = pg_conf_block(load->conf, protocol->name, k)); k++)
             if (!add_call(load, block, i))
                 return false;
     }

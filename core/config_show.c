@@ -251,7 +251,7 @@ static void print_transport(const struct pg_transport *const *first,
         print_shared(first, t, owner);
 }
 
-/* One that calls has the keys of every such block in front, and those of the transports behind. */
+/* One that calls has the keys of every such block in front of its own. */
 static void print_protocol(const struct pg_assembly *assembly, const struct pg_protocol *protocol)
 {
     char head[128];
@@ -259,8 +259,12 @@ static void print_protocol(const struct pg_assembly *assembly, const struct pg_p
         print_named(protocol->name, " { }", protocol->options);
         return;
     }
-    print_named(protocol->name, " \"name\" { }", pg_call_rows);
-    print_named(protocol->name, " \"name\" { }, continued", protocol->options);
+    printf(".Ss %s \"name\" { }\n.Bl -tag -width Ds\n", protocol->name);
+    for (const struct pg_option *row = pg_call_rows; row->name; row++)
+        print_row(row);
+    for (const struct pg_option *row = protocol->options; row && row->name; row++)
+        print_row(row);
+    printf(".El\n");
     for (const struct pg_transport *const *t = assembly->transports; *t; t++) {
         snprintf(head, sizeof(head), " \"name\" { transport = %s }", (*t)->name);
         print_named(protocol->name, head, (*t)->call_options);

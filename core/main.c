@@ -31,9 +31,9 @@ static const struct pg_assembly assembly = {
     .transports =
         (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport,
                                              &wss_transport, &auto_transport, NULL},
-    .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol,
-                                                     &jt808_protocol, &gbt32960_protocol, &forward_protocol,
-                                                     NULL},
+    .protocols =
+        (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol, &jt808_protocol,
+                                            &gbt32960_protocol, &forward_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
     .config = "listener \"all\" {\n"

@@ -133,8 +133,8 @@ static void log_in(struct fwd_conn *c, bool again)
     explicit_bzero(&unit, sizeof(unit));
     c->state = FWD_LOGGING_IN;
     /* Should the link break now: so long until the next try. */
-    pg_call_rest(conn, block->tries >= conf->login_tries ? conf->login_rest_ms
-                                                         : conf->login_retry_ms);
+    pg_call_rest(conn,
+                 block->tries >= conf->login_tries ? conf->login_rest_ms : conf->login_retry_ms);
     pg_timer_start(&c->link_timer, conf->login_retry_ms, on_link_timer);
 }
 
@@ -399,10 +399,13 @@ static bool fwd_check(const void *configuration, struct pg_error *error)
         !check_text("password", conf->password, 20, error)) {
         return false;
     }
-    if (conf->vehicles.count == 0) {
-        pg_error_set(error, "vehicles is empty, expected patterns of VINs, as in "
-                            "vehicles = {\"LTEST*\", \"LVIN0000000000001\"}");
-        return false;
+    for (size_t i = 0; i < conf->vehicles.count; i++) {
+        if (conf->vehicles.items[i][0] == '\0') {
+            pg_error_set(error,
+                         "vehicles has an empty pattern, expected VINs or patterns of them, as "
+                         "in vehicles = {\"LTEST*\", \"LVIN0000000000001\"}");
+            return false;
+        }
     }
     return true;
 }
@@ -420,57 +423,118 @@ static const char *const units_words[] = {"as_received", "plain", NULL};
     }
 
 static const struct pg_option fwd_options[] = {
-    {.name = "platform", .type = PG_OPT_STRING, AT(platform), .fallback = "", .reloadable = true,
+    {.name = "platform",
+     .type = PG_OPT_STRING,
+     AT(platform),
+     .fallback = "",
+     .reloadable = true,
      .sentence = "the code by which the other platform knows this one: the id of logins and "
                  "logouts, 1 to 17 bytes; required"},
-    {.name = "username", .type = PG_OPT_STRING, AT(username), .fallback = "", .reloadable = true,
+    {.name = "username",
+     .type = PG_OPT_STRING,
+     AT(username),
+     .fallback = "",
+     .reloadable = true,
      .sentence = "user name of the login, 1 to 12 bytes; required"},
-    {.name = "password", .type = PG_OPT_SECRET, AT(password), .fallback = "", .reloadable = true,
+    {.name = "password",
+     .type = PG_OPT_SECRET,
+     AT(password),
+     .fallback = "",
+     .reloadable = true,
      .sentence = "password of the login, 1 to 20 bytes; required"},
-    {.name = "edition", .type = PG_OPT_CHOICE, AT(edition), .fallback = "2016",
-     .choices = edition_words, .reloadable = true,
+    {.name = "edition",
+     .type = PG_OPT_CHOICE,
+     AT(edition),
+     .fallback = "2016",
+     .choices = edition_words,
+     .reloadable = true,
      .sentence = "edition of logins, logouts and heartbeats; frames of vehicles have their own"},
-    {.name = "encryption_rule", .type = PG_OPT_CHOICE, AT(encryption_rule), .fallback = "none",
-     .choices = encryption_rule_words, .reloadable = true,
+    {.name = "encryption_rule",
+     .type = PG_OPT_CHOICE,
+     AT(encryption_rule),
+     .fallback = "none",
+     .choices = encryption_rule_words,
+     .reloadable = true,
      .sentence = "what the login announces that units are encrypted with"},
-    {.name = "vehicles", .type = PG_OPT_LIST, AT(vehicles), .fallback = "*", .reloadable = true,
+    {.name = "vehicles",
+     .type = PG_OPT_LIST,
+     AT(vehicles),
+     .fallback = "*",
+     .reloadable = true,
      .sentence = "VINs of the vehicles that are forwarded, or patterns of them as a shell has: * "
                  "is anything, ? one character, [...] one of those; by default all vehicles are"},
-    {.name = "units", .type = PG_OPT_CHOICE, AT(units), .fallback = "as_received",
-     .choices = units_words, .reloadable = true,
-     .sentence = "as_received: frames are sent as they came, encrypted units as well; plain: units "
-                 "that could be decrypted are sent decrypted, as the standard wants where the other "
-                 "platform asks for none; those that could not, as they came"},
-    {.name = "answers", .type = PG_OPT_BOOL, AT(answers), .fallback = "yes", .reloadable = true,
+    {.name = "units",
+     .type = PG_OPT_CHOICE,
+     AT(units),
+     .fallback = "as_received",
+     .choices = units_words,
+     .reloadable = true,
+     .sentence =
+         "as_received: frames are sent as they came, encrypted units as well; plain: units "
+         "that could be decrypted are sent decrypted, as the standard wants where the other "
+         "platform asks for none; those that could not, as they came"},
+    {.name = "answers",
+     .type = PG_OPT_BOOL,
+     AT(answers),
+     .fallback = "true",
+     .reloadable = true,
      .sentence = "the other platform answers each frame, as the standard says, and one that is not "
                  "answered is not forwarded yet. no: it does not; a frame counts as forwarded once "
                  "it is on its way, so that those which a breaking link swallows are lost"},
-    {.name = "window", .type = PG_OPT_INT, AT(window), .fallback = "128", .min = 1, .max = 10000,
+    {.name = "window",
+     .type = PG_OPT_INT,
+     AT(window),
+     .fallback = "128",
+     .min = 1,
+     .max = 10000,
      .reloadable = true,
-     .sentence = "frames that may be unanswered at a time, within session.inflight; so many at most "
-                 "come twice, the second time as re-issued, when a link breaks"},
-    {.name = "rate", .type = PG_OPT_INT, AT(rate), .fallback = "0", .min = 0, .max = 1000000,
+     .sentence =
+         "frames that may be unanswered at a time, within session.inflight; so many at most "
+         "come twice, the second time as re-issued, when a link breaks"},
+    {.name = "rate",
+     .type = PG_OPT_INT,
+     AT(rate),
+     .fallback = "0",
+     .min = 0,
+     .max = 1000000,
      .reloadable = true,
      .sentence = "frames a second that the other platform is sent at most; more wait in the "
                  "session. 0: any number"},
     DURATION("answer_timeout", answer_ms, "1m", 100,
              "wait for the answer to a frame, and after an error answer, before it is sent again"),
-    {.name = "repetitions", .type = PG_OPT_INT, AT(repetitions), .fallback = "3", .min = 0,
-     .max = 100, .reloadable = true,
+    {.name = "repetitions",
+     .type = PG_OPT_INT,
+     AT(repetitions),
+     .fallback = "3",
+     .min = 0,
+     .max = 100,
+     .reloadable = true,
      .sentence = "how often a frame is sent again on a link before it is given up"},
     DURATION("login_retry", login_retry_ms, "1m", 100,
              "wait for the answer to a login, and after a refusal, before the next one"),
-    {.name = "login_tries", .type = PG_OPT_INT, AT(login_tries), .fallback = "3", .min = 1,
-     .max = 1000, .reloadable = true, .sentence = "logins in vain before the long rest"},
+    {.name = "login_tries",
+     .type = PG_OPT_INT,
+     AT(login_tries),
+     .fallback = "3",
+     .min = 1,
+     .max = 1000,
+     .reloadable = true,
+     .sentence = "logins in vain before the long rest"},
     DURATION("login_rest", login_rest_ms, "30m", 100,
              "the long rest, without a connection; then it begins anew"),
     DURATION("heartbeat", heartbeat_ms, "1m", 0,
              "silence of our own after which a heartbeat is sent; 0: never"),
-    DURATION("silence", silence_ms, "3m", 0,
-             "silence of the other platform, once it has answered a heartbeat, after which the link "
-             "is taken for dead; 0: never"),
-    {.name = "session_expiry", .type = PG_OPT_DURATION, AT(session_expiry_ms), .fallback = "7d",
-     .min = 0, .max = MINUTES(1440 * 365), .reloadable = true,
+    DURATION(
+        "silence", silence_ms, "3m", 0,
+        "silence of the other platform, once it has answered a heartbeat, after which the link "
+        "is taken for dead; 0: never"),
+    {.name = "session_expiry",
+     .type = PG_OPT_DURATION,
+     AT(session_expiry_ms),
+     .fallback = "7d",
+     .min = 0,
+     .max = MINUTES(1440 * 365),
+     .reloadable = true,
      .sentence = "how long what was not forwarded is kept when the block is there no more, or the "
                  "gateway is down, within session.expiry_max; a week is the time for re-issuing "
                  "that the standard gives platforms. See store.retention, too"},

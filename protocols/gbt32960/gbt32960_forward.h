@@ -88,13 +88,13 @@ struct fwd_conn {
     bool connected;
     bool answers_heartbeats; /* the platform has, on this link */
     struct pg_client *client;
-    int64_t ready_ms;                /* what was made before this is late */
-    int64_t heard_ms, spoken_ms;     /* when the last frame came, and was sent */
-    struct fwd_sent *first, **end;   /* in the order of sending */
-    int64_t credit, credited_ms;     /* thousandths of a frame that may be sent, and as of when */
-    struct pg_timer link_timer;      /* of the login, then of heartbeats */
-    struct pg_timer answer_timer;    /* of the first frame that was sent */
-    struct pg_timer rate_timer;      /* until a frame may be sent */
+    int64_t ready_ms;              /* what was made before this is late */
+    int64_t heard_ms, spoken_ms;   /* when the last frame came, and was sent */
+    struct fwd_sent *first, **end; /* in the order of sending */
+    int64_t credit, credited_ms;   /* thousandths of a frame that may be sent, and as of when */
+    struct pg_timer link_timer;    /* of the login, then of heartbeats */
+    struct pg_timer answer_timer;  /* of the first frame that was sent */
+    struct pg_timer rate_timer;    /* until a frame may be sent */
     unsigned bad_run;
 };
 

@@ -137,8 +137,7 @@ static struct fwd_sent *new_sent(const struct fwd_conn *c, const struct pg_deliv
 
 static void on_rate_timer(struct pg_timer *timer)
 {
-    fwd_window_fill(
-        (struct fwd_conn *)((char *)timer - offsetof(struct fwd_conn, rate_timer)));
+    fwd_window_fill((struct fwd_conn *)((char *)timer - offsetof(struct fwd_conn, rate_timer)));
 }
 
 /* Whether a frame may be sent now; if not, it is looked at again. A tenth of a second's frames may go at
@@ -156,8 +155,7 @@ static bool take_credit(struct fwd_conn *c)
     c->credit = c->credit < most ? c->credit : most;
     c->credited_ms = now;
     if (c->credit < FRAME_CREDIT) {
-        pg_timer_start(&c->rate_timer, (FRAME_CREDIT - c->credit + rate - 1) / rate,
-                       on_rate_timer);
+        pg_timer_start(&c->rate_timer, (FRAME_CREDIT - c->credit + rate - 1) / rate, on_rate_timer);
         return false;
     }
     return true;
@@ -249,14 +247,16 @@ void fwd_window_answered(struct fwd_conn *c, const struct gbt_frame *answer)
 
 static void on_answer_timer(struct pg_timer *timer)
 {
-    struct fwd_conn *c = (struct fwd_conn *)((char *)timer - offsetof(struct fwd_conn, answer_timer));
+    struct fwd_conn *c =
+        (struct fwd_conn *)((char *)timer - offsetof(struct fwd_conn, answer_timer));
     const struct fwd_conf *conf = fwd_conf_of(c);
     int64_t now = pg_now_ms();
 
     while (c->first && c->first->sent_ms + conf->answer_ms <= now) {
         if (!c->first->refused && c->heard_ms < c->first->sent_ms) {
             pg_conn_close(pg_conn_of_state(c), PG_KEEPALIVE_TIMEOUT,
-                          "no answer to anything for %lld ms", (long long)(now - c->first->sent_ms));
+                          "no answer to anything for %lld ms",
+                          (long long)(now - c->first->sent_ms));
             return;
         }
         struct fwd_sent *sent = unlink_sent(c, &c->first);

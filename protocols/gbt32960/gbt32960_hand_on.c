@@ -36,8 +36,8 @@ static struct pg_msg *message_of(struct gbt_vehicle *v, const struct gbt_frame *
     if (plain) {
         struct gbt_frame readable = *frame;
         readable.encryption = GBT_PLAIN;
-        payload = (struct pg_bytes){.data = wire,
-                                    .len = gbt_frame_encode(&readable, wire, sizeof(wire))};
+        payload =
+            (struct pg_bytes){.data = wire, .len = gbt_frame_encode(&readable, wire, sizeof(wire))};
     }
     const struct gbt_message *message = gbt_message_by_command(frame->command, frame->edition);
     struct pg_msg_spec spec = {

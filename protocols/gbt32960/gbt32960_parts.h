@@ -144,7 +144,7 @@ struct gbt_uplink {
     uint64_t token;
     struct gbt_request request;
     enum pg_reason reason; /* so far: the first error, else the latest */
-    unsigned undecided;    /* publications of it that are not decided: its own, and those handed on */
+    unsigned undecided; /* publications of it that are not decided: its own, and those handed on */
     bool wants_answer;
     uint8_t bad; /* a response flag: what is wrong with it although it was published; 0 nothing */
     unsigned duplicate_at;

@@ -325,7 +325,8 @@ def test_a_reload_leaves_a_link_and_ends_one_whose_block_is_gone(gateway, upstre
     ('platform = "P" username = "u" password = "p"', "to is not given"),
     ('platform = "P" username = "a name too long" password = "p" to = "a:1"', "1 to 12"),
     ('platform = "P" username = "u" password = "p" to = "a:1" transport = ws', "one of"),
-    ('platform = "P" username = "u" password = "p" to = "a:1" vehicles = {}', "vehicles is empty"),
+    ('platform = "P" username = "u" password = "p" to = "a:1" vehicles = {"A", ""}',
+     "empty pattern"),
 ])
 def test_what_is_wrong_with_a_block_is_told(gateway, wrong, said):
     if not wrong:

@@ -53,7 +53,8 @@ static struct dial *dials[PG_WORKERS_MAX];
 /* Host and port of a name, which net_address_parse() does not read. */
 static bool split_name(const char *to, struct pg_bytes *host, uint16_t *port)
 {
-    static const char name_bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    static const char name_bytes[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
     const char *colon = strrchr(to, ':');
     size_t len = strspn(to, name_bytes);
     struct net_address any[NET_ADDRESS_MAX];

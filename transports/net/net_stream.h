@@ -61,8 +61,8 @@ struct net_layer {
 };
 
 enum net_stream_state {
-    NET_STREAM_NEW,      /* zeroed; no socket yet; what is wanted is remembered */
-    NET_STREAM_DIALING,  /* net_dial.c is about to connect its socket; what is wanted is remembered */
+    NET_STREAM_NEW,     /* zeroed; no socket yet; what is wanted is remembered */
+    NET_STREAM_DIALING, /* net_dial.c is about to connect its socket; what is wanted is remembered */
     NET_STREAM_SECURING, /* the security layer's handshake is under way */
     NET_STREAM_OPEN,     /* bytes go both ways */
     NET_STREAM_PARTING,  /* the layer's goodbye waits for room */
