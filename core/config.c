@@ -890,35 +890,34 @@ bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *er
     return true;
 }
 
-static bool prepare_each(const struct pg_listener_conf *confs, size_t count, unsigned workers,
-                         struct pg_error *error)
+bool pg_config_prepare_transports(const struct pg_config *config, unsigned workers,
+                                  struct pg_error *error)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct pg_listener_conf *l = &confs[i];
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct pg_listener_conf *l = &config->listeners[i];
         if (l->transport->prepare && !l->transport->prepare(l, workers, error))
+            return false;
+    }
+    for (size_t i = 0; i < config->call_count; i++) {
+        const struct pg_listener_conf *c = &config->calls[i];
+        if (c->transport->prepare_call && !c->transport->prepare_call(c, error))
             return false;
     }
     return true;
 }
 
-bool pg_config_prepare_transports(const struct pg_config *config, unsigned workers,
-                                  struct pg_error *error)
-{
-    return prepare_each(config->listeners, config->listener_count, workers, error) &&
-           prepare_each(config->calls, config->call_count, workers, error);
-}
-
-static void release_each(const struct pg_listener_conf *confs, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (confs[i].transport->release)
-            confs[i].transport->release(confs[i].transport_conf);
-}
-
 static void release_transports(struct pg_config *config)
 {
-    release_each(config->listeners, config->listener_count);
-    release_each(config->calls, config->call_count);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        struct pg_listener_conf *l = &config->listeners[i];
+        if (l->transport->release)
+            l->transport->release(l->transport_conf);
+    }
+    for (size_t i = 0; i < config->call_count; i++) {
+        struct pg_listener_conf *c = &config->calls[i];
+        if (c->transport->release_call)
+            c->transport->release_call(c->transport_conf);
+    }
 }
 
 static void stop_plugins(struct pg_config *config)

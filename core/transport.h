@@ -66,6 +66,9 @@ struct pg_transport {
     /* Whether conf->call->to is an address that can be called, and the values make sense. false with
      * error->text, in which file and line are not named. Main thread. */
     bool (*check_call)(const struct pg_listener_conf *conf, struct pg_error *error);
+    /* As prepare and release above. (both optional) */
+    bool (*prepare_call)(const struct pg_listener_conf *conf, struct pg_error *error);
+    void (*release_call)(void *transport_conf);
     /* Call it for this connection, which has just been opened and may be closing already, in the time
      * that pg_conn_expect_handshake() is told of; then pg_conn_handshaken(), or the connection ends. */
     void (*dial)(struct pg_conn *conn, const struct pg_listener_conf *conf);

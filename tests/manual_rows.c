@@ -129,6 +129,7 @@ int main(void)
     print_options(gbt32960_protocol.name, gbt32960_protocol.options);
     print_options(forward_protocol.name, pg_call_rows);
     print_options(forward_protocol.name, forward_protocol.options);
+    print_options("forward tls", tls_transport.call_options);
     print_options(authfile_plugin.name, authfile_plugin.options);
     print_options(control_plugin.name, control_plugin.options);
     print_options(sys_plugin.name, sys_plugin.options);

@@ -2,12 +2,14 @@
 """Vehicles forwarded to another platform: login, frames as they came, what becomes of them when the
 platform is away, does not like them or does not answer, and what is told of it."""
 import json
+import ssl
 import struct
 import threading
 import time
 
 import pytest
 
+from authority import Authority
 from gbt32960upstream import Upstream
 from gbt32960wire import (COMMAND, ERROR, HEARTBEAT, LOGIN, LOGOUT, PLATFORM_LOGIN, PLATFORM_LOGOUT,
                           REISSUE, REPORT, SUCCESS, TIME, Vehicle, frame, position_unit)
@@ -319,6 +321,39 @@ def test_a_reload_leaves_a_link_and_ends_one_whose_block_is_gone(gateway, upstre
     other.kill()
 
 
+def test_a_platform_over_tls_has_to_show_who_it_is(gateway, folder):
+    ca, other = Authority(folder), folder / "other"
+    ca.issue("server")
+    other.mkdir()
+    Authority(other)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    secure = Upstream(context)
+
+    def over_tls(name, host, authority, more=""):
+        return block(secure, name, f'transport = tls  ca_file = "{authority}/ca.pem"  {more}').replace(
+            "127.0.0.1:", host + ":")
+
+    gw = gateway(over_tls("good", "localhost", folder) +
+                 over_tls("untrusted", "localhost", other) +
+                 over_tls("misnamed", "127.0.0.1", folder, 'server_name = "other.example"') +
+                 over_tls("trial", "127.0.0.1", other, "verify = no"), listeners=LISTENERS)
+    for name in ("good", "trial"):
+        gw.wait_log("forward_login", upstream=name)
+    for name in ("untrusted", "misnamed"):
+        gw.wait_log("closed", listener=name, reason="handshake_failed")
+        assert not gw.logged("forward_login", upstream=name)
+    vehicle = gw.connect("gbt32960", Vehicle).login()
+    vehicle.say(REPORT, position_unit())
+    secure.wait_for(REPORT, 2)
+    # A name that was called by its name is one that the certificate has; a lost link is made anew.
+    secure.kill()
+    secure.start()
+    gw.wait_log("forward_login", upstream="good", start=gw.mark())
+    gw.stop()
+    secure.kill()
+
+
 @pytest.mark.parametrize("wrong, said", [
     ("", "platform is 0 bytes long"),
     ('platform = "P" username = "u" password = "p" to = "nobody"', "HOST:PORT"),
@@ -327,6 +362,8 @@ def test_a_reload_leaves_a_link_and_ends_one_whose_block_is_gone(gateway, upstre
     ('platform = "P" username = "u" password = "p" to = "a:1" transport = ws', "one of"),
     ('platform = "P" username = "u" password = "p" to = "a:1" vehicles = {"A", ""}',
      "empty pattern"),
+    ('platform = "P" username = "u" password = "p" to = "a:1" transport = tls ca_file = "/none"',
+     "/none"),
 ])
 def test_what_is_wrong_with_a_block_is_told(gateway, wrong, said):
     if not wrong:
