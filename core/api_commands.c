@@ -325,24 +325,39 @@ static void offer(struct smallest *s, const struct pg_session *session)
     }
 }
 
+struct client_search {
+    struct pg_bytes filter;
+    bool offline;
+    struct smallest found;
+};
+
+static void look_at(void *arg, struct pg_session *session)
+{
+    struct client_search *search = arg;
+    /* One that is joining is not admitted yet; one that is leaving is its next owner's. */
+    if (session->state == SESSION_LIVE && (session->client || search->offline) &&
+        id_contains(session, search->filter))
+        offer(&search->found, session);
+}
+
 static void run_clients(struct api_call *call, struct pg_worker *worker, json_t *part)
 {
-    struct pg_bytes filter = api_text(call, "filter");
-    bool offline = api_flag(call, "offline");
-    struct smallest s = {.limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT)};
-    s.heap = calloc(s.limit, sizeof(*s.heap));
-    json_t *list = s.heap ? json_array() : NULL;
-    for (const struct pg_session *i = worker->sessions.all; i && list; i = i->next) {
-        /* One that is joining is not admitted yet; one that is leaving is its next owner's. */
-        if (i->state == SESSION_LIVE && (i->client || offline) && id_contains(i, filter))
-            offer(&s, i);
-    }
-    for (size_t i = 0; i < s.count; i++)
-        append(&list, client_row(s.heap[i]));
-    free(s.heap);
+    struct client_search search = {
+        .filter = api_text(call, "filter"),
+        .offline = api_flag(call, "offline"),
+        .found.limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT),
+    };
+    struct smallest *s = &search.found;
+    s->heap = calloc(s->limit, sizeof(*s->heap));
+    json_t *list = s->heap ? json_array() : NULL;
+    if (list)
+        pg_registry_each(worker->server->registry, worker->index, look_at, &search);
+    for (size_t i = 0; i < s->count; i++)
+        append(&list, client_row(s->heap[i]));
+    free(s->heap);
     /* A list that is missing tells merge_clients() that memory ran out. */
     if (!list || !api_set(part, "list", list) ||
-        !api_set(part, "total", json_integer((json_int_t)s.seen)))
+        !api_set(part, "total", json_integer((json_int_t)s->seen)))
         json_object_clear(part);
 }
 

@@ -156,6 +156,28 @@ void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place)
     atomic_fetch_sub(&worker->server->connections, 1);
 }
 
+/* Bytes of the one block of a connection. */
+static size_t block_size(const struct pg_listener_conf *listener)
+{
+    return aligned(listener->transport->link_size) + sizeof(struct pg_conn) +
+           listener->protocol->conn_size;
+}
+
+/* A zeroed connection in its block. NULL: out of memory. */
+static struct pg_conn *new_block(struct pg_worker *worker, const struct pg_listener_conf *listener)
+{
+    uint8_t *block = pg_slab_set_new(&worker->small, block_size(listener));
+    size_t in_front = aligned(listener->transport->link_size);
+    return block ? (struct pg_conn *)(void *)(block + in_front) : NULL;
+}
+
+static void free_block(struct pg_conn *conn, struct pg_worker *worker,
+                       const struct pg_listener_conf *listener)
+{
+    uint8_t *block = (uint8_t *)conn - aligned(listener->transport->link_size);
+    pg_slab_set_free(&worker->small, block, block_size(listener));
+}
+
 static void hang_in(struct pg_conn_part *part, struct pg_conn *conn)
 {
     conn->next = part->all;
@@ -171,12 +193,13 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       struct pg_place *place)
 {
     struct pg_config *config = listener->config;
-    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
+    struct pg_conn *conn = new_block(worker, listener);
     if (!conn || !pg_peer_set(&conn->peer, peer) ||
         (place->meter && !pg_peer_attach(&conn->peer, place->meter))) {
-        if (conn)
+        if (conn) {
             pg_peer_clear(&conn->peer);
-        pg_slab_set_free(&worker->small, conn, block_size(listener));
+            free_block(conn, worker, listener);
+        }
         pg_conn_refused(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
@@ -260,6 +283,13 @@ void *pg_conn_link(struct pg_conn *conn)
     return link_of(conn);
 }
 
+struct pg_conn *pg_conn_of_link(void *link, size_t link_size)
+{
+    struct pg_conn *conn = (struct pg_conn *)(void *)((uint8_t *)link + aligned(link_size));
+    assert(conn->magic == CONN_MAGIC);
+    return conn;
+}
+
 void *pg_conn_state(struct pg_conn *conn)
 {
     return state_of(conn);
@@ -308,6 +338,11 @@ bool pg_conn_closing(const struct pg_conn *conn)
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn)
 {
     return conn->worker;
+}
+
+struct pg_client *pg_conn_client(const struct pg_conn *conn)
+{
+    return conn->clients;
 }
 
 struct pg_client **pg_conn_clients(struct pg_conn *conn)
@@ -894,6 +929,19 @@ void pg_conns_put_off(struct pg_worker *worker)
     part->dirty_end = &part->dirty;
 }
 
+void pg_conns_write_since(struct pg_worker *worker, struct pg_conn **since)
+{
+    struct pg_conn_part *part = &worker->conns;
+    struct pg_conn *conn = *since;
+    if (!conn || conn->next_dirty || conn->client_count > 1 || conn->state != CONN_OPEN ||
+        conn->reoffer)
+        return;
+    *since = NULL;
+    part->dirty_end = since;
+    conn->is_dirty = false;
+    flush(conn);
+}
+
 void pg_conns_flush(struct pg_worker *worker)
 {
     struct pg_conn_part *part = &worker->conns;
@@ -931,7 +979,7 @@ static void free_conn(struct pg_conn *conn)
     struct pg_meter *meter = pg_peer_meter(&conn->peer);
     pg_guard_leave(&meter);
     pg_peer_clear(&conn->peer);
-    pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
+    free_block(conn, worker, conn->listener);
     pg_config_unref(&config);
 }
 

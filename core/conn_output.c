@@ -131,8 +131,14 @@ void pg_conn_commit(struct pg_conn *conn, size_t used)
 
 void pg_conn_append(struct pg_conn *conn, struct pg_bytes bytes)
 {
+    struct out_chunk *last = conn->last;
+    if (last && last->room >= bytes.len && takes_output(conn)) {
+        memcpy((uint8_t *)last->data + last->len, bytes.data, bytes.len);
+        pg_conn_commit(conn, bytes.len);
+        return;
+    }
     while (bytes.len > 0 && takes_output(conn)) {
-        struct out_chunk *last = conn->last;
+        last = conn->last;
         size_t n = last && last->room > 0 ? last->room : PG_RESERVE_MAX;
         if (n > bytes.len)
             n = bytes.len;

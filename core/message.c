@@ -187,11 +187,7 @@ const struct pg_encoding *pg_msg_encoding_add(struct pg_msg *msg, const void *ow
     return e;
 }
 
-size_t pg_msg_size(const struct pg_msg *msg)
+size_t pg_msg_props_size(const struct pg_msg_props *props)
 {
-    size_t n = sizeof(*msg) + msg->topic.len + msg->payload.len + msg->publisher.len;
-    if (msg->props)
-        n += sizeof(*msg->props) + msg->props->user_count * sizeof(struct pg_property) +
-             props_text_size(msg->props);
-    return n;
+    return sizeof(*props) + props->user_count * sizeof(struct pg_property) + props_text_size(props);
 }

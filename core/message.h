@@ -4,8 +4,26 @@
 
 #include "polygate.h"
 
+size_t pg_msg_props_size(const struct pg_msg_props *props);
+
 /* What a message costs a queue that holds it, in bytes: header, topic, payload, properties. Any
  * thread. */
-size_t pg_msg_size(const struct pg_msg *msg);
+static inline size_t pg_msg_size(const struct pg_msg *msg)
+{
+    size_t n = sizeof(*msg) + msg->topic.len + msg->payload.len + msg->publisher.len;
+    return msg->props ? n + pg_msg_props_size(msg->props) : n;
+}
+
+/* So many references at once, for a fan-out, and back what it did not need of them. The caller has
+ * one of its own. Any thread. */
+static inline void pg_msg_ref_many(struct pg_msg *msg, uint32_t n)
+{
+    atomic_fetch_add_explicit(&msg->refs, n, memory_order_relaxed);
+}
+static inline void pg_msg_unref_many(struct pg_msg *msg, uint32_t n)
+{
+    if (n > 0)
+        atomic_fetch_sub_explicit(&msg->refs, n, memory_order_release);
+}
 
 #endif

@@ -351,6 +351,9 @@ PG_API void pg_timer_stop(struct pg_timer *timer);
  * the core. */
 PG_API void *pg_conn_state(struct pg_conn *conn);
 PG_API struct pg_conn *pg_conn_of_state(void *state);
+/* The client of a connection that has one: the latest for which pg_client_admit() was called, and
+ * which has not ended. NULL: none. */
+PG_API struct pg_client *pg_conn_client(const struct pg_conn *conn);
 /* The frontend's configuration struct (of `conf_size`) as it was when this connection opened. */
 PG_API const void *pg_conn_conf(const struct pg_conn *conn);
 /* "127.0.0.1:40112" or "[::1]:40112"; lent until this was called PG_PEERS_LENT times more on this

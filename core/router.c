@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "message.h"
 #include "registry.h"
 #include "server.h"
 #include "session.h"
@@ -26,6 +27,8 @@
 
 #define BATCH_SIZE (32u * 1024)
 #define FIRST_LIST 4u
+/* Members of a list that are fetched into the cache before they are due. */
+#define FETCH_AHEAD 4u
 /* How often a worker is picked anew for a delivery that its own member returned. */
 #define PICKS 8u
 
@@ -158,16 +161,33 @@ uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node)
 
 /* ---- delivering in this worker --------------------------------------------------------------- */
 
+/* Most of what a large fan-out costs is waiting for memory: have what the next ones need on its way,
+ * the session first, then what hangs on it. */
+static void fetch_ahead(const struct pg_member *list, uint32_t at, uint32_t count)
+{
+    if (at + 2 * FETCH_AHEAD < count) {
+        __builtin_prefetch(list[at + 2 * FETCH_AHEAD].session);
+        __builtin_prefetch(list[at + 2 * FETCH_AHEAD].sub);
+    }
+    if (at + FETCH_AHEAD < count)
+        __builtin_prefetch(list[at + FETCH_AHEAD].session->traffic, 1);
+}
+
 /* Every member of a node that is not shared. Returns whether somebody has it. */
 static bool deliver_all(struct pg_members *m, struct pg_offer *offer)
 {
     const struct pg_member *list = first_of(m);
     bool taken = false;
+    pg_msg_ref_many(offer->msg, m->count);
+    offer->refs = m->count;
     for (uint32_t i = 0; i < m->count; i++) {
+        fetch_ahead(list, i, m->count);
         offer->sub = list[i].sub;
         if (pg_session_offer(list[i].session, offer) == PG_OK)
             taken = true;
     }
+    pg_msg_unref_many(offer->msg, offer->refs);
+    offer->refs = 0;
     return taken;
 }
 
@@ -504,8 +524,9 @@ static void retained(struct pg_store_done *done, enum pg_reason result)
     struct retaining *r = (struct retaining *)((uint8_t *)done - offsetof(struct retaining, done));
     enum pg_reason reason =
         pg_reason_is_error(result) ? result : set_retained(r->worker->server, r->msg);
+    /* A retained message is kept for those to come: that nobody is there now is still true. */
     if (r->ticket)
-        pg_ticket_done(r->ticket, reason);
+        pg_ticket_done(r->ticket, reason == PG_OK ? PG_NO_SUBSCRIBERS : reason);
     if (reason == result) {
         free_retaining(r);
         return;

@@ -115,9 +115,11 @@ struct pg_session_walk {
 /* What a session has only while messages flow: made by the first one, given back when nothing is
  * queued, out, or half received. A worker keeps some for reuse. */
 struct pg_traffic {
-    struct pg_traffic *next;       /* while kept for reuse */
+    /* What each fan-out touches comes first, and is one cache line. */
     struct pg_session *next_ready; /* on the worker's ready list */
-
+    uint64_t stamp;                /* of the latest fan-out */
+    /* What it put in the queue, for more of its matches to join; or NULL. */
+    struct pg_entry *stamped;
     struct queue_chunk *head, *tail;
     size_t queue_bytes;
     uint32_t queue_count;
@@ -137,10 +139,7 @@ struct pg_traffic {
     uint32_t receipt_count, receipt_size;
 
     struct pg_session_walk *walks;
-
-    uint64_t stamp; /* of the latest fan-out */
-    /* What it put in the queue, for more of its matches to join; or NULL. */
-    struct pg_entry *stamped;
+    struct pg_traffic *next; /* while kept for reuse */
 
     /* Of a session that is kept: what the fan-out that is under way has for it. It goes to the store
      * when the fan-out is done and no more matches can join it. */
@@ -190,8 +189,7 @@ struct pg_session {
     uint32_t expiry_s;
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
-    struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
-    struct pg_session *next, **link; /* all sessions of the worker */
+    struct pg_client *client; /* attached (LIVE) or to be (JOINING); NULL: none */
 
     union {
         struct pg_sub *one; /* the only one, or NULL; with `has_table`, those in the table */
@@ -210,16 +208,16 @@ struct pg_session {
     uint16_t id_len;
     uint8_t id[];
 };
-_Static_assert(offsetof(struct pg_session, id) <= 84, "a session is small");
+_Static_assert(offsetof(struct pg_session, id) <= 68, "a session is small");
 
-/* Make a joining session, known to its worker but not to the registry. NULL: out of memory. */
+/* Make a joining session, which is not in the registry. NULL: out of memory. */
 struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id);
 /* Free a session with everything in it: subscriptions are taken from the index, shared deliveries
  * that nobody had yet go to other members. It must not be in the registry (or the process ends). */
 void pg_session_free(struct pg_session **session);
-/* A leaving session whose owner is done with it: off the worker's list, to be adopted by another
- * worker, which then frees what is left. */
-void pg_session_unlist(struct pg_session *session);
+/* A leaving session whose owner is done with it, to be adopted by another worker, which then frees
+ * what is left. */
+void pg_session_release(struct pg_session *session);
 void pg_session_free_shell(struct pg_session **session);
 /* End a live session: out of the registry and the store, then freed. */
 void pg_session_destroy(struct pg_session *session, enum pg_reason reason);
@@ -265,6 +263,7 @@ void pg_sessions_keep_fresh(struct pg_worker *worker);
 /* What is to be delivered, and how it came. */
 struct pg_offer {
     struct pg_msg *msg;             /* a reference is taken if it is queued */
+    uint32_t refs;                  /* out of these, as long as there are some */
     const struct pg_sub *sub;       /* NULL: P2P */
     uint64_t stamp;                 /* of this fan-out: overlapping subscriptions are merged */
     uint64_t seq;                   /* of the publishing worker */
@@ -275,7 +274,7 @@ struct pg_offer {
 };
 /* Queue one delivery. PG_OK, PG_NO_SUBSCRIBERS when this session is not to have it (its own with
  * no local, QoS 0 while away), PG_QUEUE_FULL, PG_NO_MEMORY, PG_STORE_FAILED. */
-enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer);
+enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *offer);
 /* Append to the queue what another session object held. The entry is taken. */
 enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entry);
 bool pg_session_pop(struct pg_session *session, struct pg_entry *out);

@@ -177,7 +177,8 @@ static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
     struct pg_traffic *t = session->traffic;
     struct pg_entry entry;
     pg_session_pop(session, &entry);
-    pg_session_settle_stored(session, &entry);
+    if (session->kept)
+        pg_session_settle_stored(session, &entry);
     t->lent = entry.msg;
     t->lent_ids = entry.many_ids;
     t->lent_id = entry.one_id;
@@ -224,13 +225,18 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
     for (;;) {
         if (t->queue_count == 0)
             pg_session_refill(session);
-        pg_session_read_ahead(session);
+        if (session->kept)
+            pg_session_read_ahead(session);
         struct pg_entry *entry = pg_session_front(session);
         if (!entry)
             return false;
-        if (pg_msg_expired(entry->msg)) {
+        if (entry->msg->expires_ms != PG_NEVER && pg_msg_expired(entry->msg)) {
             struct pg_entry late;
             pg_session_pop(session, &late);
+            /* The identifier that it would have had is spent, so that a gap tells those who watch the
+             * packets that something was there. */
+            if (late.qos > 0)
+                session->next_id++;
             pg_session_drop(session, &late, PG_EXPIRED);
             continue;
         }
@@ -275,7 +281,8 @@ bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
     struct pg_traffic *t = session ? session->traffic : NULL;
     if (!t)
         return false;
-    pg_traffic_forget_lent(t);
+    if (t->lent)
+        pg_traffic_forget_lent(t);
     if (t->due && next_due(session, out))
         return show(session, out);
     if (!next_queued(session, out)) {

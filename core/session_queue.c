@@ -26,7 +26,7 @@
 #include "worker_parts.h"
 
 #define CHUNK_ENTRIES 12u
-#define SPARE_CHUNKS  1024u
+#define SPARE_CHUNKS  4096u
 /* Retained messages put into the queue at a time, when it has run empty. */
 #define WALK_BATCH 32u
 
@@ -109,15 +109,15 @@ struct pg_entry *pg_session_front(const struct pg_session *session)
 bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
 {
     struct pg_traffic *t = session->traffic;
-    struct pg_entry *entry = pg_session_front(session);
-    if (!entry)
+    if (!t || t->queue_count == 0)
         return false;
+    struct queue_chunk *head = t->head;
+    struct pg_entry *entry = &head->entries[head->first];
     *out = *entry;
     if (t->stamped == entry)
         t->stamped = NULL;
     t->queue_count--;
     t->queue_bytes -= pg_msg_size(entry->msg);
-    struct queue_chunk *head = t->head;
     head->first++;
     if (--head->count == 0) {
         t->head = head->next;
@@ -253,12 +253,21 @@ static uint8_t qos_of(const struct pg_session *session, const struct pg_msg *msg
                                                                                    : msg->qos;
 }
 
-enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offer *offer)
+static struct pg_msg *take_reference(struct pg_offer *offer)
+{
+    if (offer->refs == 0)
+        return pg_msg_ref(offer->msg);
+    offer->refs--;
+    return offer->msg;
+}
+
+enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *offer)
 {
     const struct pg_sub *sub = offer->sub;
     uint8_t qos = sub ? qos_of(session, offer->msg, sub->qos) : offer->msg->qos;
+    /* There is a subscriber, who asked not to be sent this one (MQTT 5.0 3.8.3.1). */
     if (sub && sub->no_local && own_message(session, offer->msg))
-        return PG_NO_SUBSCRIBERS;
+        return PG_OK;
     bool away = !session->client && session->state != SESSION_JOINING;
     if (qos == 0 && away && !pg_session_settings(session)->session.queue_qos_0)
         return PG_NO_SUBSCRIBERS;
@@ -273,7 +282,7 @@ enum pg_reason pg_session_offer(struct pg_session *session, const struct pg_offe
         return PG_OK;
 
     struct pg_entry entry = {
-        .msg = pg_msg_ref(offer->msg),
+        .msg = take_reference(offer),
         .share = sub && sub->shared ? pg_sub_node(sub) : PG_NODE_NONE,
         .one_id = sub ? sub->id : 0,
         .qos = qos,

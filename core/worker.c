@@ -121,9 +121,10 @@ static void end_of_turn(struct ev_loop *loop, struct ev_prepare *watcher, int ev
         run_tasks(worker, take_later(worker));
         pg_conns_release_held(worker);
         pg_conns_put_off(worker); /* messages leave before the answers to their publishers */
+        /* Other workers have what was published before this one is busy with its own deliveries, and
+         * before the publisher reads its acknowledgement: whoever asks them then finds it. */
+        pg_router_flush(worker);
         pg_sessions_deliver(worker);
-        /* Others have what was published before the publisher reads its acknowledgement: whoever
-         * asks them then finds it. */
         pg_router_flush(worker);
         pg_conns_flush(worker);
     } while (has_work(worker) && ++rounds < ROUNDS_PER_TURN);

@@ -5,7 +5,8 @@
  * Delivery is a pull: the core says that there is something, and as many deliveries are taken as
  * the connection has room for. The head of a PUBLISH is encoded into the output in place; a short
  * payload is copied behind it, a long one is sent from where it lies in the message. What all
- * subscribers get alike of the MQTT 5 properties is encoded once and left with the message.
+ * subscribers get alike is encoded once and left with the message: the MQTT 5 properties, and of a
+ * message that goes to many the whole packet, if it is short.
  *
  * A packet longer than the client takes is dropped as if it had been delivered [MQTT-3.1.2-25].
  * That is decided before an alias is looked at: an alias stands alone only after the packet with
@@ -22,6 +23,14 @@
 
 /* The block of properties that all subscribers get, as left with the message (pg_msg_encoding). */
 #define FORWARDED_PROPERTIES 1u
+/* The whole PUBLISH of QoS 0; WHOLE_V5 and WHOLE_RETAIN are added where they apply. */
+#define WHOLE_PACKET 2u
+#define WHOLE_V5     1u
+#define WHOLE_RETAIN 4u
+/* A packet of more bytes is not left with the message; nor is one for fewer holders of a reference,
+ * as it would cost more than it saves. */
+#define WHOLE_MAX     1024u
+#define WHOLE_HOLDERS 8u
 
 /* What an alias costs at most: the property, and a property length that takes one byte more. Only
  * for longer topics is a packet with the alias alone never longer than without. */
@@ -121,11 +130,48 @@ static void write_publish(struct pg_conn *conn, const struct mqtt_publish_head *
     pg_conn_append_msg(conn, msg, msg->payload);
 }
 
+/* The packet as every subscriber of this version gets it, with `variant` and its head in `len` bytes:
+ * left with the message if others wait for the same. */
+static void leave_whole(const struct mqtt_publish_head *head, size_t len, struct pg_msg *msg,
+                        uint32_t variant)
+{
+    uint8_t packet[WHOLE_MAX];
+    size_t total = len + msg->payload.len;
+    if (total > sizeof(packet) ||
+        atomic_load_explicit(&msg->refs, memory_order_relaxed) < WHOLE_HOLDERS) {
+        return;
+    }
+    mqtt_write_publish_head(head, packet);
+    if (msg->payload.len > 0) {
+        memcpy(packet + len, msg->payload.data, msg->payload.len);
+    }
+    /* Without memory for it each packet is encoded by itself. */
+    (void)pg_msg_encoding_add(msg, &mqtt_protocol, variant,
+                              (struct pg_bytes){.data = packet, .len = total});
+}
+
+/* Whether nothing in the packet is this subscriber's alone; if so, under which variant it may have
+ * been left with the message. */
+static bool is_common(const struct mqtt_conn *m, const struct pg_delivery *d, uint32_t *variant)
+{
+    *variant =
+        WHOLE_PACKET + (m->version == MQTT_V5 ? WHOLE_V5 : 0) + (d->retain ? WHOLE_RETAIN : 0);
+    return d->qos == 0 && d->subscription_id_count == 0 && m->alias_send == 0 &&
+           d->msg->expires_ms == PG_NEVER;
+}
+
 /* PG_OK, or why the message cannot go to this client. */
 static enum pg_reason send_publish(struct pg_conn *conn, struct mqtt_conn *m,
                                    const struct pg_delivery *d)
 {
     struct pg_msg *msg = d->msg;
+    uint32_t variant;
+    bool common = is_common(m, d, &variant);
+    const struct pg_encoding *whole = common ? pg_msg_encoding(msg, &mqtt_protocol, variant) : NULL;
+    if (whole != NULL && whole->len <= m->max_packet_size) {
+        pg_conn_append(conn, (struct pg_bytes){.data = whole->bytes, .len = whole->len});
+        return PG_OK;
+    }
     struct mqtt_publish_head head = {
         .version = (enum mqtt_version)m->version,
         .dup = d->redelivered && d->qos > 0,
@@ -150,6 +196,9 @@ static enum pg_reason send_publish(struct pg_conn *conn, struct mqtt_conn *m,
     size_t len = mqtt_measure_publish_head(&head);
     if (len == 0 || len + msg->payload.len > m->max_packet_size) {
         return PG_TOO_LARGE;
+    }
+    if (common) {
+        leave_whole(&head, len, msg, variant);
     }
     len = choose_alias(conn, m, &head, len);
     write_publish(conn, &head, len, msg);
@@ -196,7 +245,7 @@ static enum pg_reason verdict(const struct mqtt_ack *ack)
 
 static void settle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_ack *ack)
 {
-    if (!pg_delivery_settle(m->client, ack->packet_id, verdict(ack))) {
+    if (!pg_delivery_settle(mqtt_client_of(m), ack->packet_id, verdict(ack))) {
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
     }
 }
@@ -212,7 +261,7 @@ enum due {
 static enum due due_of(const struct mqtt_conn *m, uint16_t packet_id)
 {
     struct pg_outstanding out;
-    if (!pg_delivery_outstanding(m->client, packet_id, &out)) {
+    if (!pg_delivery_outstanding(mqtt_client_of(m), packet_id, &out)) {
         return DUE_NOTHING;
     }
     if (out.received) {
@@ -259,7 +308,7 @@ void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
     }
     uint8_t code = MQTT_RC_SUCCESS;
     bool later;
-    if (!pg_delivery_received(m->client, ack.packet_id, &later)) {
+    if (!pg_delivery_received(mqtt_client_of(m), ack.packet_id, &later)) {
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
         code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
     }

@@ -71,7 +71,7 @@ static void refusal_has_the_code_of_the_version(void)
     } cases[] = {
         {PG_NOT_AUTHORIZED, 5, 0x87}, {PG_BAD_CREDENTIAL, 4, 0x86}, {PG_CLIENT_ID_INVALID, 2, 0x85},
         {PG_BANNED, 5, 0x8a},         {PG_BUSY, 3, 0x89},           {PG_STORE_FAILED, 3, 0x88},
-        {PG_QUOTA_EXCEEDED, 3, 0x97}, {PG_DRAINING, 3, 0x88},
+        {PG_QUOTA_EXCEEDED, 3, 0x89}, {PG_DRAINING, 3, 0x88},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         login_verdict = cases[i].reason;
@@ -589,6 +589,49 @@ static void subscribe_is_answered_filter_by_filter(void)
     CU_ASSERT_TRUE(wrote(three, "90 .. 0003 80 80"));
 }
 
+static void refused_subscription_may_look_like_a_granted_one(void)
+{
+    conf()->denied_subscribe = MQTT_DENIED_CONCEALED;
+    fake_subscribe_result = PG_NOT_AUTHORIZED;
+    struct pg_conn *conn = v5("a", "");
+    feed(conn, "82 .. 0001 00 0001'a' 02");
+    CU_ASSERT_TRUE(wrote(conn, "90 .. 0001 00 02"));
+    struct pg_conn *three = v311("b");
+    feed(three, "82 .. 0002 0001'a' 01");
+    CU_ASSERT_TRUE(wrote(three, "90 03 0002 01"));
+    fake_subscribe_result = PG_QUOTA_EXCEEDED; /* any other refusal is told */
+    feed(three, "82 .. 0003 0001'a' 01");
+    CU_ASSERT_TRUE(wrote(three, "90 03 0003 80"));
+}
+
+static void topics_that_are_too_deep_are_refused_or_end_the_connection(void)
+{
+    fake_subscribe_result = PG_FILTER_INVALID;
+    fake_publish_result = PG_TOPIC_INVALID;
+    struct pg_conn *conn = v5("a", "17 00");
+    feed(conn, "82 .. 0001 00 0001'a' 00");
+    CU_ASSERT_TRUE(wrote(conn, "90 .. 0001 00 8f"));
+    feed(conn, "32 .. 0001't' 0002 00");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x40, 4, 0x90));
+    conf()->invalid_topic = MQTT_INVALID_CLOSE;
+    feed(conn, "82 .. 0003 00 0001'a' 00 0001'b' 00");
+    CU_ASSERT_TRUE(disconnected(conn, 0x81, PG_FILTER_INVALID));
+    CU_ASSERT_EQUAL(subscription_count(), 2); /* and the second filter was not asked for */
+    static const char *const packets[] = {"30 .. 0001't' 00", "32 .. 0001't' 0004 00",
+                                          "34 .. 0001't' 0005 00"};
+    for (size_t i = 0; i < sizeof(packets) / sizeof(packets[0]); i++) {
+        conn = v5("b", "");
+        feed(conn, packets[i]);
+        CU_ASSERT_TRUE(disconnected(conn, 0x81, PG_TOPIC_INVALID));
+    }
+    conn = v5("c", "");
+    feed(conn, "82 .. 0001 00 0003'#/b' 00");
+    CU_ASSERT_TRUE(disconnected(conn, 0x81, PG_FILTER_INVALID));
+    conn = v311("d");
+    feed(conn, "82 .. 0001 0001'a' 00");
+    CU_ASSERT_TRUE(silent(conn, PG_FILTER_INVALID));
+}
+
 static void suback_waits_for_every_answer_and_nothing_is_read_meanwhile(void)
 {
     fake_subscribe_result = PG_PENDING;
@@ -704,6 +747,51 @@ static void acknowledgement_must_be_the_one_that_is_due(void)
     }
 }
 
+/* A message that many wait for is encoded once for those who get the same, and for nobody else. */
+static void message_for_many_is_for_each_as_if_it_came_alone(void)
+{
+    static const struct {
+        const char *props; /* of CONNECT; NULL: 3.1.1 */
+        const char *packet;
+        uint32_t subscription_id;
+        uint8_t qos;
+        bool retain;
+    } many[] = {
+        {NULL, "30 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {NULL, "30 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {NULL, "31 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, true},
+        {NULL, "32 2d 0001't' 0001 'pppppppppppppppppppppppppppppppppppppppp'", 0, 1, false},
+        {"", "30 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {"", "30 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {"", "31 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, true},
+        {"", "30 2e 0001't' 02 0b 07 'pppppppppppppppppppppppppppppppppppppppp'", 7, 0, false},
+        {"27 0000002d", "", 0, 0, false}, /* one byte too long */
+        {"27 0000002e", "30 2c 0001't' 00 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+        {NULL, "30 2b 0001't' 'pppppppppppppppppppppppppppppppppppppppp'", 0, 0, false},
+    };
+    const size_t count = sizeof(many) / sizeof(many[0]);
+    const struct pg_msg_spec spec = {.topic = PG_BYTES_OF("t"),
+                                     .payload =
+                                         PG_BYTES_OF("pppppppppppppppppppppppppppppppppppppppp"),
+                                     .qos = 1};
+    struct pg_msg *msg = pg_msg_new(&spec);
+    for (unsigned i = 0; i < 10; i++) { /* others who wait for it */
+        (void)pg_msg_ref(msg);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char id[] = {(char)('a' + i), '\0'};
+        struct pg_conn *conn = many[i].props != NULL ? v5(id, many[i].props) : v311(id);
+        fake_queue(id_of(conn), pg_msg_ref(msg), many[i].qos, many[i].retain,
+                   &many[i].subscription_id, many[i].subscription_id != 0 ? 1 : 0);
+        fake_turn();
+        CU_ASSERT_TRUE(wrote(conn, many[i].packet));
+    }
+    for (unsigned i = 0; i < 11; i++) {
+        struct pg_msg *ref = msg;
+        pg_msg_unref(&ref);
+    }
+}
+
 static void properties_are_forwarded_in_order_with_what_is_the_subscribers_own(void)
 {
     struct pg_conn *five = v5("a", ""), *three = v311("b");
@@ -727,8 +815,9 @@ static void properties_are_forwarded_in_order_with_what_is_the_subscribers_own(v
     fake_queue(id_of(five), pg_msg_ref(msg), 0, true, ids, 2);
     fake_queue(id_of(three), msg, 0, false, ids, 2);
     fake_turn();
-    CU_ASSERT_TRUE(wrote(five, "31 .. 0001't' 26 02 00000032 0b 01 0b c801 01 01 03 0001'c'"
-                               " 08 0001'r' 09 0001'd' 26 0001'k' 0001'2' 26 0001'k' 0001'1' 'p'"));
+    CU_ASSERT_TRUE(wrote(five,
+                         "31 .. 0001't' 26 0b 01 0b c801 01 01 03 0001'c' 08 0001'r' 09 0001'd'"
+                         " 26 0001'k' 0001'2' 26 0001'k' 0001'1' 02 00000032 'p'"));
     CU_ASSERT_TRUE(wrote(three, "30 04 0001't' 'p'"));
 }
 
@@ -946,11 +1035,14 @@ int main(void)
         TEST(unavailable_qos_and_retain_are_refused_by_their_codes),
         TEST(payload_format_is_checked_if_wanted),
         TEST(subscribe_is_answered_filter_by_filter),
+        TEST(refused_subscription_may_look_like_a_granted_one),
+        TEST(topics_that_are_too_deep_are_refused_or_end_the_connection),
         TEST(suback_waits_for_every_answer_and_nothing_is_read_meanwhile),
         TEST(what_is_not_offered_is_refused_by_its_code),
         TEST(many_filters_in_one_subscribe_are_all_answered),
         TEST(qos_1_and_2_go_their_whole_way),
         TEST(refused_delivery_is_over),
+        TEST(message_for_many_is_for_each_as_if_it_came_alone),
         TEST(stray_acknowledgements_do_no_harm),
         TEST(acknowledgement_must_be_the_one_that_is_due),
         TEST(properties_are_forwarded_in_order_with_what_is_the_subscribers_own),

@@ -363,7 +363,7 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
     newcomer->listening = listening;
     newcomer->worker = worker;
     newcomer->place = place;
-    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner, NULL))
+    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner))
         await_first_byte(newcomer);
     else
         give_up(newcomer, PG_NO_MEMORY, "before the first byte");

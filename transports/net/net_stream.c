@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -44,6 +45,26 @@ static struct net_part parts[PG_WORKERS_MAX];
 struct pg_worker *net_stream_worker(const struct net_stream *stream)
 {
     return net_poll_worker(stream->worker);
+}
+
+/* The owners that there are, by number: a number is shorter than an address. Each is entered by
+ * whoever is first to have a stream of it, on any thread, and stays. */
+#define OWNERS_MAX 16u
+static const struct net_owner *_Atomic owners[OWNERS_MAX];
+
+static uint8_t number_of(const struct net_owner *owner)
+{
+    for (uint8_t i = 0;; i++) {
+        assert(i < OWNERS_MAX);
+        const struct net_owner *there = NULL;
+        if (atomic_compare_exchange_strong(&owners[i], &there, owner) || there == owner)
+            return i;
+    }
+}
+
+const struct net_owner *net_stream_owner(const struct net_stream *stream)
+{
+    return atomic_load_explicit(&owners[stream->owner], memory_order_relaxed);
 }
 
 /* NULL: none, or none any more. */
@@ -143,14 +164,13 @@ void net_stream_block(struct net_stream *stream, bool on)
 static void serve(void *socket, int events);
 
 bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
-                      const struct net_owner *owner, void *data)
+                      const struct net_owner *owner)
 {
     assert(stream->state == NET_STREAM_NEW);
     stream->worker = (uint8_t)pg_worker_index(worker);
     stream->state = NET_STREAM_OPEN;
     stream->fd = fd;
-    stream->owner = owner;
-    stream->data = data;
+    stream->owner = number_of(owner);
     if (!net_poll_add(worker, fd, stream, serve)) {
         stream->state = NET_STREAM_LOST;
         return false;
@@ -177,8 +197,7 @@ void net_stream_handshake_ends(struct net_stream *stream)
     net_stream_watch(stream);
 }
 
-void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner,
-                     void *data)
+void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner)
 {
     assert(to->state == NET_STREAM_NEW && from->state == NET_STREAM_OPEN);
     bool held = to->held, blocked = to->blocked;
@@ -187,8 +206,7 @@ void net_stream_move(struct net_stream *to, struct net_stream *from, const struc
     memset(from, 0, sizeof(*from));
     to->held = held;
     to->blocked = blocked;
-    to->owner = owner;
-    to->data = data;
+    to->owner = number_of(owner);
     if (to->security)
         to->security->stream = to;
     to->watched = wanted(to) & 3u;
@@ -246,8 +264,9 @@ ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int
         .msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),
     };
     ssize_t n;
-    do
-        n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+    do /* one range, as nearly all writes have, without the kernel's check of header and vector */
+        n = count == 1 ? send(stream->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                       : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;
 }
@@ -314,7 +333,7 @@ static void throw_away(struct net_stream *stream)
     if (n > 0)
         stream->thrown_away += (uint64_t)n;
     if (n < 0 || stream->thrown_away >= NET_THROW_AWAY_MAX)
-        stream->owner->drained(stream);
+        net_stream_owner(stream)->drained(stream);
 }
 
 /* ---- the end of the turn --------------------------------------------------------------------- */
@@ -328,7 +347,7 @@ static void serve_open(struct net_stream *stream, int events)
     }
     if (!stream->blocked)
         events &= ~EV_WRITE;
-    stream->owner->ready(stream, events);
+    net_stream_owner(stream)->ready(stream, events);
 }
 
 static void serve(void *socket, int events)

@@ -23,8 +23,8 @@ struct net_trouble {
     const char *text; /* of the security layer, or NULL; lent until the next call */
 };
 
-/* What a stream tells its owner, at the end of a loop turn, before anything is written. The owner
- * may close the stream, move it and free its memory in any of them. */
+/* What a stream tells its owner, in whose struct it is, at the end of a loop turn, before anything is
+ * written. The owner may close the stream, move it and free its memory in any of them. */
 struct net_owner {
     /* Bytes can be read (EV_READ), or written (EV_WRITE) after that was asked for. */
     void (*ready)(struct net_stream *stream, int events);
@@ -73,8 +73,6 @@ enum net_stream_state {
 
 /* All zero is NET_STREAM_NEW. Its size matters: it exists once per connection. */
 struct net_stream {
-    const struct net_owner *owner;
-    void *data; /* the owner's */
     union {
         struct net_security *security; /* NULL: plain. Up to NET_STREAM_PARTING */
         uint64_t thrown_away;          /* bytes discarded in NET_STREAM_DRAIN */
@@ -89,19 +87,20 @@ struct net_stream {
     bool stalled : 1;    /* the layer waits for room to write */
     bool waits : 1;      /* the layer waits for something else than the socket */
     bool is_ready : 1;   /* among those whose layer holds bytes that are wanted now */
+    uint8_t owner;       /* its number; see net_stream_owner() */
 };
+_Static_assert(sizeof(struct net_stream) <= 16, "a silent stream is small");
 _Static_assert(EV_READ <= 3 && EV_WRITE <= 3, "events fit");
 
 /* Begin on a connected, non-blocking socket (given). false with errno: descriptors or memory are out,
  * and all that is left is to close the stream. */
 bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
-                      const struct net_owner *owner, void *data) PG_CHECKED;
+                      const struct net_owner *owner) PG_CHECKED;
 struct pg_worker *net_stream_worker(const struct net_stream *stream);
 /* Put a layer (given) on a plain stream, before anything is read: its handshake begins. */
 void net_stream_secure(struct net_stream *stream, struct net_security *security);
 /* Go on as `to`, which is NET_STREAM_NEW, with another owner; `from` is all zero then. */
-void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner,
-                     void *data);
+void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner);
 
 /* Not to be told of bytes for now, or to be told again. Idempotent, as the next. */
 void net_stream_hold(struct net_stream *stream, bool on);
@@ -135,6 +134,8 @@ void net_stream_close(struct net_stream *stream);
 
 /* The handshake is over, well or not: the next call is one of the owner. */
 void net_stream_handshake_ends(struct net_stream *stream);
+/* Who is told of it. */
+const struct net_owner *net_stream_owner(const struct net_stream *stream);
 /* Wait for the socket as the state and the bits above say. */
 void net_stream_watch(struct net_stream *stream);
 

@@ -135,10 +135,10 @@ static void succeed(struct tls_layer *tls)
     if (tls->conf && !tls_identity_of(tls->ssl, tls->conf, name)) {
         const struct net_trouble trouble = {
             .text = "the certificate has no usable name; see identity of the listener"};
-        stream->owner->failed(stream, &trouble);
+        net_stream_owner(stream)->failed(stream, &trouble);
         return;
     }
-    stream->owner->secured(stream, name[0] != '\0' ? pg_bytes_str(name) : PG_BYTES_NONE);
+    net_stream_owner(stream)->secured(stream, name[0] != '\0' ? pg_bytes_str(name) : PG_BYTES_NONE);
 }
 
 /* What OpenSSL did not like. */
@@ -153,7 +153,7 @@ static void fail(struct tls_layer *tls, int error, int error_number)
         trouble.text = tls_why();
     else if (error != SSL_ERROR_ZERO_RETURN)
         trouble.error_number = error_number != 0 ? error_number : ECONNRESET;
-    stream->owner->failed(stream, &trouble);
+    net_stream_owner(stream)->failed(stream, &trouble);
 }
 
 static void step(struct tls_layer *tls)
