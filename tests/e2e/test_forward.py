@@ -347,9 +347,10 @@ def test_a_platform_over_tls_has_to_show_who_it_is(gateway, folder):
     vehicle.say(REPORT, position_unit())
     secure.wait_for(REPORT, 2)
     # A name that was called by its name is one that the certificate has; a lost link is made anew.
+    mark = gw.mark()
     secure.kill()
     secure.start()
-    gw.wait_log("forward_login", upstream="good", start=gw.mark())
+    gw.wait_log("forward_login", upstream="good", start=mark)
     gw.stop()
     secure.kill()
 

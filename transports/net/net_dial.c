@@ -129,11 +129,6 @@ void net_dial_stop(struct net_stream *stream)
     stream->state = NET_STREAM_CLOSED;
 }
 
-void net_dial_finish(struct net_stream *stream)
-{
-    pg_conn_eof(stream->data);
-}
-
 static void give_up(struct dial *dial, const char *what, const char *why)
 {
     struct pg_conn *conn = dial->conn;
@@ -272,7 +267,6 @@ void net_dial(struct pg_conn *conn, const struct pg_listener_conf *conf, net_dia
     assert(stream->state == NET_STREAM_NEW);
     stream->worker = (uint8_t)pg_worker_index(worker);
     stream->state = NET_STREAM_DIALING;
-    stream->data = conn;
     pg_conn_expect_handshake(conn, conf->call->connect_timeout_ms);
     struct dial *dial = new_dial(conn, stream);
     if (!dial) {

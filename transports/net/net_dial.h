@@ -19,8 +19,6 @@ typedef void (*net_dialed)(struct pg_conn *conn, const struct pg_listener_conf *
  * NET_STREAM_DIALING until `dialed`, where it is NET_STREAM_NEW again, or until the connection ends. The
  * look-up and connecting have what pg_conn_expect_handshake() is told of: connect_timeout. */
 void net_dial(struct pg_conn *conn, const struct pg_listener_conf *conf, net_dialed dialed);
-/* The connection closes while the link is dialing: nobody is there to hear of it. */
-void net_dial_finish(struct net_stream *stream);
 /* The link is to be closed: it is dialing no more, if it was. */
 void net_dial_stop(struct net_stream *stream);
 

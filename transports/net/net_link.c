@@ -143,7 +143,7 @@ void net_link_shutdown(void *link)
 {
     struct net_stream *stream = link;
     if (stream->state == NET_STREAM_DIALING)
-        net_dial_finish(stream);
+        pg_conn_eof(conn_of(stream)); /* nobody is there to hear of it */
     else
         net_stream_finish(stream);
 }
