@@ -115,7 +115,7 @@ void pg_calls_changed(struct pg_calls **calls)
 
 /* ---- calling --------------------------------------------------------------------------------- */
 
-static void enter(struct pg_call *call, int state)
+static void enter(struct pg_call *call, enum pg_call_stage state)
 {
     call->view.state = state;
     call->view.since_ms = pg_now_ms();

@@ -39,10 +39,12 @@ struct pg_call_part {
     struct pg_call *opening; /* whose connection is just being opened; NULL: none */
 };
 
+enum pg_call_stage { PG_CALL_WAITING, PG_CALL_CALLING, PG_CALL_CONNECTED, PG_CALL_WELCOMED };
+
 /* How a block stands, for the API. Lent for the turn. */
 struct pg_call_view {
     const struct pg_listener_conf *conf;
-    enum { PG_CALL_WAITING, PG_CALL_CALLING, PG_CALL_CONNECTED, PG_CALL_WELCOMED } state;
+    enum pg_call_stage state;
     int64_t since_ms;        /* pg_now_ms() when it came into that state */
     int64_t next_ms;         /* PG_CALL_WAITING: of the next call */
     uint64_t tries;          /* calls since one was welcomed */

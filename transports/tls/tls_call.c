@@ -20,7 +20,6 @@
 
 #define HOST_ROOM 256u
 
-
 #define AT(member) .offset = offsetof(struct tls_call_conf, member)
 
 const struct pg_option tls_call_options[] = {
