@@ -49,6 +49,12 @@ def status(gw, name="city"):
     return next(row for row in rows if row["name"] == name)
 
 
+def logged_in(gw, *names):
+    """From here on reports go in real time."""
+    for name in names or ("city",):
+        gw.wait_log("forward_login", upstream=name)
+
+
 def wait_status(gw, wanted, what):
     deadline = time.monotonic() + TIMEOUT
     while not wanted(status(gw)):
@@ -90,8 +96,7 @@ def test_only_the_vehicles_of_the_block_are_forwarded_and_only_there(gateway, up
     app = gw.connect("mqtt", MqttPeer)
     app.login("app", 5)
     app.subscribe("#", 1)
-    upstream.wait_for(PLATFORM_LOGIN)
-    other.wait_for(PLATFORM_LOGIN)
+    logged_in(gw, "one", "two")
     for number in (1, 2, 3, 4):
         vehicle = gw.connect("gbt32960", Vehicle, vin=vin(number)).login()
         vehicle.say(REPORT, position_unit())
@@ -140,7 +145,7 @@ def test_every_report_comes_once_and_in_order_though_the_platform_is_killed(gate
     """What came before the platform died and was not acknowledged comes again, marked; nothing else
     comes twice, nothing is missing, and what was late is marked."""
     gw = gateway(block(upstream, more="window = 32") + store, listeners=LISTENERS)
-    upstream.wait_for(PLATFORM_LOGIN)
+    logged_in(gw)
     mark = []
 
     def killed():
@@ -191,7 +196,7 @@ def test_what_was_answered_is_forwarded_though_the_gateway_is_killed(gateway, up
 
 def test_a_platform_whose_answer_is_lost_has_the_record_twice_and_marked(gateway, upstream):
     gw = gateway(block(upstream), listeners=LISTENERS)
-    upstream.wait_for(PLATFORM_LOGIN)
+    logged_in(gw)
     upstream.judge = lambda got: SUCCESS if got.command in (LOGIN, PLATFORM_LOGIN) else None
     gw.connect("gbt32960", Vehicle).login().say(REPORT, position_unit())
     upstream.wait_for(REPORT)
@@ -205,7 +210,7 @@ def test_a_platform_whose_answer_is_lost_has_the_record_twice_and_marked(gateway
 def test_what_is_refused_or_not_answered_is_repeated_and_then_given_up(gateway, upstream):
     gw = gateway(block(upstream, more="answer_timeout = 200ms  repetitions = 2"),
                  listeners=LISTENERS)
-    upstream.wait_for(PLATFORM_LOGIN)
+    logged_in(gw)
     verdicts = {vin(1): ERROR, vin(2): None}
     upstream.judge = lambda got: verdicts.get(got.vin, SUCCESS) if got.command == REPORT else SUCCESS
     for number in (1, 2):
@@ -229,7 +234,7 @@ def test_what_is_refused_or_not_answered_is_repeated_and_then_given_up(gateway, 
 
 def test_a_link_on_which_nothing_is_answered_any_more_is_made_anew(gateway, upstream):
     gw = gateway(block(upstream, more="answer_timeout = 300ms"), listeners=LISTENERS)
-    upstream.wait_for(PLATFORM_LOGIN)
+    logged_in(gw)
     vehicle = gw.connect("gbt32960", Vehicle).login()
     upstream.wait_for(LOGIN)
     wait_status(gw, lambda s: s["out"] == 0, "the login")
