@@ -634,6 +634,12 @@ const struct api_command api_commands[] = {
         .once = api_run_bans,
     },
     {
+        .row = {"upstreams", "",
+                "Whom the gateway calls: how each link stands, and how far it lags."},
+        .every = api_run_upstreams,
+        .merge = api_merge_upstreams,
+    },
+    {
         .row = {"retained", "", "How many retained messages there are, and their bytes."},
         .once = run_retained,
     },

@@ -44,6 +44,9 @@ void api_run_ban(struct api_call *call, struct pg_worker *worker, json_t *part);
 void api_merge_ban(struct api_call *call);
 void api_run_unban(struct api_call *call, struct pg_worker *worker);
 void api_run_bans(struct api_call *call, struct pg_worker *worker);
+/* api_calls.c: likewise. */
+void api_run_upstreams(struct api_call *call, struct pg_worker *worker, json_t *part);
+void api_merge_upstreams(struct api_call *call);
 
 struct pg_server *api_server(const struct api_call *call);
 /* The argument's value; the fallback when it is not given. Its type was checked. */

@@ -307,6 +307,19 @@ enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct 
     return publish(client, &(struct publication){.target = target, .msg = msg, .token = token});
 }
 
+enum pg_reason pg_hand_on(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
+                          uint64_t token)
+{
+    const struct publication p = {.target = target, .msg = msg, .token = token};
+    enum pg_reason reason = publishable(client, msg);
+    if (reason == PG_OK)
+        reason = publish_allowed(client, &p);
+    else
+        count_publication(client, reason, msg->topic);
+    pg_msg_unref(&msg);
+    return reason;
+}
+
 enum pg_reason pg_publish_once(struct pg_client *client, uint16_t id, struct pg_msg *msg,
                                uint64_t token)
 {

@@ -137,6 +137,29 @@ const struct pg_option pg_listener_rows[] = {
     {.name = NULL},
 };
 
+#define CALL_ROW(key, member) .name = key, .offset = offsetof(struct pg_call_conf, member)
+
+const struct pg_option pg_call_rows[] = {
+    {CALL_ROW("to", to), .type = PG_OPT_STRING, .fallback = "", .reloadable = true,
+     .sentence = "Whom the gateway calls, as \"192.0.2.7:32960\", \"[2001:db8::7]:32960\", "
+                 "\"platform.example.org:32960\" or \"unix:/PATH\". A name is looked up anew for "
+                 "each call, and its addresses are tried in turn. Required."},
+    {CALL_ROW("transport", transport), .type = PG_OPT_STRING, .fallback = "tcp", .reloadable = true,
+     .sentence = "How bytes are carried there."},
+    {CALL_ROW("connect_timeout", connect_timeout_ms), .type = PG_OPT_DURATION, .fallback = "10s",
+     .min = 100, .max = 600000, .reloadable = true,
+     .sentence = "Longest time from the call until bytes can flow: the look-up of a name, "
+                 "connecting, and the transport's handshake."},
+    {CALL_ROW("retry", retry_ms), .type = PG_OPT_DURATION, .fallback = "1s", .min = 100,
+     .max = 3600000, .reloadable = true,
+     .sentence =
+         "Wait before the next call. It doubles with each call in vain, and a part of it is "
+         "left to chance, so that many gateways do not call at one moment."},
+    {CALL_ROW("retry_max", retry_max_ms), .type = PG_OPT_DURATION, .fallback = "1m", .min = 100,
+     .max = 86400000, .reloadable = true, .sentence = "What that wait grows to at most."},
+    {.name = NULL},
+};
+
 struct plugin_values {
     const char *path;
 };
@@ -278,6 +301,27 @@ static bool add_plugin_kind(struct load *load)
     return add_kind(load, "plugin", true, rows);
 }
 
+/* The block of a frontend's name, or, if it calls, its blocks. */
+static bool add_protocol_kind(struct load *load, const struct pg_protocol *protocol)
+{
+    if (!protocol->calls)
+        return add_rows_kind(load, protocol->name, protocol->options);
+    const struct pg_transport *const *transports = load->assembly->transports;
+    size_t count = 0, n = 0;
+    while (transports[count])
+        count++;
+    const struct pg_option **rows = alloc(load, (count + 3) * sizeof(*rows));
+    if (!rows)
+        return false;
+    rows[n++] = pg_call_rows;
+    if (protocol->options)
+        rows[n++] = protocol->options;
+    for (size_t i = 0; i < count; i++)
+        if (transports[i]->call_options)
+            rows[n++] = transports[i]->call_options;
+    return add_kind(load, protocol->name, true, rows);
+}
+
 static bool add_kinds(struct load *load)
 {
     const struct pg_assembly *a = load->assembly;
@@ -285,13 +329,12 @@ static bool add_kinds(struct load *load)
     for (const struct pg_settings_block *b = pg_settings_blocks(); ok && b->name; b++)
         ok = add_rows_kind(load, b->name, b->rows);
     for (size_t i = 0; ok && a->protocols[i]; i++)
-        ok = add_rows_kind(load, a->protocols[i]->name, a->protocols[i]->options);
+        ok = add_protocol_kind(load, a->protocols[i]);
     for (size_t i = 0; ok && a->plugins[i]; i++)
         ok = add_rows_kind(load, a->plugins[i]->name, a->plugins[i]->options);
     for (size_t i = 0; ok && i < load->loaded_count; i++)
         if (load->loaded[i]->protocol)
-            ok = add_rows_kind(load, load->loaded[i]->protocol->name,
-                               load->loaded[i]->protocol->options);
+            ok = add_protocol_kind(load, load->loaded[i]->protocol);
     return ok;
 }
 
@@ -321,21 +364,30 @@ static void *fill_block(struct load *load, const struct pg_conf_block *block,
     return values;
 }
 
+/* The values of a frontend's block, which may be absent; NULL: refused. */
+static void *protocol_values(struct load *load, const struct pg_protocol *protocol,
+                             const struct pg_conf_block *block)
+{
+    struct pg_error why;
+    void *values = fill_block(load, block, protocol->options, protocol->conf_size);
+    if (!values || !protocol->check || protocol->check(values, &why))
+        return values;
+    if (block)
+        pg_conf_refuse(block, NULL, load->error, "%s", why.text);
+    else
+        pg_error_set(load->error, "the defaults of %s: %s", protocol->name, why.text);
+    return NULL;
+}
+
 static bool add_protocol(struct load *load, const struct pg_protocol *protocol)
 {
     struct pg_config *config = load->config;
     struct pg_protocol_conf *p = &config->protocols[config->protocol_count];
-    const struct pg_conf_block *block = pg_conf_block(load->conf, protocol->name, 0);
-    struct pg_error why;
     p->protocol = protocol;
-    p->conf = fill_block(load, block, protocol->options, protocol->conf_size);
-    if (!p->conf)
-        return false;
-    if (protocol->check && !protocol->check(p->conf, &why)) {
-        if (block)
-            return pg_conf_refuse(block, NULL, load->error, "%s", why.text);
-        pg_error_set(load->error, "the defaults of %s: %s", protocol->name, why.text);
-        return false;
+    if (!protocol->calls) {
+        p->conf = protocol_values(load, protocol, pg_conf_block(load->conf, protocol->name, 0));
+        if (!p->conf)
+            return false;
     }
     p->counter_base = pg_counter_register(protocol->name, protocol->counters);
     if (p->counter_base == SIZE_MAX) {
@@ -454,6 +506,8 @@ static bool find_protocol(struct load *load, const struct pg_conf_block *block, 
     if (listener->transport->any_protocol || !is_given)
         add_name(known, sizeof(known), pg_any_protocol.name);
     for (size_t i = 0; i < config->protocol_count; i++) {
+        if (config->protocols[i].protocol->calls)
+            continue;
         if (strcmp(config->protocols[i].protocol->name, name) == 0) {
             listener->protocol = config->protocols[i].protocol;
             listener->protocol_index = i;
@@ -672,13 +726,123 @@ static bool add_listeners(struct load *load)
     return false;
 }
 
+/* ---- blocks that call out -------------------------------------------------------------------- */
+
+static bool find_call_transport(struct load *load, const struct pg_conf_block *block,
+                                const char *name, struct pg_listener_conf *call)
+{
+    char known[128] = "";
+    for (const struct pg_transport *const *t = load->assembly->transports; *t; t++) {
+        if (!(*t)->dial)
+            continue;
+        if (strcmp((*t)->name, name) == 0) {
+            call->transport = *t;
+            return true;
+        }
+        add_name(known, sizeof(known), (*t)->name);
+    }
+    return pg_conf_refuse(block, "transport", load->error, "found \"%.64s\", expected one of %s",
+                          name, known);
+}
+
+/* The values of the block: its own, its transport's, its frontend's. */
+static bool fill_call(struct load *load, const struct pg_conf_block *block,
+                      struct pg_listener_conf *call)
+{
+    struct pg_call_conf *values = fill_block(load, block, pg_call_rows, sizeof(*values));
+    if (!values)
+        return false;
+    call->call = values;
+    if (values->to[0] == '\0')
+        return pg_conf_refuse(
+            block, NULL, load->error,
+            "to is not given, expected an address, as in to = \"192.0.2.7:32960\"");
+    if (values->retry_max_ms < values->retry_ms)
+        return pg_conf_refuse(block, "retry_max", load->error, "it is below retry");
+    if (!find_call_transport(load, block, values->transport, call))
+        return false;
+    char whose[80];
+    const struct pg_transport *transport = call->transport;
+    const struct pg_option *rows[4] = {pg_call_rows};
+    size_t n = 1;
+    if (call->protocol->options)
+        rows[n++] = call->protocol->options;
+    rows[n] = transport->call_options;
+    snprintf(whose, sizeof(whose), "transport \"%s\"", transport->name);
+    if (!pg_conf_only(block, rows, whose, load->error))
+        return false;
+    if (transport->call_conf_size > 0) {
+        call->transport_conf =
+            fill_block(load, block, transport->call_options, transport->call_conf_size);
+        if (!call->transport_conf)
+            return false;
+    }
+    call->protocol_conf = protocol_values(load, call->protocol, block);
+    return call->protocol_conf != NULL;
+}
+
+/* The name of its client, which tells what the gateway is to the other side. */
+static bool name_call(struct load *load, const struct pg_conf_block *block,
+                      struct pg_listener_conf *call)
+{
+    char id[PREFIX_MAX + 1];
+    int len = snprintf(id, sizeof(id), "%s/%s", call->protocol->name, block->title);
+    if (block->title[0] == '\0' || len < 0 || (size_t)len >= sizeof(id) ||
+        !pg_utf8_valid(pg_bytes_str(block->title)))
+        return pg_conf_refuse(block, NULL, load->error,
+                              "its name is part of a client identifier, \"%.32s/NAME\", expected "
+                              "UTF-8 that makes it at most %d bytes",
+                              call->protocol->name, PREFIX_MAX);
+    struct pg_conf_pool *pool = load->config->pool;
+    call->name = pg_conf_pool_text(pool, block->title, strlen(block->title));
+    call->file = pg_conf_pool_text(pool, block->file, strlen(block->file));
+    call->assigned_id_prefix = pg_conf_pool_text(pool, id, (size_t)len);
+    return (call->name && call->file && call->assigned_id_prefix) || no_memory(load);
+}
+
+static bool add_call(struct load *load, const struct pg_conf_block *block, size_t protocol_index)
+{
+    struct pg_config *config = load->config;
+    struct pg_error why;
+    struct pg_listener_conf call = {.config = config,
+                                    .protocol = config->protocols[protocol_index].protocol,
+                                    .protocol_index = protocol_index,
+                                    .line = block->line};
+    if (!name_call(load, block, &call) || !fill_call(load, block, &call))
+        return false;
+    if (call.transport->check_call && !call.transport->check_call(&call, &why))
+        return pg_conf_refuse(block, "to", load->error, "%.400s", why.text);
+    struct pg_listener_conf *grown =
+        pg_conf_pool_grow(config->pool, config->calls, config->call_count, sizeof(*config->calls));
+    if (!grown)
+        return no_memory(load);
+    config->calls = grown;
+    grown[config->call_count++] = call;
+    return true;
+}
+
+static bool add_calls(struct load *load)
+{
+    const struct pg_config *config = load->config;
+    for (size_t i = 0; i < config->protocol_count; i++) {
+        const struct pg_protocol *protocol = config->protocols[i].protocol;
+        const struct pg_conf_block *block;
+        for (size_t k = 0;
+             protocol->calls && (block = pg_conf_block(load->conf, protocol->name, k)); k++)
+            if (!add_call(load, block, i))
+                return false;
+    }
+    return true;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool load_all(struct load *load)
 {
     return load_plugins(load) && add_kinds(load) &&
            pg_conf_parse(load->conf, load->kinds, load->kind_count, load->error) &&
-           fill_settings(load) && add_protocols(load) && add_plugins(load) && add_listeners(load);
+           fill_settings(load) && add_protocols(load) && add_plugins(load) && add_listeners(load) &&
+           add_calls(load);
 }
 
 struct pg_config *pg_config_load(const struct pg_assembly *assembly, const char *path,
@@ -734,6 +898,11 @@ bool pg_config_prepare_transports(const struct pg_config *config, unsigned worke
         if (l->transport->prepare && !l->transport->prepare(l, workers, error))
             return false;
     }
+    for (size_t i = 0; i < config->call_count; i++) {
+        const struct pg_listener_conf *c = &config->calls[i];
+        if (c->transport->prepare_call && !c->transport->prepare_call(c, error))
+            return false;
+    }
     return true;
 }
 
@@ -743,6 +912,11 @@ static void release_transports(struct pg_config *config)
         struct pg_listener_conf *l = &config->listeners[i];
         if (l->transport->release)
             l->transport->release(l->transport_conf);
+    }
+    for (size_t i = 0; i < config->call_count; i++) {
+        struct pg_listener_conf *c = &config->calls[i];
+        if (c->transport->release_call)
+            c->transport->release_call(c->transport_conf);
     }
 }
 

@@ -21,6 +21,15 @@ enum pg_listener_anonymous {
     PG_LISTENER_ANONYMOUS_NO,
 };
 
+/* What a block says that calls out (struct pg_protocol, `calls`), beside the keys of its frontend and
+ * of its transport. */
+struct pg_call_conf {
+    const char *to;
+    const char *transport;
+    int64_t connect_timeout_ms;
+    int64_t retry_ms, retry_max_ms;
+};
+
 /* One address of a `listener "name" { }` block; a block with several makes as many of these, so
  * that a reload can keep those that stay. */
 struct pg_listener_conf {
@@ -36,6 +45,9 @@ struct pg_listener_conf {
     struct pg_bytes client_id_prefix; /* what identifiers must begin with; empty: anything */
     const char *assigned_id_prefix;   /* of made-up ones; NULL, "": as the frontend has it */
     struct pg_guard_conf guard;
+    /* Not NULL: this is a block that calls out, with the values of its frontend; `bind` is empty. */
+    const struct pg_call_conf *call;
+    void *protocol_conf;
     const char *file; /* where the block stands, for errors */
     unsigned line;
 };
@@ -43,10 +55,11 @@ struct pg_listener_conf {
 /* Stands in a listener block for whichever frontend it turns out to be; serves nobody itself. */
 extern const struct pg_protocol pg_any_protocol;
 
-/* A frontend as assembled: its descriptor and its block's values. */
+/* A frontend as assembled: its descriptor and its block's values, which one that calls has for each of
+ * its blocks instead. */
 struct pg_protocol_conf {
     const struct pg_protocol *protocol;
-    void *conf;          /* of protocol->conf_size */
+    void *conf;          /* of protocol->conf_size; NULL: it calls */
     size_t counter_base; /* of its counters in the table of counters */
 };
 
@@ -62,6 +75,8 @@ struct pg_config {
     struct pg_settings settings;
     struct pg_listener_conf *listeners;
     size_t listener_count;
+    struct pg_listener_conf *calls; /* those that call out */
+    size_t call_count;
     struct pg_protocol_conf *protocols;
     size_t protocol_count;
     struct pg_plugin_conf *plugins;
@@ -80,7 +95,7 @@ struct pg_config *pg_config_load(const struct pg_assembly *assembly, const char 
 /* Have every plugin check its own block, without touching what may be running; false with
  * error->text. Main thread. */
 bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *error) PG_CHECKED;
-/* Have every transport read what its listeners name, for `workers` workers; false with error->text.
+/* Have every transport read what its listeners, and the blocks that call over it, name, for `workers` workers; false with error->text.
  * Main thread. */
 bool pg_config_prepare_transports(const struct pg_config *config, unsigned workers,
                                   struct pg_error *error) PG_CHECKED;
@@ -107,5 +122,6 @@ void pg_config_print_options(const struct pg_assembly *assembly);
 /* The rows of listener blocks (without those of the transports), and of plugin blocks. */
 extern const struct pg_option pg_listener_rows[];
 extern const struct pg_option pg_plugin_rows[];
+extern const struct pg_option pg_call_rows[]; /* of blocks that call out */
 
 #endif

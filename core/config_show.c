@@ -71,6 +71,20 @@ static void add_listener(struct pg_text *out, const struct pg_listener_conf *l)
     pg_text_addf(out, "]}");
 }
 
+static void add_call(struct pg_text *out, const struct pg_listener_conf *c)
+{
+    bool first = true;
+    pg_text_addf(out, "{\"name\":");
+    add_json(out, c->name);
+    pg_text_addf(out, ",\"protocol\":");
+    add_json(out, c->protocol->name);
+    pg_text_addf(out, ",\"options\":[");
+    add_rows(out, c->protocol->name, pg_call_rows, c->call, &first);
+    add_rows(out, c->protocol->name, c->protocol->options, c->protocol_conf, &first);
+    add_rows(out, c->protocol->name, c->transport->call_options, c->transport_conf, &first);
+    pg_text_addf(out, "]}");
+}
+
 static void add_config(struct pg_text *out, const struct pg_config *config)
 {
     bool first = true;
@@ -79,9 +93,11 @@ static void add_config(struct pg_text *out, const struct pg_config *config)
     pg_text_addf(out, ",\"options\":[");
     for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
         add_rows(out, b->name, b->rows, &config->settings, &first);
-    for (size_t i = 0; i < config->protocol_count; i++)
-        add_rows(out, config->protocols[i].protocol->name, config->protocols[i].protocol->options,
-                 config->protocols[i].conf, &first);
+    for (size_t i = 0; i < config->protocol_count; i++) {
+        const struct pg_protocol *protocol = config->protocols[i].protocol;
+        if (!protocol->calls)
+            add_rows(out, protocol->name, protocol->options, config->protocols[i].conf, &first);
+    }
     for (size_t i = 0; i < config->plugin_count; i++)
         add_rows(out, config->plugins[i].plugin->name, config->plugins[i].plugin->options,
                  config->plugins[i].conf, &first);
@@ -89,6 +105,11 @@ static void add_config(struct pg_text *out, const struct pg_config *config)
     for (size_t i = 0; i < config->listener_count; i++) {
         pg_text_addf(out, i ? "," : "");
         add_listener(out, &config->listeners[i]);
+    }
+    pg_text_addf(out, "],\"calls\":[");
+    for (size_t i = 0; i < config->call_count; i++) {
+        pg_text_addf(out, i ? "," : "");
+        add_call(out, &config->calls[i]);
     }
     pg_text_addf(out, "]}");
 }
@@ -230,6 +251,26 @@ static void print_transport(const struct pg_transport *const *first,
         print_shared(first, t, owner);
 }
 
+/* One that calls has the keys of every such block in front of its own. */
+static void print_protocol(const struct pg_assembly *assembly, const struct pg_protocol *protocol)
+{
+    char head[128];
+    if (!protocol->calls) {
+        print_named(protocol->name, " { }", protocol->options);
+        return;
+    }
+    printf(".Ss %s \"name\" { }\n.Bl -tag -width Ds\n", protocol->name);
+    for (const struct pg_option *row = pg_call_rows; row->name; row++)
+        print_row(row);
+    for (const struct pg_option *row = protocol->options; row && row->name; row++)
+        print_row(row);
+    printf(".El\n");
+    for (const struct pg_transport *const *t = assembly->transports; *t; t++) {
+        snprintf(head, sizeof(head), " \"name\" { transport = %s }", (*t)->name);
+        print_named(protocol->name, head, (*t)->call_options);
+    }
+}
+
 void pg_config_print_options(const struct pg_assembly *assembly)
 {
     for (const struct pg_settings_block *b = pg_settings_blocks(); b->name; b++)
@@ -239,7 +280,7 @@ void pg_config_print_options(const struct pg_assembly *assembly)
         print_transport(assembly->transports, t);
     print_block("plugin \"name\" { }", pg_plugin_rows);
     for (const struct pg_protocol *const *p = assembly->protocols; *p; p++)
-        print_named((*p)->name, " { }", (*p)->options);
+        print_protocol(assembly, *p);
     for (const struct pg_plugin *const *p = assembly->plugins; *p; p++)
         print_named((*p)->name, " { }", (*p)->options);
 }

@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "call.h"
 #include "client.h"
 #include "conn_client.h"
 #include "conn_state.h"
@@ -255,6 +256,8 @@ bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity)
     conn->alive_ms = (uint32_t)conn->worker->now_ms;
     if (conn->state == CONN_OPEN && conn->deadline == DEADLINE_HANDSHAKE)
         arm_first_byte_deadline(conn);
+    if (conn->listener->call)
+        pg_call_connected(conn);
     return true;
 }
 
@@ -301,7 +304,9 @@ struct pg_conn *pg_conn_of_state(void *state)
 
 const void *pg_conn_conf(const struct pg_conn *conn)
 {
-    return conn->listener->config->protocols[conn->listener->protocol_index].conf;
+    const struct pg_listener_conf *listener = conn->listener;
+    return listener->call ? listener->protocol_conf
+                          : listener->config->protocols[listener->protocol_index].conf;
 }
 
 const char *pg_conn_peer(const struct pg_conn *conn)
@@ -377,6 +382,8 @@ void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n)
 {
     const struct pg_listener_conf *listener = conn->listener;
     count(conn, listener->config->protocols[listener->protocol_index].counter_base + index, n);
+    if (listener->call)
+        pg_call_count(conn, index, n);
 }
 
 /* ---- input ----------------------------------------------------------------------------------- */
@@ -788,7 +795,9 @@ static void on_deadline(struct pg_timer *timer)
     struct pg_conn *conn = (struct pg_conn *)((uint8_t *)timer - offsetof(struct pg_conn, timer));
     switch ((enum conn_deadline)conn->deadline) {
     case DEADLINE_HANDSHAKE:
-        pg_conn_close(conn, PG_HANDSHAKE_TIMEOUT, "see handshake_timeout of the listener");
+        pg_conn_close(conn, PG_HANDSHAKE_TIMEOUT, "%s",
+                      conn->listener->call ? "see connect_timeout"
+                                           : "see handshake_timeout of the listener");
         break;
     case DEADLINE_FIRST_BYTE:
         pg_conn_close(conn, PG_FIRST_BYTE_TIMEOUT, "see limits.first_byte_timeout");
@@ -853,7 +862,8 @@ static void log_close(const struct pg_conn *conn, enum pg_reason reason, const c
                 PG_F_INT("conn", conn->id));
     for (const struct pg_client *c = conn->clients; c; c = pg_client_next(c))
         pg_why_note(pg_client_id(c), PG_WHY_CLOSED, reason, detail);
-    pg_guard_offence(conn->worker, pg_peer_text(&conn->peer), reason);
+    if (!conn->listener->call) /* whom the gateway calls is nobody who knocks */
+        pg_guard_offence(conn->worker, pg_peer_text(&conn->peer), reason);
 }
 
 void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const char *format, ...)
@@ -977,6 +987,8 @@ static void free_conn(struct pg_conn *conn)
     worker->conns.count--;
     atomic_fetch_sub(&worker->server->connections, 1);
     count(conn, PG_COUNT_CONNECTIONS_CLOSED, 1);
+    if (conn->listener->call)
+        pg_call_ended(conn);
     conn->magic = 0;
     struct pg_config *config = conn->listener->config;
     struct pg_meter *meter = pg_peer_meter(&conn->peer);

@@ -46,7 +46,8 @@ struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 /* The transport begins a handshake that must end within `ms`: until pg_conn_handshaken() neither
  * first_byte_timeout nor login_timeout runs. Right after pg_conn_open(). */
 void pg_conn_expect_handshake(struct pg_conn *conn, int64_t ms);
-/* It is done. `identity` has been proven by it; data == NULL: none. false: out of memory. Once. */
+/* It is done, or, of a connection that the gateway makes, the other side reached: bytes can flow.
+ * `identity` has been proven by it; data == NULL: none. false: out of memory. Once. */
 bool pg_conn_handshaken(struct pg_conn *conn, struct pg_bytes identity) PG_CHECKED;
 /* `identity` (copied) has been proven, here or to a proxy that is trusted, and is the user name of
  * whoever is admitted; it replaces an earlier one. false: out of memory. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "call.h"
 #include "listener.h"
 #include "server.h"
 #include "transport.h"
@@ -42,6 +43,7 @@ struct pg_change {
     struct pg_server *server;
     struct pg_listeners *listeners;
     struct pg_config *config;   /* a reference; NULL: everything stops */
+    struct pg_calls *calls;     /* its blocks that call out */
     struct listener *opened;    /* new ones, until the change begins */
     _Atomic unsigned remaining; /* workers that have not done their part */
     void (*done)(void *arg);
@@ -123,6 +125,12 @@ struct pg_change *pg_change_prepare(struct pg_server *server, struct pg_listener
     change->server = server;
     change->listeners = listeners;
     change->config = config ? pg_config_ref(config) : NULL;
+    change->calls = pg_calls_prepare(config, server->worker_count);
+    if (!change->calls) {
+        pg_error_set(error, "out of memory");
+        pg_change_abandon(&change);
+        return NULL;
+    }
     for (struct listener *l = listeners->first; l; l = l->next)
         l->planned = NULL;
     for (size_t i = 0; config && i < config->listener_count; i++) {
@@ -152,6 +160,8 @@ void pg_change_abandon(struct pg_change **change)
         c->opened = l->next;
         free_listener(l);
     }
+    if (c->calls)
+        pg_calls_abandon(&c->calls);
     pg_config_unref(&c->config);
     free(c);
 }
@@ -161,6 +171,8 @@ void pg_change_abandon(struct pg_change **change)
 static void on_worker(struct pg_task *task, struct pg_worker *worker)
 {
     struct pg_change *change = ((struct worker_task *)task)->change;
+    /* First: who sends to them finds their sessions. */
+    pg_calls_change(worker, change->calls);
     for (struct listener *l = change->listeners->first; l; l = l->next)
         if (l->planned)
             l->transport->start(l->listening, worker, change->config, l->planned);
@@ -292,6 +304,7 @@ void pg_change_complete(struct pg_change **change)
         free_listener(l);
     }
     renew_rows(c->listeners);
+    pg_calls_changed(&c->calls);
     pg_config_unref(&c->config);
     free(c);
 }

@@ -22,6 +22,7 @@ extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol stomp_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_protocol gbt32960_protocol;
+extern const struct pg_protocol forward_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
@@ -30,8 +31,9 @@ static const struct pg_assembly assembly = {
     .transports =
         (const struct pg_transport *const[]){&tcp_transport, &tls_transport, &ws_transport,
                                              &wss_transport, &auto_transport, NULL},
-    .protocols = (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol,
-                                                     &jt808_protocol, &gbt32960_protocol, NULL},
+    .protocols =
+        (const struct pg_protocol *const[]){&mqtt_protocol, &stomp_protocol, &jt808_protocol,
+                                            &gbt32960_protocol, &forward_protocol, NULL},
     .plugins =
         (const struct pg_plugin *const[]){&authfile_plugin, &control_plugin, &sys_plugin, NULL},
     .config = "listener \"all\" {\n"

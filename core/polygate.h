@@ -28,7 +28,8 @@
  *               pg_unsubscribe() may answer later, by `released` and `unsubscribed`; `later` of
  *               pg_delivery_received()
  *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol; pg_may_publish()
- *               and pg_publish_allowed()
+ *               and pg_publish_allowed(); frontends that call out: `calls`, `call_size` and `connected`
+ *               of struct pg_protocol, pg_call_*(); pg_hand_on()
  */
 
 #include <stdarg.h>
@@ -362,7 +363,8 @@ PG_API const void *pg_conn_conf(const struct pg_conn *conn);
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
 /* What an identifier begins with that the frontend makes up for a client of this connection, by its
- * listener; at most 64 bytes, "" if the listener does not say. Lent. */
+ * listener; at most 64 bytes, "" if the listener does not say. On a connection that the gateway makes
+ * it is a whole identifier, of the gateway as a client on it: "<protocol>/<title of the block>". Lent. */
 PG_API const char *pg_conn_assigned_id_prefix(const struct pg_conn *conn);
 /* A number unique in this process: tells connections apart in logs. */
 PG_API uint64_t pg_conn_id(const struct pg_conn *conn);
@@ -412,6 +414,26 @@ PG_API void pg_conn_close(struct pg_conn *conn, enum pg_reason reason, const cha
     __attribute__((format(printf, 3, 4)));
 /* Add to counter number `index` of the frontend's `counters`. */
 PG_API void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n);
+
+/* ---- connections that the gateway makes ------------------------------------------------------ */
+
+/* Of a frontend with `calls`. A block's connection is opened before the other side is called, so that
+ * its client is admitted, and its session there to be sent to, whether that can be reached or not;
+ * `connected` tells when bytes flow. When it ends, for whatever reason, another one is opened after a
+ * while that grows with each call in vain. */
+
+/* What the block of this connection remembers from one connection to the next, and over reloads that
+ * leave it where it is: `call_size` bytes, zeroed at first, aligned to 8, freed by the core. */
+PG_API void *pg_call_state(struct pg_conn *conn);
+/* The other side has let us in: the waits begin small again. */
+PG_API void pg_call_welcomed(struct pg_conn *conn);
+/* After this connection, wait so long and no shorter before the next call. */
+PG_API void pg_call_rest(struct pg_conn *conn, int64_t ms);
+/* Block number `index` (from 0) of a frontend that calls, in the configuration as it is now: its values,
+ * and its client's identifier as above. NULL: there are no more. Lent for the rest of the loop turn. Any
+ * worker. */
+PG_API const void *pg_call_conf(const struct pg_protocol *protocol, size_t index,
+                                const char **client_id);
 
 /* ---- admission ------------------------------------------------------------------------------- */
 
@@ -499,6 +521,10 @@ PG_API enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg
  * PG_NO_SUCH_CLIENT. `msg` is given. */
 PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
                               uint64_t token) PG_CHECKED;
+/* As pg_send(), of what the gateway hands on by its own configuration, whoever it comes from: no access
+ * rule is asked, and the topic is as it is, without the prefix of a listener. Given. */
+PG_API enum pg_reason pg_hand_on(struct pg_client *client, struct pg_bytes target,
+                                 struct pg_msg *msg, uint64_t token) PG_CHECKED;
 /* Publish as the gateway itself (presence, statistics): no access check, no result. Given.
  * Any worker. */
 PG_API void pg_announce(struct pg_msg *msg);
@@ -630,6 +656,12 @@ struct pg_protocol {
     const char *const *subprotocols;
     enum pg_media media; /* of such a transport */
 
+    /* The gateway calls, instead of being called: each block `<name> "TITLE" { }` of the file is one
+     * connection that the gateway makes. `options`, `conf_size` and `check` are of one block then, and
+     * no listener serves the protocol. */
+    bool calls;
+    size_t call_size; /* bytes of state per block; see pg_call_state() */
+
     /* Check values of the configuration against each other (optional); false refuses the file
      * with error->text. Main thread. */
     bool (*check)(const void *conf, struct pg_error *error);
@@ -640,6 +672,8 @@ struct pg_protocol {
     enum pg_sniff (*sniff)(struct pg_bytes head);
 
     void (*open)(struct pg_conn *conn);
+    /* With `calls`: the other side has been reached, and what is appended leaves. */
+    void (*connected)(struct pg_conn *conn);
     /* Consume whole frames from `in` (lent) and return how many bytes were used; the rest comes
      * again with more behind it. Stop early when pg_conn_closing() or after pg_conn_pause(). */
     size_t (*bytes)(struct pg_conn *conn, struct pg_bytes in);

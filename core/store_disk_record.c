@@ -207,7 +207,7 @@ const char *pg_store_protocol_name(struct pg_bytes name)
 
 struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from)
 {
-    (void)pg_disk_get_u64(from); /* when it was made: for people who look at the file */
+    uint64_t made_ms = pg_disk_get_u64(from), now_ms = (uint64_t)pg_wall_ms();
     uint32_t deadline = pg_disk_get_u32(from), now = pg_disk_now_s();
     uint8_t flags = pg_disk_get_u8(from);
     struct pg_msg_spec spec = {
@@ -245,6 +245,8 @@ struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from)
     }
     struct pg_msg *msg = from->failed ? NULL : pg_msg_new(&spec);
     free(user);
+    if (msg && made_ms < now_ms) /* else the clock was set back meanwhile */
+        msg->created_ms -= (int64_t)(now_ms - made_ms);
     return msg;
 }
 

@@ -316,6 +316,7 @@ void pg_workers_join(struct pg_server *server)
     }
     for (unsigned i = 0; i < count; i++) {
         pg_this_worker = workers[i];
+        pg_calls_free(workers[i]);
         pg_sessions_free(workers[i]);
     }
     pg_this_worker = NULL;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "call.h"
 #include "client_parts.h"
 #include "conn_parts.h"
 #include "counter.h"
@@ -39,6 +40,7 @@ struct pg_worker {
     bool stopped;
 
     struct pg_conn_part conns;       /* conn.c */
+    struct pg_call_part calls;       /* call.c */
     struct pg_client_part clients;   /* client.c */
     struct pg_session_part sessions; /* session.c */
     struct pg_router_part router;    /* router.c */

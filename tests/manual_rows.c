@@ -32,6 +32,7 @@ extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol stomp_protocol;
 extern const struct pg_protocol jt808_protocol;
 extern const struct pg_protocol gbt32960_protocol;
+extern const struct pg_protocol forward_protocol;
 extern const struct pg_plugin authfile_plugin;
 extern const struct pg_plugin control_plugin;
 extern const struct pg_plugin sys_plugin;
@@ -66,6 +67,7 @@ static void print_counters(void)
     (void)pg_counter_register(stomp_protocol.name, stomp_protocol.counters);
     (void)pg_counter_register(jt808_protocol.name, jt808_protocol.counters);
     (void)pg_counter_register(gbt32960_protocol.name, gbt32960_protocol.counters);
+    (void)pg_counter_register(forward_protocol.name, forward_protocol.counters);
     for (size_t i = 0; i < pg_counter_total(); i++) {
         struct pg_counter_row row = pg_counter_row(i);
         printf("counter\t%s\t%s\t%s\n", row.prefix, row.name, row.sentence);
@@ -125,6 +127,9 @@ int main(void)
     print_options(stomp_protocol.name, stomp_protocol.options);
     print_options(jt808_protocol.name, jt808_protocol.options);
     print_options(gbt32960_protocol.name, gbt32960_protocol.options);
+    print_options(forward_protocol.name, pg_call_rows);
+    print_options(forward_protocol.name, forward_protocol.options);
+    print_options("forward tls", tls_transport.call_options);
     print_options(authfile_plugin.name, authfile_plugin.options);
     print_options(control_plugin.name, control_plugin.options);
     print_options(sys_plugin.name, sys_plugin.options);

@@ -605,6 +605,71 @@ static int run_bans(struct ctl_run *run)
     return CTL_OK;
 }
 
+/* Counters that have moved, below the line of their upstream. */
+static void print_moved(const json_t *counters)
+{
+    const char *name;
+    json_t *value;
+    bool any = false;
+    json_object_foreach((json_t *)(uintptr_t)counters, name, value)
+    {
+        if (json_integer_value(value) == 0)
+            continue;
+        printf("%s%s %" PRId64, any ? ", " : "  ", name, (int64_t)json_integer_value(value));
+        any = true;
+    }
+    if (any)
+        putchar('\n');
+}
+
+static void print_count(const json_t *row, const char *key, int width)
+{
+    if (json_object_get(row, key))
+        printf("%*" PRId64 "  ", width, number_of(row, key));
+    else
+        printf("%*s  ", width, "-");
+}
+
+static void print_upstream(const json_t *row, size_t name)
+{
+    char since[32], age[48] = "-";
+    if (json_object_get(row, "oldest_ms"))
+        span(number_of(row, "oldest_ms"), age);
+    print_member(row, "name", name);
+    print_member(row, "state", 9);
+    printf("%-19s  ", local_time(number_of(row, "since_ms"), since));
+    print_count(row, "waiting", 9);
+    print_count(row, "out", 5);
+    printf("%-10s  ", age);
+    print_member(row, "to", 0);
+    if (strcmp(json_string_value(json_object_get(row, "state")), "waiting") == 0 &&
+        json_object_get(row, "reason")) {
+        fputs(": ", stdout);
+        print_member(row, "reason", 0);
+        printf(", next call %s", local_time(number_of(row, "next_ms"), since));
+    }
+    putchar('\n');
+    print_moved(json_object_get(row, "counters"));
+}
+
+static int run_upstreams(struct ctl_run *run)
+{
+    int code;
+    json_t *result = call(run, json_pack("{s:s}", "command", "upstreams"), &code);
+    if (!result)
+        return code;
+    if (!print_json(run, result)) {
+        size_t i;
+        json_t *row, *upstreams = json_object_get(result, "upstreams");
+        size_t name = widest(upstreams, "name", "NAME", 32);
+        print_text("NAME", name);
+        puts("STATE     SINCE                  WAITING    OUT  OLDEST      TO");
+        json_array_foreach(upstreams, i, row) print_upstream(row, name);
+    }
+    json_decref(result);
+    return CTL_OK;
+}
+
 static int run_retained(struct ctl_run *run)
 {
     int code;
@@ -850,6 +915,11 @@ const struct ctl_command ctl_control_commands[] = {
      .help = "Who is banned, until when, and what for.",
      .options = plain_options,
      .run = run_bans},
+    {.name = "upstreams",
+     .arguments = "",
+     .help = "Whom the gateway calls: how each link stands, and how far it lags.",
+     .options = plain_options,
+     .run = run_upstreams},
     {.name = "retained",
      .arguments = "",
      .help = "How many retained messages there are.",

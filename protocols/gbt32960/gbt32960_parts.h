@@ -139,11 +139,13 @@ struct gbt_request {
     bool has_time;
 };
 
-/* A message of a vehicle whose publication has not been decided. */
+/* A message of a vehicle whose publication has not been decided. PG_OK is 0. */
 struct gbt_uplink {
     struct gbt_uplink *next;
     uint64_t token;
     struct gbt_request request;
+    enum pg_reason reason; /* so far: the first error, else the latest */
+    unsigned undecided; /* publications of it that are not decided: its own, and those handed on */
     bool wants_answer;
     uint8_t bad; /* a response flag: what is wrong with it although it was published; 0 nothing */
     unsigned duplicate_at;
@@ -270,6 +272,13 @@ void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_byte
 /* Publish a logout where applications expect it as a message: EMQX's. Others have the status. */
 void gbt_uplink_logout(struct gbt_vehicle *v, const struct gbt_frame *frame);
 void gbt_uplink_free(struct gbt_vehicle *v);
+/* A publication of it has this result, at once or in the end. */
+void gbt_uplink_note(struct gbt_uplink *u, enum pg_reason reason);
+
+/* ---- gbt32960_hand_on.c --------------------------------------------------------------------- */
+
+/* Send a frame to the platforms that it is forwarded to, as part of this publication. */
+void gbt_hand_on(struct gbt_vehicle *v, const struct gbt_frame *frame, struct gbt_uplink *u);
 
 /* ---- gbt32960_join.c ------------------------------------------------------------------------ */
 

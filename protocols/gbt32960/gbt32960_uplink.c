@@ -215,10 +215,20 @@ static bool is_answered(const struct gbt_vehicle *v, const struct gbt_uplink *u,
            (ack == GBT_REPORT_ACK_AUTO && v->conn->platform != NULL);
 }
 
+void gbt_uplink_note(struct gbt_uplink *u, enum pg_reason reason)
+{
+    if (reason == PG_PENDING) {
+        u->undecided++;
+    } else if (!pg_reason_is_error(u->reason)) {
+        u->reason = reason;
+    }
+}
+
 /* The publication is decided: answer the vehicle. `frame` is still at hand, or NULL. */
-static void conclude(struct gbt_vehicle *v, const struct gbt_uplink *u, enum pg_reason reason,
+static void conclude(struct gbt_vehicle *v, const struct gbt_uplink *u,
                      const struct gbt_frame *frame)
 {
+    enum pg_reason reason = u->reason;
     enum gbt_response response = gbt_response_of(reason, u->request.edition);
 
     if (response == GBT_SUCCESS) {
@@ -268,12 +278,17 @@ void gbt_session_published(struct gbt_vehicle *v, uint64_t token, enum pg_reason
         if (u->token != token) {
             continue;
         }
+        u->undecided--;
+        gbt_uplink_note(u, reason);
+        if (u->undecided > 0) {
+            return;
+        }
         *link = u->next;
         if (!u->next) {
             v->uplinks_end = link;
         }
         v->uplink_count--;
-        conclude(v, u, reason, NULL);
+        conclude(v, u, NULL);
         free(u);
         break;
     }
@@ -316,11 +331,14 @@ void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame)
     cells.count = 0;
     struct pg_msg *msg = compose(v, frame, &u, joins ? &cells : NULL);
     u.token = ++c->token;
-    enum pg_reason reason = msg ? pg_publish(v->client, msg, u.token) : PG_NO_MEMORY;
-    if (reason == PG_PENDING) {
+    gbt_uplink_note(&u, msg ? pg_publish(v->client, msg, u.token) : PG_NO_MEMORY);
+    if (!pg_reason_is_error(u.reason)) {
+        gbt_hand_on(v, frame, &u);
+    }
+    if (u.undecided > 0) {
         keep_undecided(v, &u);
     } else {
-        conclude(v, &u, reason, frame);
+        conclude(v, &u, frame);
     }
     if (cells.count > 0 && v->state == GBT_ONLINE) {
         gbt_join_take(v, frame, &cells);

@@ -16,6 +16,7 @@
 
 #include "conn.h"
 #include "net.h"
+#include "net_dial.h"
 
 void net_conn_ends(struct pg_conn *conn, const struct net_trouble *trouble)
 {
@@ -140,10 +141,15 @@ void net_link_want_read(void *link, bool on)
 
 void net_link_shutdown(void *link)
 {
-    net_stream_finish(link);
+    struct net_stream *stream = link;
+    if (stream->state == NET_STREAM_DIALING)
+        pg_conn_eof(conn_of(stream)); /* nobody is there to hear of it */
+    else
+        net_stream_finish(stream);
 }
 
 void net_link_close(void *link)
 {
+    net_dial_stop(link);
     net_stream_close(link);
 }

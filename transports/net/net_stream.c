@@ -89,6 +89,7 @@ static unsigned wanted(const struct net_stream *stream)
     case NET_STREAM_DRAIN:
         return EV_READ;
     case NET_STREAM_NEW:
+    case NET_STREAM_DIALING:
     case NET_STREAM_LOST:
     case NET_STREAM_CLOSED:
         break;
@@ -382,6 +383,7 @@ static void serve(void *socket, int events)
         throw_away(stream);
         break;
     case NET_STREAM_NEW:
+    case NET_STREAM_DIALING:
     case NET_STREAM_LOST:
     case NET_STREAM_CLOSED:
         break;

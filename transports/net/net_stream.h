@@ -61,7 +61,8 @@ struct net_layer {
 };
 
 enum net_stream_state {
-    NET_STREAM_NEW,      /* zeroed; no socket yet; what is wanted is remembered */
+    NET_STREAM_NEW,     /* zeroed; no socket yet; what is wanted is remembered */
+    NET_STREAM_DIALING, /* net_dial.c is about to connect its socket; what is wanted is remembered */
     NET_STREAM_SECURING, /* the security layer's handshake is under way */
     NET_STREAM_OPEN,     /* bytes go both ways */
     NET_STREAM_PARTING,  /* the layer's goodbye waits for room */
@@ -126,7 +127,7 @@ ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int
  * still comes. A socket that is closed with unread bytes sends a reset, and a reset can overtake our
  * last words (RFC 1122, 4.2.2.13). Once NET_STREAM_SECURING, or NET_STREAM_OPEN; else nothing. */
 void net_stream_finish(struct net_stream *stream);
-/* Close at once; idempotent. Not of NET_STREAM_NEW. */
+/* Close at once; idempotent. Not of NET_STREAM_NEW or NET_STREAM_DIALING. */
 void net_stream_close(struct net_stream *stream);
 
 /* ---- for security layers ---- */

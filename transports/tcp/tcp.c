@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The TCP transport: an accepted socket is the stream of a connection's link, and that is all. */
+/* The TCP transport: a socket that was accepted, or connected, is the stream of a connection's link, and
+ * that is all. */
 
 #include "tcp.h"
 
 #include <unistd.h>
 
 #include "../net/net.h"
+#include "../net/net_dial.h"
 #include "../net/net_link.h"
 #include "conn.h"
 
@@ -27,6 +29,19 @@ static struct pg_listening *start_listening(const struct pg_listener_conf *conf,
     return net_listen(conf, workers, take, error);
 }
 
+static void begin(struct pg_conn *conn, const struct pg_listener_conf *conf, int fd)
+{
+    (void)conf;
+    const struct net_guest host = {.fd = fd};
+    if (net_link_begin(conn, &host))
+        net_conn_secured(conn, PG_BYTES_NONE);
+}
+
+static void dial(struct pg_conn *conn, const struct pg_listener_conf *conf)
+{
+    net_dial(conn, conf, begin);
+}
+
 static const struct pg_option tcp_options[] = {
     NET_OPTION_ROWS,
     {.name = NULL},
@@ -45,6 +60,9 @@ const struct pg_transport tcp_transport = {
     .start = net_start,
     .stop = net_stop,
     .close_listening = net_close_listening,
+
+    .check_call = net_dial_check,
+    .dial = dial,
 
     .writev = net_link_writev,
     .want_write = net_link_want_write,

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The TLS transport: an accepted socket is the stream of a connection's link, with TLS on it. */
+/* The TLS transport: a socket that was accepted, or connected, is the stream of a connection's link, with
+ * TLS on it. */
 
 #include "tls.h"
 
 #include <unistd.h>
 
+#include "../net/net_dial.h"
 #include "../net/net_link.h"
 #include "conn.h"
+#include "tls_call.h"
 #include "tls_stream.h"
 #include "worker.h"
 
@@ -32,6 +35,19 @@ static void take(struct pg_listening *listening, struct pg_worker *worker,
     pg_conn_expect_handshake(conn, c->handshake_timeout_ms);
     if (!tls_begin(stream, c))
         pg_conn_close(conn, PG_NO_MEMORY, "before the handshake");
+}
+
+static void begin_call(struct pg_conn *conn, const struct pg_listener_conf *conf, int fd)
+{
+    const struct net_guest host = {.fd = fd};
+    struct net_stream *stream = net_link_begin(conn, &host);
+    if (stream && !tls_begin_call(stream, conf))
+        pg_conn_close(conn, PG_NO_MEMORY, "before the handshake");
+}
+
+static void dial(struct pg_conn *conn, const struct pg_listener_conf *conf)
+{
+    net_dial(conn, conf, begin_call);
 }
 
 static struct pg_listening *start_listening(const struct pg_listener_conf *conf, unsigned count,
@@ -60,6 +76,13 @@ const struct pg_transport tls_transport = {
     .start = net_start,
     .stop = net_stop,
     .close_listening = net_close_listening,
+
+    .call_options = tls_call_options,
+    .call_conf_size = sizeof(struct tls_call_conf),
+    .check_call = net_dial_check,
+    .prepare_call = tls_prepare_call,
+    .release_call = tls_release_call,
+    .dial = dial,
 
     .writev = net_link_writev,
     .want_write = net_link_want_write,

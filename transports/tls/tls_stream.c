@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "../net/net_stream.h"
+#include "tls_call.h"
 #include "tls_parts.h"
 #include "worker.h"
 
@@ -34,7 +35,7 @@
 struct tls_layer {
     struct net_security security; /* first */
     SSL *ssl;
-    const struct tls_conf *conf;   /* shared with the owner's configuration */
+    const struct tls_conf *conf;   /* shared with the owner's configuration; NULL: we called */
     bool shaking;                  /* counted among its worker's handshakes */
     bool broken;                   /* OpenSSL has failed */
     bool in_line;                  /* waits for its turn to go on with the handshake */
@@ -130,7 +131,8 @@ static void succeed(struct tls_layer *tls)
     char name[TLS_IDENTITY_MAX + 1];
     end_handshake(tls);
     net_stream_handshake_ends(stream);
-    if (!tls_identity_of(tls->ssl, tls->conf, name)) {
+    name[0] = '\0';
+    if (tls->conf && !tls_identity_of(tls->ssl, tls->conf, name)) {
         const struct net_trouble trouble = {
             .text = "the certificate has no usable name; see identity of the listener"};
         net_stream_owner(stream)->failed(stream, &trouble);
@@ -159,7 +161,7 @@ static void step(struct tls_layer *tls)
     struct net_stream *stream = tls->security.stream;
     ERR_clear_error();
     errno = 0;
-    int result = SSL_accept(tls->ssl);
+    int result = SSL_do_handshake(tls->ssl);
     int error_number = errno;
     int error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, result);
     if (error == SSL_ERROR_NONE) {
@@ -343,21 +345,40 @@ bool tls_has_room(const struct pg_worker *worker, const struct tls_conf *conf)
     return workers[pg_worker_index(worker)].handshakes < (size_t)conf->handshakes;
 }
 
-bool tls_begin(struct net_stream *stream, const struct tls_conf *conf)
+/* Put the layer on the stream. `ssl` is given, and may be NULL: then memory is out, as if this returns
+ * NULL. */
+static struct tls_layer *put_on(struct net_stream *stream, SSL *ssl, const struct tls_conf *conf)
 {
     struct tls_layer *tls = calloc(1, sizeof(*tls));
+    if (!tls || !ssl || SSL_set_fd(ssl, stream->fd) != 1) {
+        ERR_clear_error();
+        SSL_free(ssl);
+        free(tls);
+        return NULL;
+    }
+    *tls = (struct tls_layer){.security.layer = &tls_stream_layer, .ssl = ssl, .conf = conf};
+    net_stream_secure(stream, &tls->security);
+    return tls;
+}
+
+bool tls_begin(struct net_stream *stream, const struct tls_conf *conf)
+{
+    SSL *ssl = SSL_new(tls_context(conf->set, stream->worker));
+    if (ssl)
+        SSL_set_accept_state(ssl);
+    struct tls_layer *tls = put_on(stream, ssl, conf);
     if (!tls)
         return false;
-    *tls = (struct tls_layer){.security.layer = &tls_stream_layer, .conf = conf};
-    tls->ssl = SSL_new(tls_context(conf->set, stream->worker));
-    if (!tls->ssl || SSL_set_fd(tls->ssl, stream->fd) != 1) {
-        ERR_clear_error();
-        SSL_free(tls->ssl);
-        free(tls);
-        return false;
-    }
-    net_stream_secure(stream, &tls->security);
     tls->shaking = true;
     worker_of(tls)->handshakes++;
+    return true;
+}
+
+bool tls_begin_call(struct net_stream *stream, const struct pg_listener_conf *conf)
+{
+    if (!put_on(stream, tls_call_new(conf), NULL))
+        return false;
+    stream->stalled = true; /* the first word is ours */
+    net_stream_watch(stream);
     return true;
 }

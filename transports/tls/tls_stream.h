@@ -15,5 +15,8 @@ bool tls_has_room(const struct pg_worker *worker, const struct tls_conf *conf);
  * the stream. The owner has to end a handshake that takes longer than handshake_timeout. false: out
  * of memory. */
 bool tls_begin(struct net_stream *stream, const struct tls_conf *conf) PG_CHECKED;
+/* The same where the gateway has called, by a block that is prepared. Its handshake is not one of those that
+ * `handshakes` bounds. */
+bool tls_begin_call(struct net_stream *stream, const struct pg_listener_conf *conf) PG_CHECKED;
 
 #endif
