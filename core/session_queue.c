@@ -323,8 +323,9 @@ enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *off
 {
     const struct pg_sub *sub = offer->sub;
     uint8_t qos = sub ? qos_of(session, offer->msg, sub->qos) : offer->msg->qos;
+    /* There is a subscriber, who asked not to be sent this one (MQTT 5.0 3.8.3.1). */
     if (sub && sub->no_local && own_message(session, offer->msg))
-        return PG_NO_SUBSCRIBERS;
+        return PG_OK;
     bool away = !session->client && session->state != SESSION_JOINING;
     if (qos == 0 && away && !pg_session_settings(session)->session.queue_qos_0)
         return PG_NO_SUBSCRIBERS;

@@ -454,6 +454,9 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         struct pg_entry entry;
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
+        /* Those that are missing in between have gone meanwhile, and their identifiers with them, as
+         * in next_queued(). */
+        session->next_id += (uint16_t)(entry.number - kept->read_number);
         kept->read_number = entry.number + 1;
         if (was_settled(kept, entry.number) || take_out_again(session, &entry))
             pg_entry_clear(&entry);

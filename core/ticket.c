@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Tickets; see ticket.h. A result is worse the more of an error it is; PG_OK wins over
- * PG_NO_SUBSCRIBERS, since one store that took the message is somebody who has it. */
+ * PG_NO_SUBSCRIBERS, since one session that took the message is somebody who has it. */
 
 #include "ticket.h"
 

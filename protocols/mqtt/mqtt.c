@@ -28,7 +28,9 @@
 #define AT(field) offsetof(struct mqtt_conf, field)
 
 static const char *const empty_client_id_words[] = {"assign", "refuse", NULL};
-static const char *const denied_subscribe_words[] = {"not_authorized", "unspecified", NULL};
+static const char *const denied_subscribe_words[] = {"not_authorized", "unspecified", "acknowledge",
+                                                     NULL};
+static const char *const invalid_topic_words[] = {"refuse", "close", NULL};
 static const char *const denied_publish_words[] = {"acknowledge", "close", NULL};
 static const char *const denied_connect_words[] = {"bad_credential", "not_authorized", NULL};
 static const char *const long_keepalive_words[] = {"keep", "refuse", NULL};
@@ -80,7 +82,9 @@ static const struct pg_option mqtt_options[] = {
     {"denied_publish_3x", PG_OPT_CHOICE, AT(denied_publish_3x), "acknowledge", 0, 0, denied_publish_words, true,
      "what a client of 3.x sees whose message was not authorized, or longer than max_payload: those versions have no refusal, so it is acknowledged and dropped, or the connection is closed"},
     {"denied_subscribe", PG_OPT_CHOICE, AT(denied_subscribe), "not_authorized", 0, 0, denied_subscribe_words, true,
-     "the code that an MQTT 5 client gets for a subscription that it may not make: 0x87 says so, 0x80 (unspecified error) does not tell it why"},
+     "what a client sees of a subscription that it may not make: in MQTT 5 0x87 says so, 0x80 (unspecified error) does not tell why; acknowledge: whatever its version, it is told that it has it and receives nothing, for clients that give up when they are refused"},
+    {"invalid_topic", PG_OPT_CHOICE, AT(invalid_topic), "refuse", 0, 0, invalid_topic_words, true,
+     "what an MQTT 5 client sees that publishes to a topic, or subscribes to a filter, with more levels than limits.topic_levels, or to a filter that is not valid: its code in PUBACK, PUBREC or SUBACK, or the end of the connection, as for a malformed packet"},
     {"response_information", PG_OPT_STRING, AT(response_information), "", 0, 0, NULL, true,
      "told to MQTT 5 clients that ask for response information: where they may put their response topics"},
     {"server_reference", PG_OPT_STRING, AT(server_reference), "", 0, 0, NULL, true,
@@ -327,7 +331,6 @@ static void mqtt_closed(struct pg_conn *conn)
 static void mqtt_client_ended(struct pg_client *client, enum pg_reason reason)
 {
     struct mqtt_conn *m = pg_client_cookie(client);
-    m->client = NULL;
     /* One client is all that there is on this connection. */
     pg_conn_close(pg_conn_of_state(m), reason, NULL);
 }

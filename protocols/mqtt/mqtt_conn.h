@@ -31,6 +31,7 @@ struct mqtt_conf {
     int empty_client_id;   /* enum mqtt_empty_id */
     int denied_publish_3x; /* enum mqtt_denied */
     int denied_subscribe;  /* enum mqtt_denied_subscribe */
+    int invalid_topic;     /* enum mqtt_invalid_topic */
     int denied_connect;    /* enum mqtt_denied_connect */
     int long_keepalive_3x; /* enum mqtt_long_keepalive */
     const char *assigned_id_prefix;
@@ -40,7 +41,12 @@ struct mqtt_conf {
 
 enum mqtt_empty_id { MQTT_EMPTY_ID_ASSIGN, MQTT_EMPTY_ID_REFUSE };
 enum mqtt_denied { MQTT_DENIED_ACKNOWLEDGE, MQTT_DENIED_CLOSE };
-enum mqtt_denied_subscribe { MQTT_DENIED_EXPLAINED, MQTT_DENIED_UNSPECIFIED };
+enum mqtt_denied_subscribe {
+    MQTT_DENIED_EXPLAINED,
+    MQTT_DENIED_UNSPECIFIED,
+    MQTT_DENIED_CONCEALED
+};
+enum mqtt_invalid_topic { MQTT_INVALID_REFUSE, MQTT_INVALID_CLOSE };
 enum mqtt_denied_connect { MQTT_DENIED_CREDENTIAL, MQTT_DENIED_AUTHORITY };
 enum mqtt_long_keepalive { MQTT_LONG_KEEPALIVE_KEEP, MQTT_LONG_KEEPALIVE_REFUSE };
 
@@ -73,7 +79,7 @@ enum mqtt_state {
     MQTT_CONNECTING, /* CONNECT is judged, or admission is out: reading is off; closing cancels it
                       */
     MQTT_AUTHENTICATING, /* AUTH is out: only AUTH or DISCONNECT may come */
-    MQTT_ONLINE,         /* client is set; every packet is allowed; the keep-alive runs */
+    MQTT_ONLINE,         /* there is a client; every packet is allowed; the keep-alive runs */
     MQTT_SUBSCRIBING,    /* ONLINE, and an answer about a subscription is out: reading is off */
     MQTT_CLOSED,         /* last words are said; nothing more is read or written */
 };
@@ -149,10 +155,9 @@ struct mqtt_conn {
     uint16_t open_receipts;     /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
     uint32_t max_packet_size;   /* that the client takes */
     uint32_t session_expiry_s;  /* as asked for */
-    struct pg_client *client;   /* NULL before admission */
     struct mqtt_extras *extras; /* NULL: there is nothing of them */
 };
-_Static_assert(sizeof(struct mqtt_conn) <= 40, "the state of a silent connection is small");
+_Static_assert(sizeof(struct mqtt_conn) <= 32, "the state of a silent connection is small");
 
 extern const struct pg_protocol mqtt_protocol;
 
@@ -162,6 +167,11 @@ static inline const struct mqtt_conf *mqtt_conf_of(const struct pg_conn *conn)
 }
 
 struct mqtt_conn *mqtt_conn_of(struct pg_conn *conn); /* checks the magic */
+/* The client, while MQTT_ONLINE or MQTT_SUBSCRIBING. */
+static inline struct pg_client *mqtt_client_of(const struct mqtt_conn *m)
+{
+    return pg_conn_client(pg_conn_of_state((void *)(uintptr_t)m));
+}
 /* The connection's extras, made if it has none. NULL: out of memory. */
 struct mqtt_extras *mqtt_extras_of(struct mqtt_conn *m);
 /* Free them, if there is nothing in them. */
@@ -178,6 +188,16 @@ static inline const struct mqtt_method *mqtt_method_of(const struct mqtt_conn *m
 void mqtt_close_error(struct pg_conn *conn, const struct mqtt_frame *frame, enum mqtt_error error);
 /* Close with an MQTT 5 code of its own in the last words. */
 void mqtt_close_code(struct pg_conn *conn, enum pg_reason reason, uint8_t code, const char *detail);
+/* Whether a topic or filter that cannot be served ends the connection of an MQTT 5 client, and doing
+ * so, as for a malformed packet. */
+static inline bool mqtt_closes_for_topics(const struct pg_conn *conn)
+{
+    return mqtt_conf_of(conn)->invalid_topic == MQTT_INVALID_CLOSE;
+}
+static inline void mqtt_close_topic(struct pg_conn *conn, enum pg_reason reason, const char *detail)
+{
+    mqtt_close_code(conn, reason, MQTT_RC_MALFORMED_PACKET, detail);
+}
 
 /* ---- writing: mqtt_write.c ------------------------------------------------------------------- */
 

@@ -141,9 +141,15 @@ size_t mqtt_encode_publish(const struct mqtt_publish *packet, enum mqtt_version 
     return encode(first, put_publish, &s, buffer, size);
 }
 
-/* The properties that differ from subscriber to subscriber, then the common block. */
+/* The common block among the properties that differ from subscriber to subscriber. Their order is
+ * free; this one is mosquitto's, for whoever compares whole packets. */
 static inline void put_head_props(struct mqtt_writer *w, const struct mqtt_publish_head *h)
 {
+    for (size_t i = 0; i < h->subscription_id_count; i++) {
+        mqtt_put_u8(w, MQTT_PROP_SUBSCRIPTION_ID);
+        mqtt_put_varint(w, h->subscription_ids[i]);
+    }
+    mqtt_put_raw(w, h->forwarded);
     if (h->expires) {
         mqtt_put_u8(w, MQTT_PROP_MESSAGE_EXPIRY);
         mqtt_put_u32(w, h->message_expiry_s);
@@ -152,11 +158,6 @@ static inline void put_head_props(struct mqtt_writer *w, const struct mqtt_publi
         mqtt_put_u8(w, MQTT_PROP_TOPIC_ALIAS);
         mqtt_put_u16(w, h->topic_alias);
     }
-    for (size_t i = 0; i < h->subscription_id_count; i++) {
-        mqtt_put_u8(w, MQTT_PROP_SUBSCRIPTION_ID);
-        mqtt_put_varint(w, h->subscription_ids[i]);
-    }
-    mqtt_put_raw(w, h->forwarded);
 }
 
 /* The variable header, as far as the first byte of payload. */

@@ -10,6 +10,9 @@
 
 #include "mqtt_codec.h"
 
+/* The quota that CONNACK can be about, limits.sessions, is the server's and not the client's: it is
+ * busy, and the client may try again. */
+
 /* clang-format off */
 static const struct mqtt_reason_codes rows[PG_REASON_COUNT] = {
     /*                       CONNACK  3.x  DISCONN  ack   SUBACK */
@@ -20,7 +23,7 @@ static const struct mqtt_reason_codes rows[PG_REASON_COUNT] = {
     [PG_NO_SUBSCRIPTION]     = {0x80, 3,    0x80,   0x80, 0x80},
     [PG_NO_SUCH_CLIENT]      = {0x80, 3,    0x80,   0x10, 0x80},
     [PG_NOT_AUTHORIZED]      = {0x87, 5,    0x87,   0x87, 0x87},
-    [PG_QUOTA_EXCEEDED]      = {0x97, 3,    0x97,   0x97, 0x97},
+    [PG_QUOTA_EXCEEDED]      = {0x89, 3,    0x97,   0x97, 0x97},
     [PG_QUEUE_FULL]          = {0x97, 3,    0x97,   0x97, 0x97},
     [PG_EXPIRED]             = {0x80, 3,    0x80,   0x80, 0x80},
     [PG_STORE_FAILED]        = {0x88, 3,    0x80,   0x80, 0x80},

@@ -58,14 +58,14 @@ static uint8_t refusal(const struct mqtt_conf *conf, struct pg_bytes filter)
 /* Clients before MQTT 5 know one failure only [MQTT-3.9.3-2]. */
 static uint8_t suback_code(struct pg_conn *conn, enum pg_reason reason, uint8_t granted_qos)
 {
-    if (reason == PG_OK) {
+    int denied = mqtt_conf_of(conn)->denied_subscribe;
+    if (reason == PG_OK || (reason == PG_NOT_AUTHORIZED && denied == MQTT_DENIED_CONCEALED)) {
         return granted_qos;
     }
     if (mqtt_conn_of(conn)->version != MQTT_V5) {
         return MQTT_RC3_SUBSCRIBE_FAILURE;
     }
-    if (reason == PG_NOT_AUTHORIZED &&
-        mqtt_conf_of(conn)->denied_subscribe == MQTT_DENIED_UNSPECIFIED) {
+    if (reason == PG_NOT_AUTHORIZED && denied == MQTT_DENIED_UNSPECIFIED) {
         return MQTT_RC_UNSPECIFIED_ERROR;
     }
     return mqtt_reason_codes(reason)->suback;
@@ -102,7 +102,9 @@ static void judged(struct pg_conn *conn, struct mqtt_subscribing *s, size_t i,
                    enum pg_reason reason, uint8_t qos)
 {
     s->codes[i] = suback_code(conn, reason, qos);
-    if (reason != PG_OK) {
+    if (reason == PG_FILTER_INVALID && mqtt_closes_for_topics(conn)) {
+        mqtt_close_topic(conn, reason, "SUBSCRIBE; see limits.topic_levels");
+    } else if (s->codes[i] >= MQTT_RC_UNSPECIFIED_ERROR) {
         refused_for(s, s->codes[i] == MQTT_RC_UNSPECIFIED_ERROR ? mqtt_code_name(s->codes[i])
                                                                 : pg_reason_sentence(reason));
     }
@@ -162,8 +164,9 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_SUBSCRIBE, &at, &f); i++) {
         uint8_t refused = refusal(conf, f.filter);
-        if (refused == MQTT_RC_TOPIC_FILTER_INVALID && m->version != MQTT_V5) {
-            pg_conn_close(conn, PG_FILTER_INVALID, "SUBSCRIBE (MQTT 4.7.1, 4.8.2)");
+        if (refused == MQTT_RC_TOPIC_FILTER_INVALID &&
+            (m->version != MQTT_V5 || mqtt_closes_for_topics(conn))) {
+            mqtt_close_topic(conn, PG_FILTER_INVALID, "SUBSCRIBE (MQTT 4.7.1, 4.8.2)");
             return;
         }
         if (refused != 0) {
@@ -179,12 +182,15 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
             .retain_handling = f.retain_handling,
             .id = id,
         };
-        enum pg_reason reason = pg_subscribe(m->client, &sub, i);
+        enum pg_reason reason = pg_subscribe(mqtt_client_of(m), &sub, i);
         if (reason == PG_PENDING) {
             s->codes[i] = sub.qos; /* what is granted, if it is */
             s->open++;
         } else {
             judged(conn, s, i, reason, sub.qos);
+            if (pg_conn_closing(conn)) {
+                return;
+            }
         }
     }
     asked_all(conn, m);
@@ -208,7 +214,7 @@ void mqtt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason re
     }
     judged(conn, s, (size_t)token, reason, s->codes[token]);
     s->open--;
-    if (s->open == 0) {
+    if (s->open == 0 && !pg_conn_closing(conn)) {
         answer(conn, m);
     }
 }
@@ -250,7 +256,7 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_UNSUBSCRIBE, &at, &f); i++) {
         if (pg_topic_filter_valid(f.filter) == PG_OK) {
-            enum pg_reason reason = pg_unsubscribe(m->client, f.filter, i);
+            enum pg_reason reason = pg_unsubscribe(mqtt_client_of(m), f.filter, i);
             if (reason == PG_PENDING) {
                 s->open++;
             } else {

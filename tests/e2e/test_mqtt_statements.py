@@ -8,6 +8,7 @@ from mqttwire import (PINGRESP, PUBACK, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBAC
 
 KEEP = {0x11: 0xFFFFFFFF}
 MESSAGE_EXPIRY = 0x02
+NO_LOCAL = 4
 
 
 @pytest.fixture
@@ -85,6 +86,28 @@ def test_what_was_sent_does_not_expire(gw):
     assert again.packet_id == first.packet_id and again.dup and again.payload == b"x"
     back.send(acknowledge(PUBREC, again.packet_id, version=5))
     assert back.next(PUBREL).packet_id == again.packet_id
+
+
+def test_what_expired_leaves_a_gap_in_the_identifiers(gw):
+    """So that who watches the packets sees that something was there."""
+    pub, sub = peer(gw, "pub"), peer(gw, "sub", clean=False, props=KEEP)
+    sub.subscribe("t", 1)
+    sub.socket.close()
+    gw.wait_log("closed", client="sub")
+    pub.publish("t", "expires at once", qos=1, props={MESSAGE_EXPIRY: 0})
+    pub.publish("t", "does not", qos=1)
+    back = peer(gw, "sub", clean=False, props=KEEP)
+    got = back.receive("t", "does not")
+    assert got.packet_id == 2
+
+
+def test_a_subscriber_that_wants_nothing_of_its_own_is_a_subscriber(gw):
+    """So a publisher is not told that there is none (10)."""
+    one = peer(gw, "one")
+    one.subscribe("t", 1 | NO_LOCAL)
+    assert one.publish("t", "x", qos=1) == 0
+    assert one.publish("u", "x", qos=1) == 0x10
+    one.barrier()
 
 
 def test_refused_deliveries_of_a_shared_subscription_go_to_nobody_else(gw):

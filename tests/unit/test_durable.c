@@ -248,6 +248,7 @@ static void retained_message_is_there_when_it_is_safe_and_follows_the_answer(voi
     CU_ASSERT_EQUAL(b.message_count, 0);
     (void)fake_store_complete(store, PG_OK);
     CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_EQUAL(p.published_reason, PG_NO_SUBSCRIBERS); /* `b` came later */
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(a.message_count, 0);

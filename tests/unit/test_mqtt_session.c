@@ -71,7 +71,7 @@ static void refusal_has_the_code_of_the_version(void)
     } cases[] = {
         {PG_NOT_AUTHORIZED, 5, 0x87}, {PG_BAD_CREDENTIAL, 4, 0x86}, {PG_CLIENT_ID_INVALID, 2, 0x85},
         {PG_BANNED, 5, 0x8a},         {PG_BUSY, 3, 0x89},           {PG_STORE_FAILED, 3, 0x88},
-        {PG_QUOTA_EXCEEDED, 3, 0x97}, {PG_DRAINING, 3, 0x88},
+        {PG_QUOTA_EXCEEDED, 3, 0x89}, {PG_DRAINING, 3, 0x88},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         login_verdict = cases[i].reason;
@@ -589,6 +589,49 @@ static void subscribe_is_answered_filter_by_filter(void)
     CU_ASSERT_TRUE(wrote(three, "90 .. 0003 80 80"));
 }
 
+static void refused_subscription_may_look_like_a_granted_one(void)
+{
+    conf()->denied_subscribe = MQTT_DENIED_CONCEALED;
+    fake_subscribe_result = PG_NOT_AUTHORIZED;
+    struct pg_conn *conn = v5("a", "");
+    feed(conn, "82 .. 0001 00 0001'a' 02");
+    CU_ASSERT_TRUE(wrote(conn, "90 .. 0001 00 02"));
+    struct pg_conn *three = v311("b");
+    feed(three, "82 .. 0002 0001'a' 01");
+    CU_ASSERT_TRUE(wrote(three, "90 03 0002 01"));
+    fake_subscribe_result = PG_QUOTA_EXCEEDED; /* any other refusal is told */
+    feed(three, "82 .. 0003 0001'a' 01");
+    CU_ASSERT_TRUE(wrote(three, "90 03 0003 80"));
+}
+
+static void topics_that_are_too_deep_are_refused_or_end_the_connection(void)
+{
+    fake_subscribe_result = PG_FILTER_INVALID;
+    fake_publish_result = PG_TOPIC_INVALID;
+    struct pg_conn *conn = v5("a", "17 00");
+    feed(conn, "82 .. 0001 00 0001'a' 00");
+    CU_ASSERT_TRUE(wrote(conn, "90 .. 0001 00 8f"));
+    feed(conn, "32 .. 0001't' 0002 00");
+    CU_ASSERT_TRUE(wrote_first(conn, 0x40, 4, 0x90));
+    conf()->invalid_topic = MQTT_INVALID_CLOSE;
+    feed(conn, "82 .. 0003 00 0001'a' 00 0001'b' 00");
+    CU_ASSERT_TRUE(disconnected(conn, 0x81, PG_FILTER_INVALID));
+    CU_ASSERT_EQUAL(subscription_count(), 2); /* and the second filter was not asked for */
+    static const char *const packets[] = {"30 .. 0001't' 00", "32 .. 0001't' 0004 00",
+                                          "34 .. 0001't' 0005 00"};
+    for (size_t i = 0; i < sizeof(packets) / sizeof(packets[0]); i++) {
+        conn = v5("b", "");
+        feed(conn, packets[i]);
+        CU_ASSERT_TRUE(disconnected(conn, 0x81, PG_TOPIC_INVALID));
+    }
+    conn = v5("c", "");
+    feed(conn, "82 .. 0001 00 0003'#/b' 00");
+    CU_ASSERT_TRUE(disconnected(conn, 0x81, PG_FILTER_INVALID));
+    conn = v311("d");
+    feed(conn, "82 .. 0001 0001'a' 00");
+    CU_ASSERT_TRUE(silent(conn, PG_FILTER_INVALID));
+}
+
 static void suback_waits_for_every_answer_and_nothing_is_read_meanwhile(void)
 {
     fake_subscribe_result = PG_PENDING;
@@ -772,8 +815,9 @@ static void properties_are_forwarded_in_order_with_what_is_the_subscribers_own(v
     fake_queue(id_of(five), pg_msg_ref(msg), 0, true, ids, 2);
     fake_queue(id_of(three), msg, 0, false, ids, 2);
     fake_turn();
-    CU_ASSERT_TRUE(wrote(five, "31 .. 0001't' 26 02 00000032 0b 01 0b c801 01 01 03 0001'c'"
-                               " 08 0001'r' 09 0001'd' 26 0001'k' 0001'2' 26 0001'k' 0001'1' 'p'"));
+    CU_ASSERT_TRUE(wrote(five,
+                         "31 .. 0001't' 26 0b 01 0b c801 01 01 03 0001'c' 08 0001'r' 09 0001'd'"
+                         " 26 0001'k' 0001'2' 26 0001'k' 0001'1' 02 00000032 'p'"));
     CU_ASSERT_TRUE(wrote(three, "30 04 0001't' 'p'"));
 }
 
@@ -991,6 +1035,8 @@ int main(void)
         TEST(unavailable_qos_and_retain_are_refused_by_their_codes),
         TEST(payload_format_is_checked_if_wanted),
         TEST(subscribe_is_answered_filter_by_filter),
+        TEST(refused_subscription_may_look_like_a_granted_one),
+        TEST(topics_that_are_too_deep_are_refused_or_end_the_connection),
         TEST(suback_waits_for_every_answer_and_nothing_is_read_meanwhile),
         TEST(what_is_not_offered_is_refused_by_its_code),
         TEST(many_filters_in_one_subscribe_are_all_answered),
