@@ -35,6 +35,8 @@ void pg_traffic_forget_lent(struct pg_traffic *t);
 struct pg_entry *pg_session_append(struct pg_session *session, const struct pg_entry *entry);
 /* The next entry; NULL: the queue is empty. */
 struct pg_entry *pg_session_front(const struct pg_session *session);
+/* Without it, which is there: what it holds has been taken over. */
+void pg_session_drop_front(struct pg_session *session);
 /* When the queue has run empty: put in the next few retained messages of open walks. */
 void pg_session_refill(struct pg_session *session);
 /* At the very end: free the chunks kept for reuse. */

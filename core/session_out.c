@@ -172,19 +172,19 @@ static bool next_due(struct pg_session *session, struct pg_delivery *out)
 /* ---- the queue ------------------------------------------------------------------------------- */
 
 /* QoS 0 is settled by being taken; the session keeps the entry until the next call. */
-static void take_unsettled(struct pg_session *session, struct pg_delivery *out)
+static void take_unsettled(struct pg_session *session, const struct pg_entry *front,
+                           struct pg_delivery *out)
 {
     struct pg_traffic *t = session->traffic;
-    struct pg_entry entry;
-    pg_session_pop(session, &entry);
     if (session->kept)
-        pg_session_settle_stored(session, &entry);
-    t->lent = entry.msg;
-    t->lent_ids = entry.many_ids;
-    t->lent_id = entry.one_id;
-    fill(out, &entry);
-    if (!entry.many_ids && entry.one_id != 0)
+        pg_session_settle_stored(session, front);
+    t->lent = front->msg;
+    t->lent_ids = front->many_ids;
+    t->lent_id = front->one_id;
+    fill(out, front);
+    if (!front->many_ids && front->one_id != 0)
         out->subscription_ids = &t->lent_id;
+    pg_session_drop_front(session);
 }
 
 static bool window_has_room(const struct pg_session *session, const struct pg_msg *msg)
@@ -244,7 +244,7 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
         if (t->due && !steps)
             return false; /* behind those that wait for the store */
         if (entry->qos == 0) {
-            take_unsettled(session, out);
+            take_unsettled(session, entry, out);
             return true;
         }
         struct pg_out *o = send_front(session);

@@ -76,8 +76,9 @@ void pg_queue_free_spare(struct pg_session_part *part)
     }
 }
 
-/* Put at the end, whatever the limits say. */
-struct pg_entry *pg_session_append(struct pg_session *session, const struct pg_entry *entry)
+/* A place at the end for a delivery of this message, to be filled in by the caller, whatever the
+ * limits say. NULL: out of memory. */
+static struct pg_entry *add_place(struct pg_session *session, const struct pg_msg *msg)
 {
     struct pg_traffic *t = pg_session_traffic(session);
     if (!t)
@@ -93,11 +94,17 @@ struct pg_entry *pg_session_append(struct pg_session *session, const struct pg_e
             t->head = chunk;
         t->tail = tail = chunk;
     }
-    struct pg_entry *at = &tail->entries[tail->first + tail->count++];
-    *at = *entry;
     t->queue_count++;
-    t->queue_bytes += pg_msg_size(entry->msg);
-    return at;
+    t->queue_bytes += pg_msg_size(msg);
+    return &tail->entries[tail->first + tail->count++];
+}
+
+struct pg_entry *pg_session_append(struct pg_session *session, const struct pg_entry *entry)
+{
+    struct pg_entry *place = add_place(session, entry->msg);
+    if (place)
+        *place = *entry;
+    return place;
 }
 
 struct pg_entry *pg_session_front(const struct pg_session *session)
@@ -106,14 +113,11 @@ struct pg_entry *pg_session_front(const struct pg_session *session)
     return t && t->queue_count > 0 ? &t->head->entries[t->head->first] : NULL;
 }
 
-bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
+void pg_session_drop_front(struct pg_session *session)
 {
     struct pg_traffic *t = session->traffic;
-    if (!t || t->queue_count == 0)
-        return false;
     struct queue_chunk *head = t->head;
-    struct pg_entry *entry = &head->entries[head->first];
-    *out = *entry;
+    const struct pg_entry *entry = &head->entries[head->first];
     if (t->stamped == entry)
         t->stamped = NULL;
     t->queue_count--;
@@ -125,6 +129,15 @@ bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
             t->tail = NULL;
         free_chunk(session->worker, head);
     }
+}
+
+bool pg_session_pop(struct pg_session *session, struct pg_entry *out)
+{
+    const struct pg_entry *entry = pg_session_front(session);
+    if (!entry)
+        return false;
+    *out = *entry;
+    pg_session_drop_front(session);
     return true;
 }
 
@@ -156,22 +169,38 @@ static enum pg_reason make_room(struct pg_session *session, size_t more)
     return over_limit(session, more) ? PG_QUEUE_FULL : PG_OK;
 }
 
+/* As add_place(), within the limits. NULL: there is none, for *reason. */
+static struct pg_entry *find_place(struct pg_session *session, const struct pg_msg *msg,
+                                   enum pg_reason *reason)
+{
+    *reason = make_room(session, pg_msg_size(msg));
+    if (*reason != PG_OK)
+        return NULL;
+    struct pg_entry *place = add_place(session, msg);
+    if (!place)
+        *reason = PG_NO_MEMORY;
+    return place;
+}
+
+static void filled(struct pg_session *session, struct pg_entry *place)
+{
+    if (place->share == PG_NODE_NONE)
+        session->traffic->stamped = place;
+    pg_session_count(session, PG_COUNT_MESSAGES_QUEUED, 1);
+    pg_session_make_ready(session);
+}
+
 enum pg_reason pg_session_push(struct pg_session *session, struct pg_entry *entry)
 {
-    enum pg_reason reason = make_room(session, pg_msg_size(entry->msg));
-    if (reason == PG_OK) {
-        struct pg_entry *queued = pg_session_append(session, entry);
-        if (queued) {
-            if (queued->share == PG_NODE_NONE)
-                session->traffic->stamped = queued;
-            pg_session_count(session, PG_COUNT_MESSAGES_QUEUED, 1);
-            pg_session_make_ready(session);
-            return PG_OK;
-        }
-        reason = PG_NO_MEMORY;
+    enum pg_reason reason;
+    struct pg_entry *place = find_place(session, entry->msg, &reason);
+    if (!place) {
+        pg_session_drop(session, entry, reason);
+        return reason;
     }
-    pg_session_drop(session, entry, reason);
-    return reason;
+    *place = *entry;
+    filled(session, place);
+    return PG_OK;
 }
 
 /* ---- offers ---------------------------------------------------------------------------------- */
@@ -261,6 +290,35 @@ static struct pg_msg *take_reference(struct pg_offer *offer)
     return offer->msg;
 }
 
+static inline struct pg_entry entry_of(struct pg_offer *offer, uint8_t qos)
+{
+    const struct pg_sub *sub = offer->sub;
+    return (struct pg_entry){
+        .msg = take_reference(offer),
+        .share = sub && sub->shared ? pg_sub_node(sub) : PG_NODE_NONE,
+        .one_id = sub ? sub->id : 0,
+        .qos = qos,
+        .tries = offer->tries,
+        .retain = sub && sub->retain_as_published && offer->msg->retain,
+        .direct = !sub,
+    };
+}
+
+/* What pg_session_push() does with the entry, which is not made before it has its place. */
+static enum pg_reason push_offer(struct pg_session *session, struct pg_offer *offer, uint8_t qos)
+{
+    enum pg_reason reason;
+    struct pg_entry *place = find_place(session, offer->msg, &reason);
+    if (!place) {
+        struct pg_entry lost = entry_of(offer, qos);
+        pg_session_drop(session, &lost, reason);
+        return reason;
+    }
+    *place = entry_of(offer, qos);
+    filled(session, place);
+    return PG_OK;
+}
+
 enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *offer)
 {
     const struct pg_sub *sub = offer->sub;
@@ -281,15 +339,9 @@ enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *off
     if (sub && merge(session, offer, qos))
         return PG_OK;
 
-    struct pg_entry entry = {
-        .msg = take_reference(offer),
-        .share = sub && sub->shared ? pg_sub_node(sub) : PG_NODE_NONE,
-        .one_id = sub ? sub->id : 0,
-        .qos = qos,
-        .tries = offer->tries,
-        .retain = sub && sub->retain_as_published && offer->msg->retain,
-        .direct = !sub,
-    };
+    if (!session->kept && session->state != SESSION_JOINING)
+        return push_offer(session, offer, qos);
+    struct pg_entry entry = entry_of(offer, qos);
     if (session->kept) {
         if (entry.share == PG_NODE_NONE)
             pg_session_stage(session, &entry, offer->ticket);
@@ -299,8 +351,6 @@ enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *off
             return pg_session_push(session, &entry);
         return PG_OK;
     }
-    if (session->state != SESSION_JOINING)
-        return pg_session_push(session, &entry);
     if (hold(t, &entry, offer))
         return PG_OK;
     pg_session_drop(session, &entry, PG_NO_MEMORY);
