@@ -43,15 +43,22 @@ static struct pg_bytes client_of(struct pg_bytes who)
     return (struct pg_bytes){.data = who.data + mark, .len = who.len - mark};
 }
 
-/* How many clients of that identifier this worker had; one at most. */
+/* How many clients of that identifier this worker had: one, or another that is just coming. */
 static unsigned evict(struct pg_worker *worker, struct pg_bytes id)
 {
-    for (struct pg_session *s = worker->sessions.all; s; s = s->next)
-        if (s->client && pg_bytes_equal(pg_session_id(s), id)) {
-            pg_client_evict(s->client, PG_BANNED);
-            return 1;
+    unsigned evicted = 0;
+    for (struct pg_conn *conn = worker->conns.all; conn; conn = pg_conn_next(conn)) {
+        struct pg_client *client = pg_conn_closing(conn) ? NULL : *pg_conn_clients(conn);
+        while (client) {
+            struct pg_client *one = client;
+            client = pg_client_next(client);
+            if (pg_bytes_equal(pg_client_id(one), id)) {
+                pg_client_evict(one, PG_BANNED);
+                evicted++;
+            }
         }
-    return 0;
+    }
+    return evicted;
 }
 
 static unsigned close_from(struct pg_worker *worker, const struct pg_range *range)

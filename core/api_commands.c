@@ -6,6 +6,9 @@
  * argument `limit`, since a worker that writes JSON serves nobody meanwhile. Times are
  * milliseconds since 1970. */
 
+#include <inttypes.h>
+#include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -236,6 +239,24 @@ static void run_retained(struct api_call *call, struct pg_worker *worker)
     api_answer(call, retained_numbers(api_server(call)));
 }
 
+/* Not a part of the status, which is asked for often: the allocator walks its free lists for it. */
+static void run_memory(struct api_call *call, struct pg_worker *worker)
+{
+    (void)worker;
+    uint64_t pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (!statm || fscanf(statm, "%*u %" SCNu64, &pages) != 1)
+        pages = 0;
+    if (statm)
+        fclose(statm);
+    const struct mallinfo2 heap = mallinfo2();
+    struct build b = build_object();
+    build_size(&b, "resident_bytes", pages * (uint64_t)sysconf(_SC_PAGESIZE));
+    build_size(&b, "heap_bytes", heap.arena + heap.hblkhd);
+    build_size(&b, "heap_used_bytes", heap.uordblks + heap.hblkhd);
+    api_answer(call, b.object);
+}
+
 /* ---- clients --------------------------------------------------------------------------------- */
 
 static json_t *client_row(const struct pg_session *session)
@@ -325,24 +346,39 @@ static void offer(struct smallest *s, const struct pg_session *session)
     }
 }
 
+struct client_search {
+    struct pg_bytes filter;
+    bool offline;
+    struct smallest found;
+};
+
+static void look_at(void *arg, struct pg_session *session)
+{
+    struct client_search *search = arg;
+    /* One that is joining is not admitted yet; one that is leaving is its next owner's. */
+    if (session->state == SESSION_LIVE && (session->client || search->offline) &&
+        id_contains(session, search->filter))
+        offer(&search->found, session);
+}
+
 static void run_clients(struct api_call *call, struct pg_worker *worker, json_t *part)
 {
-    struct pg_bytes filter = api_text(call, "filter");
-    bool offline = api_flag(call, "offline");
-    struct smallest s = {.limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT)};
-    s.heap = calloc(s.limit, sizeof(*s.heap));
-    json_t *list = s.heap ? json_array() : NULL;
-    for (const struct pg_session *i = worker->sessions.all; i && list; i = i->next) {
-        /* One that is joining is not admitted yet; one that is leaving is its next owner's. */
-        if (i->state == SESSION_LIVE && (i->client || offline) && id_contains(i, filter))
-            offer(&s, i);
-    }
-    for (size_t i = 0; i < s.count; i++)
-        append(&list, client_row(s.heap[i]));
-    free(s.heap);
+    struct client_search search = {
+        .filter = api_text(call, "filter"),
+        .offline = api_flag(call, "offline"),
+        .found.limit = (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT),
+    };
+    struct smallest *s = &search.found;
+    s->heap = calloc(s->limit, sizeof(*s->heap));
+    json_t *list = s->heap ? json_array() : NULL;
+    if (list)
+        pg_registry_each(worker->server->registry, worker->index, look_at, &search);
+    for (size_t i = 0; i < s->count; i++)
+        append(&list, client_row(s->heap[i]));
+    free(s->heap);
     /* A list that is missing tells merge_clients() that memory ran out. */
     if (!list || !api_set(part, "list", list) ||
-        !api_set(part, "total", json_integer((json_int_t)s.seen)))
+        !api_set(part, "total", json_integer((json_int_t)s->seen)))
         json_object_clear(part);
 }
 
@@ -600,6 +636,10 @@ const struct api_command api_commands[] = {
     {
         .row = {"retained", "", "How many retained messages there are, and their bytes."},
         .once = run_retained,
+    },
+    {
+        .row = {"memory", "", "How much memory the process has, and how much of it is in use."},
+        .once = run_memory,
     },
     {
         .row = {"config", "", "Every option with its value, its default and what it does."},

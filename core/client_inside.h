@@ -93,6 +93,12 @@ static inline void client_count(const struct pg_client *client, size_t counter)
     pg_worker_count(client_worker(client), counter, 1);
 }
 
+/* Whether the frontend wants to know what became of its requests. */
+static inline bool client_listens(const struct pg_client *client)
+{
+    return client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn);
+}
+
 static inline struct pg_identity client_identity(const struct pg_client *client)
 {
     return (struct pg_identity){

@@ -93,15 +93,9 @@ static void count_publication(struct pg_client *client, enum pg_reason reason,
            PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("topic", topic));
 }
 
-/* Whether the frontend wants to know what became of its requests. */
-static bool listens(const struct pg_client *client)
-{
-    return client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn);
-}
-
 static void tell_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
-    if (listens(client))
+    if (client_listens(client))
         client_protocol(client)->published(client, token, reason);
 }
 
@@ -144,7 +138,8 @@ static enum pg_reason publish_allowed(struct pg_client *client, const struct pub
     }
     enum pg_reason reason = route_allowed(client, p, ticket);
     count_publication(client, reason, p->msg->topic);
-    pg_conns_hold_if_congested(client->conn);
+    bool stores = p->msg->retain || (ticket && pg_ticket_waits(ticket));
+    pg_conns_hold_if_congested(client->conn, stores);
     if (!ticket)
         return reason;
     pg_ticket_done(ticket, reason);
@@ -316,7 +311,7 @@ static void released(struct pg_client *client, const struct pg_ticket *ticket,
 {
     if (!pg_reason_is_error(reason))
         (void)pg_receipt_remove(client->session, ticket->receipt);
-    if (listens(client) && client_protocol(client)->released)
+    if (client_listens(client) && client_protocol(client)->released)
         client_protocol(client)->released(client, ticket->token, reason);
 }
 
@@ -343,7 +338,7 @@ enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id, uint64_t to
 
 static void tell_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
-    if (listens(client))
+    if (client_listens(client))
         client_protocol(client)->subscribed(client, token, reason);
 }
 
@@ -493,7 +488,7 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
 static void unsubscription_kept(struct pg_client *client, const struct pg_ticket *ticket,
                                 enum pg_reason reason)
 {
-    if (listens(client) && client_protocol(client)->unsubscribed)
+    if (client_listens(client) && client_protocol(client)->unsubscribed)
         client_protocol(client)->unsubscribed(client, ticket->token, reason);
 }
 

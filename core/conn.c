@@ -155,6 +155,28 @@ void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place)
     atomic_fetch_sub(&worker->server->connections, 1);
 }
 
+/* Bytes of the one block of a connection. */
+static size_t block_size(const struct pg_listener_conf *listener)
+{
+    return aligned(listener->transport->link_size) + sizeof(struct pg_conn) +
+           listener->protocol->conn_size;
+}
+
+/* A zeroed connection in its block. NULL: out of memory. */
+static struct pg_conn *new_block(struct pg_worker *worker, const struct pg_listener_conf *listener)
+{
+    uint8_t *block = pg_slab_set_new(&worker->small, block_size(listener));
+    size_t in_front = aligned(listener->transport->link_size);
+    return block ? (struct pg_conn *)(void *)(block + in_front) : NULL;
+}
+
+static void free_block(struct pg_conn *conn, struct pg_worker *worker,
+                       const struct pg_listener_conf *listener)
+{
+    uint8_t *block = (uint8_t *)conn - aligned(listener->transport->link_size);
+    pg_slab_set_free(&worker->small, block, block_size(listener));
+}
+
 static void hang_in(struct pg_conn_part *part, struct pg_conn *conn)
 {
     conn->next = part->all;
@@ -170,12 +192,13 @@ struct pg_conn *pg_conn_open_in_place(struct pg_worker *worker,
                                       struct pg_place *place)
 {
     struct pg_config *config = listener->config;
-    struct pg_conn *conn = pg_slab_set_new(&worker->small, block_size(listener));
+    struct pg_conn *conn = new_block(worker, listener);
     if (!conn || !pg_peer_set(&conn->peer, peer) ||
         (place->meter && !pg_peer_attach(&conn->peer, place->meter))) {
-        if (conn)
+        if (conn) {
             pg_peer_clear(&conn->peer);
-        pg_slab_set_free(&worker->small, conn, block_size(listener));
+            free_block(conn, worker, listener);
+        }
         pg_conn_refused(worker, listener, peer, PG_NO_MEMORY, "");
         return NULL;
     }
@@ -257,6 +280,13 @@ void *pg_conn_link(struct pg_conn *conn)
     return link_of(conn);
 }
 
+struct pg_conn *pg_conn_of_link(void *link, size_t link_size)
+{
+    struct pg_conn *conn = (struct pg_conn *)(void *)((uint8_t *)link + aligned(link_size));
+    assert(conn->magic == CONN_MAGIC);
+    return conn;
+}
+
 void *pg_conn_state(struct pg_conn *conn)
 {
     return state_of(conn);
@@ -303,6 +333,11 @@ bool pg_conn_closing(const struct pg_conn *conn)
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn)
 {
     return conn->worker;
+}
+
+struct pg_client *pg_conn_client(const struct pg_conn *conn)
+{
+    return conn->clients;
 }
 
 struct pg_client **pg_conn_clients(struct pg_conn *conn)
@@ -617,7 +652,7 @@ static bool grow_held(struct pg_conn_part *part)
     if (part->held_count < part->held_size)
         return true;
     size_t size = part->held_size > 0 ? part->held_size * 2 : 16;
-    struct pg_conn **held = realloc(part->held, size * sizeof(struct pg_conn *));
+    struct pg_held_conn *held = realloc(part->held, size * sizeof(*held));
     if (!held)
         return false;
     part->held = held;
@@ -625,42 +660,57 @@ static bool grow_held(struct pg_conn_part *part)
     return true;
 }
 
-void pg_conns_hold_if_congested(struct pg_conn *conn)
+void pg_conns_hold_if_congested(struct pg_conn *conn, bool stores)
 {
     struct pg_conn_part *part = &conn->worker->conns;
-    if (conn->is_held || conn->state != CONN_OPEN || !pg_router_congested(conn->worker))
+    bool for_store = stores && pg_store_busy(conn->worker->server->store);
+    if (conn->is_held || conn->state != CONN_OPEN ||
+        (!for_store && !pg_router_congested(conn->worker)))
         return;
     if (!grow_held(part)) {
-        pg_conn_close(conn, PG_NO_MEMORY, "while other workers lag behind");
+        pg_conn_close(conn, PG_NO_MEMORY, "while others lag behind");
         return;
     }
     conn->is_held = true;
-    part->held[part->held_count++] = conn;
+    part->held[part->held_count++] = (struct pg_held_conn){.conn = conn, .for_store = for_store};
+    if (for_store) {
+        part->held_for_store++;
+        count(conn, PG_COUNT_PUBLISHERS_HELD, 1);
+    }
     pg_conn_pause(conn);
+}
+
+/* Take one out of the list; the last one takes its place. */
+static void unhold(struct pg_conn_part *part, size_t at)
+{
+    part->held[at].conn->is_held = false;
+    part->held_for_store -= part->held[at].for_store;
+    part->held[at] = part->held[--part->held_count];
 }
 
 void pg_conns_release_held(struct pg_worker *worker)
 {
     struct pg_conn_part *part = &worker->conns;
-    if (part->held_count == 0 || pg_router_congested(worker))
+    bool store_busy = pg_store_busy(worker->server->store);
+    if (part->held_count == (store_busy ? part->held_for_store : 0) || pg_router_congested(worker))
         return;
-    for (size_t i = 0; i < part->held_count; i++) {
-        part->held[i]->is_held = false;
-        pg_conn_resume(part->held[i]);
+    for (size_t i = part->held_count; i-- > 0;) {
+        struct pg_held_conn held = part->held[i];
+        if (held.for_store && store_busy)
+            continue;
+        unhold(part, i);
+        pg_conn_alive(held.conn); /* it may have been silent because we did not listen */
+        pg_conn_resume(held.conn);
     }
-    part->held_count = 0;
 }
 
 /* No longer among those held, before it is freed. */
 static void forget_held(struct pg_conn *conn)
 {
     struct pg_conn_part *part = &conn->worker->conns;
-    for (size_t i = 0; conn->is_held; i++) {
-        if (part->held[i] != conn)
-            continue;
-        part->held[i] = part->held[--part->held_count];
-        conn->is_held = false;
-    }
+    for (size_t i = 0; conn->is_held; i++)
+        if (part->held[i].conn == conn)
+            unhold(part, i);
 }
 
 static void offer_again(struct pg_conn *conn)
@@ -747,7 +797,7 @@ static void on_deadline(struct pg_timer *timer)
         pg_conn_close(conn, PG_LOGIN_TIMEOUT, "see limits.login_timeout");
         break;
     case DEADLINE_IDLE:
-        if (silence(conn) >= conn->idle_ms && conn->is_slowed)
+        if (silence(conn) >= conn->idle_ms && (conn->is_slowed || conn->is_held))
             pg_timer_start(timer, conn->idle_ms, on_deadline);
         else if (silence(conn) >= conn->idle_ms)
             pg_conn_close(conn, (enum pg_reason)conn->idle_reason, "silent for %u ms",
@@ -932,7 +982,7 @@ static void free_conn(struct pg_conn *conn)
     struct pg_meter *meter = pg_peer_meter(&conn->peer);
     pg_guard_leave(&meter);
     pg_peer_clear(&conn->peer);
-    pg_slab_set_free(&worker->small, conn, block_size(conn->listener));
+    free_block(conn, worker, conn->listener);
     pg_config_unref(&config);
 }
 

@@ -39,6 +39,8 @@ void pg_conn_refused(struct pg_worker *worker, const struct pg_listener_conf *li
 /* Whether another connection would be refused now. Any thread. */
 bool pg_conn_limit_reached(const struct pg_worker *worker, const struct pg_config *config);
 void *pg_conn_link(struct pg_conn *conn);
+/* The connection of a link of a transport with that link_size. */
+struct pg_conn *pg_conn_of_link(void *link, size_t link_size);
 struct pg_worker *pg_conn_worker(const struct pg_conn *conn);
 
 /* The transport begins a handshake that must end within `ms`: until pg_conn_handshaken() neither

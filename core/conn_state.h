@@ -40,8 +40,9 @@ enum conn_deadline {
 };
 
 /* Its size matters: it exists once per connection, in one block with
- *   - the frontend's state, of protocol->conn_size,
- *   - the transport's state, of transport->link_size, at the next multiple of STATE_ALIGN. */
+ *   - in front of it the transport's state, of transport->link_size,
+ *   - behind it the frontend's state, of protocol->conn_size,
+ * each at a multiple of STATE_ALIGN: so each is found from the others, without a pointer. */
 struct pg_conn {
     uint32_t magic;
     uint8_t state : 4;    /* enum conn_state */
@@ -103,14 +104,7 @@ static inline size_t aligned(size_t n)
 
 static inline uint8_t *link_of(const struct pg_conn *conn)
 {
-    return state_of(conn) + aligned(protocol_of(conn)->conn_size);
-}
-
-/* Bytes of the one block of a connection. */
-static inline size_t block_size(const struct pg_listener_conf *listener)
-{
-    return sizeof(struct pg_conn) + aligned(listener->protocol->conn_size) +
-           listener->transport->link_size;
+    return (uint8_t *)(uintptr_t)conn - aligned(transport_of(conn)->link_size);
 }
 
 /* Bytes of output that are queued. */

@@ -177,3 +177,35 @@ size_t pg_registry_count(struct pg_registry *registry)
 {
     return atomic_load(&registry->count);
 }
+
+typedef void session_fn(void *arg, struct pg_session *session);
+
+static void each(struct pg_registry *registry, unsigned owner, session_fn *fn, void *arg,
+                 bool take_out)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &registry->shards[i];
+        pthread_mutex_lock(&shard->lock);
+        for (size_t k = 0; k < shard->size; k++) {
+            struct pg_session *session = shard->slots[k];
+            if (!session || pg_session_owner(session) != owner)
+                continue;
+            if (take_out)
+                shard->slots[k] = NULL;
+            fn(arg, session);
+        }
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
+void pg_registry_each(struct pg_registry *registry, unsigned owner,
+                      void (*fn)(void *arg, struct pg_session *session), void *arg)
+{
+    each(registry, owner, fn, arg, false);
+}
+
+void pg_registry_clear(struct pg_registry *registry, unsigned owner,
+                       void (*fn)(void *arg, struct pg_session *session), void *arg)
+{
+    each(registry, owner, fn, arg, true);
+}

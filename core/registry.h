@@ -36,5 +36,11 @@ void pg_registry_replace(struct pg_registry *registry, struct pg_session *before
                          struct pg_session *now);
 void pg_registry_remove(struct pg_registry *registry, struct pg_session *session);
 size_t pg_registry_count(struct pg_registry *registry);
+/* Call fn for each session of that owner, on the owner's thread. It must not call the registry. */
+void pg_registry_each(struct pg_registry *registry, unsigned owner,
+                      void (*fn)(void *arg, struct pg_session *session), void *arg);
+/* At the very end, the same with sessions that fn frees: nothing is to be found or entered afterwards. */
+void pg_registry_clear(struct pg_registry *registry, unsigned owner,
+                       void (*fn)(void *arg, struct pg_session *session), void *arg);
 
 #endif

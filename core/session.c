@@ -40,7 +40,7 @@ unsigned pg_session_owner(const struct pg_session *session)
 
 void pg_sessions_init(struct pg_session_part *part)
 {
-    *part = (struct pg_session_part){.all = NULL};
+    *part = (struct pg_session_part){.ready = NULL};
     part->ready_end = &part->ready;
 }
 
@@ -99,15 +99,18 @@ static void free_tables(struct pg_traffic *t)
     free(t->receipts);
 }
 
+static void free_one(void *arg, struct pg_session *session)
+{
+    (void)arg;
+    pg_session_free(&session);
+}
+
 void pg_sessions_free(struct pg_worker *worker)
 {
     struct pg_session_part *part = &worker->sessions;
     pg_wills_cancel(worker);
     pg_msg_unref(&part->shown);
-    while (part->all) {
-        struct pg_session *session = part->all;
-        pg_session_free(&session);
-    }
+    pg_registry_clear(worker->server->registry, worker->index, free_one, NULL);
     pg_queue_free_spare(part);
     while (part->spare_traffic) {
         struct pg_traffic *traffic = part->spare_traffic;
@@ -192,13 +195,6 @@ struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes clie
     session->worker = worker;
     session->id_len = (uint16_t)client_id.len;
     memcpy(session->id, client_id.data, client_id.len);
-    struct pg_session_part *part = &worker->sessions;
-    session->next = part->all;
-    if (session->next)
-        session->next->link = &session->next;
-    session->link = &part->all;
-    part->all = session;
-    part->count++;
     return session;
 }
 
@@ -306,20 +302,12 @@ void pg_session_free(struct pg_session **where)
     (void)pg_session_let_go(session);
     if (session->will)
         pg_will_free(&session->will);
-    pg_session_unlist(session);
     free(session);
 }
 
-void pg_session_unlist(struct pg_session *session)
+void pg_session_release(struct pg_session *session)
 {
-    if (!session->link)
-        return;
     leave_ready_list(session);
-    *session->link = session->next;
-    if (session->next)
-        session->next->link = session->link;
-    session->link = NULL;
-    session->worker->sessions.count--;
 }
 
 void pg_session_free_shell(struct pg_session **where)

@@ -17,6 +17,7 @@
 #include "subindex.h"
 
 struct pg_move;
+struct pg_session;
 struct pg_worker;
 struct queue_chunk;
 
@@ -29,6 +30,7 @@ enum pg_session_state {
 /* One subscription of a session, also listed with its node in the worker's router part. Its size
  * matters: most clients have one. */
 struct pg_sub {
+    struct pg_session *session; /* whose it is */
     uint32_t node_generation;
     uint32_t place; /* index in the node's list of members */
     uint64_t node_id : 26;
@@ -42,7 +44,7 @@ struct pg_sub {
     bool has_text : 1; /* false: an exact filter, whose text is with the node */
     uint8_t text[];    /* the filter as asked for, with $share/group/; first two bytes of length */
 };
-_Static_assert(sizeof(struct pg_sub) == 16, "a subscription is small");
+_Static_assert(sizeof(struct pg_sub) == 24, "a subscription is small");
 _Static_assert(PG_NODE_IDS <= UINT64_C(1) << 26, "an id fits");
 
 static inline pg_node_ref pg_sub_node(const struct pg_sub *sub)
@@ -189,8 +191,7 @@ struct pg_session {
     uint32_t expiry_s;
     struct pg_worker
         *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
-    struct pg_client *client;        /* attached (LIVE) or to be (JOINING); NULL: none */
-    struct pg_session *next, **link; /* all sessions of the worker */
+    struct pg_client *client; /* attached (LIVE) or to be (JOINING); NULL: none */
 
     union {
         struct pg_sub *one; /* the only one, or NULL; with `has_table`, those in the table */
@@ -209,16 +210,16 @@ struct pg_session {
     uint16_t id_len;
     uint8_t id[];
 };
-_Static_assert(offsetof(struct pg_session, id) <= 84, "a session is small");
+_Static_assert(offsetof(struct pg_session, id) <= 68, "a session is small");
 
-/* Make a joining session, known to its worker but not to the registry. NULL: out of memory. */
+/* Make a joining session, which is not in the registry. NULL: out of memory. */
 struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id);
 /* Free a session with everything in it: subscriptions are taken from the index, shared deliveries
  * that nobody had yet go to other members. It must not be in the registry (or the process ends). */
 void pg_session_free(struct pg_session **session);
-/* A leaving session whose owner is done with it: off the worker's list, to be adopted by another
- * worker, which then frees what is left. */
-void pg_session_unlist(struct pg_session *session);
+/* A leaving session whose owner is done with it, to be adopted by another worker, which then frees
+ * what is left. */
+void pg_session_release(struct pg_session *session);
 void pg_session_free_shell(struct pg_session **session);
 /* End a live session: out of the registry and the store, then freed. */
 void pg_session_destroy(struct pg_session *session, enum pg_reason reason);

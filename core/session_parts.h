@@ -12,8 +12,6 @@ struct pg_traffic;
 struct queue_chunk;
 
 struct pg_session_part {
-    struct pg_session *all; /* every session that this worker owns */
-    size_t count;
     struct pg_session *ready, **ready_end; /* their clients may have something to take */
     struct pg_session *fresh;              /* have something for the store */
     struct queue_chunk *spare;             /* for reuse */
@@ -32,7 +30,7 @@ static inline bool pg_sessions_ready(const struct pg_session_part *part)
 }
 /* Call `deliver` of every client that may have something to take. */
 void pg_sessions_deliver(struct pg_worker *worker);
-/* At the very end: free all sessions. */
+/* At the very end: free all sessions of the worker. */
 void pg_sessions_free(struct pg_worker *worker);
 
 #endif

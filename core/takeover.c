@@ -345,7 +345,7 @@ static void on_ready(struct pg_task *task, struct pg_worker *worker)
     unsigned workers = worker->server->worker_count;
     memcpy(move->seen, worker->router.seen, workers * sizeof(move->seen[0]));
     pg_subscriptions_drop_all(session);
-    pg_session_unlist(session);
+    pg_session_release(session);
     struct pg_move *waiting = session->waiting;
     session->waiting = NULL;
     pg_registry_replace(registry_of(worker), session, move->to);

@@ -461,10 +461,14 @@ static void remove_store(const char *dir)
 bool ctl_store_read(const char *dir, FILE *from, struct ctl_store_counts *counts,
                     struct pg_error *error)
 {
+    bool began;
     struct reading r = {.error = error};
-    r.import = pg_store_disk_import(dir, error);
-    if (!r.import)
+    r.import = pg_store_disk_import(dir, &began, error);
+    if (!r.import) {
+        if (began)
+            remove_store(dir);
         return false;
+    }
     read_lines(&r, from);
     *counts = r.counts;
     struct pg_error why;

@@ -173,6 +173,12 @@ static void jt808_admitted(struct pg_conn *conn, const struct pg_admission *admi
     jt808_session_admitted(pg_conn_state(conn), cookie, admission);
 }
 
+static void jt808_remembered(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    (void)token;
+    jt808_session_unregistered(terminal_of(client), reason);
+}
+
 static void jt808_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     jt808_session_published(terminal_of(client), token, reason);
@@ -374,6 +380,7 @@ const struct pg_protocol jt808_protocol = {
     .bytes = jt808_bytes,
     .admitted = jt808_admitted,
     .published = jt808_published,
+    .remembered = jt808_remembered,
     .subscribed = jt808_subscribed,
     .deliver = jt808_deliver,
     .client_ended = jt808_client_ended,

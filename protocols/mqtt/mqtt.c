@@ -331,7 +331,6 @@ static void mqtt_closed(struct pg_conn *conn)
 static void mqtt_client_ended(struct pg_client *client, enum pg_reason reason)
 {
     struct mqtt_conn *m = pg_client_cookie(client);
-    m->client = NULL;
     /* One client is all that there is on this connection. */
     pg_conn_close(pg_conn_of_state(m), reason, NULL);
 }

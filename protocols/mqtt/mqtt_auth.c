@@ -113,7 +113,7 @@ void mqtt_on_auth(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_f
         pg_conn_pause(conn);
     }
     bool taken = packet.code == MQTT_RC_REAUTHENTICATE
-                     ? pg_client_reauthenticate(m->client, method, data)
+                     ? pg_client_reauthenticate(mqtt_client_of(m), method, data)
                      : pg_client_answer(conn, m, data);
     if (!taken) {
         pg_conn_close(conn, PG_INTERNAL, "nobody waits for this AUTH");

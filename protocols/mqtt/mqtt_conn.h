@@ -79,7 +79,7 @@ enum mqtt_state {
     MQTT_CONNECTING, /* CONNECT is judged, or admission is out: reading is off; closing cancels it
                       */
     MQTT_AUTHENTICATING, /* AUTH is out: only AUTH or DISCONNECT may come */
-    MQTT_ONLINE,         /* client is set; every packet is allowed; the keep-alive runs */
+    MQTT_ONLINE,         /* there is a client; every packet is allowed; the keep-alive runs */
     MQTT_SUBSCRIBING,    /* ONLINE, and an answer about a subscription is out: reading is off */
     MQTT_CLOSED,         /* last words are said; nothing more is read or written */
 };
@@ -155,10 +155,9 @@ struct mqtt_conn {
     uint16_t open_receipts;     /* PUBLISH of QoS 1 and 2 not yet acknowledged to their end */
     uint32_t max_packet_size;   /* that the client takes */
     uint32_t session_expiry_s;  /* as asked for */
-    struct pg_client *client;   /* NULL before admission */
     struct mqtt_extras *extras; /* NULL: there is nothing of them */
 };
-_Static_assert(sizeof(struct mqtt_conn) <= 40, "the state of a silent connection is small");
+_Static_assert(sizeof(struct mqtt_conn) <= 32, "the state of a silent connection is small");
 
 extern const struct pg_protocol mqtt_protocol;
 
@@ -168,6 +167,11 @@ static inline const struct mqtt_conf *mqtt_conf_of(const struct pg_conn *conn)
 }
 
 struct mqtt_conn *mqtt_conn_of(struct pg_conn *conn); /* checks the magic */
+/* The client, while MQTT_ONLINE or MQTT_SUBSCRIBING. */
+static inline struct pg_client *mqtt_client_of(const struct mqtt_conn *m)
+{
+    return pg_conn_client(pg_conn_of_state((void *)(uintptr_t)m));
+}
 /* The connection's extras, made if it has none. NULL: out of memory. */
 struct mqtt_extras *mqtt_extras_of(struct mqtt_conn *m);
 /* Free them, if there is nothing in them. */

@@ -245,7 +245,7 @@ static enum pg_reason verdict(const struct mqtt_ack *ack)
 
 static void settle(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_ack *ack)
 {
-    if (!pg_delivery_settle(m->client, ack->packet_id, verdict(ack))) {
+    if (!pg_delivery_settle(mqtt_client_of(m), ack->packet_id, verdict(ack))) {
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
     }
 }
@@ -261,7 +261,7 @@ enum due {
 static enum due due_of(const struct mqtt_conn *m, uint16_t packet_id)
 {
     struct pg_outstanding out;
-    if (!pg_delivery_outstanding(m->client, packet_id, &out)) {
+    if (!pg_delivery_outstanding(mqtt_client_of(m), packet_id, &out)) {
         return DUE_NOTHING;
     }
     if (out.received) {
@@ -308,7 +308,7 @@ void mqtt_on_pubrec(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
     }
     uint8_t code = MQTT_RC_SUCCESS;
     bool later;
-    if (!pg_delivery_received(m->client, ack.packet_id, &later)) {
+    if (!pg_delivery_received(mqtt_client_of(m), ack.packet_id, &later)) {
         pg_conn_count(conn, MQTT_COUNT_STRAY_ACKS, 1);
         code = MQTT_RC_PACKET_ID_NOT_FOUND; /* left out before MQTT 5 */
     }

@@ -231,7 +231,7 @@ static void set_flag_if_off(struct mqtt_props *props, enum mqtt_prop id, uint8_t
 static void tell(struct pg_conn *conn, const struct mqtt_conn *m, struct mqtt_props *props)
 {
     const struct mqtt_conf *conf = mqtt_conf_of(conn);
-    uint32_t expiry = pg_client_session_expiry(m->client);
+    uint32_t expiry = pg_client_session_expiry(mqtt_client_of(m));
     if (expiry != m->session_expiry_s) {
         props->session_expiry_s = expiry;
         mqtt_props_set(props, MQTT_PROP_SESSION_EXPIRY);
@@ -250,7 +250,7 @@ static void tell(struct pg_conn *conn, const struct mqtt_conn *m, struct mqtt_pr
         mqtt_props_set(props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
     }
     if (m->assigned_id) {
-        props->assigned_client_id = pg_client_id(m->client);
+        props->assigned_client_id = pg_client_id(mqtt_client_of(m));
         mqtt_props_set(props, MQTT_PROP_ASSIGNED_CLIENT_ID);
     }
     if (conf->topic_alias_max > 0) {
@@ -292,7 +292,6 @@ void mqtt_admitted(struct pg_conn *conn, const struct pg_admission *admission, v
                       admission->server_reason != NULL ? admission->server_reason : "");
         return;
     }
-    m->client = admission->client;
     m->resumed = admission->session_present;
     struct mqtt_connack packet = {.session_present = admission->session_present,
                                   .props = MQTT_PROPS_NONE};
@@ -335,10 +334,10 @@ void mqtt_on_disconnect(struct pg_conn *conn, struct mqtt_conn *m, const struct 
                           "DISCONNECT raises a session expiry of 0 (MQTT 3.14.2.2.2)");
             return;
         }
-        pg_client_set_session_expiry(m->client, d.props.session_expiry_s);
+        pg_client_set_session_expiry(mqtt_client_of(m), d.props.session_expiry_s);
     }
     if (d.code == MQTT_RC_SUCCESS) {
-        pg_client_drop_will(m->client);
+        pg_client_drop_will(mqtt_client_of(m));
     }
     pg_conn_close(conn, PG_CLIENT_CLOSED, "%s", d.code != 0 ? mqtt_code_name(d.code) : "");
 }

@@ -276,15 +276,15 @@ static enum pg_reason publish(struct pg_conn *conn, struct mqtt_conn *m,
         spec.payload = p->payload;
         spec.qos = p->qos;
         spec.retain = p->retain;
-        spec.publisher = pg_client_id(m->client);
+        spec.publisher = pg_client_id(mqtt_client_of(m));
         msg = pg_msg_new(&spec);
     }
     mqtt_user_room_free(&room);
     if (msg == NULL) {
         return PG_NO_MEMORY;
     }
-    return p->qos == 2 ? pg_publish_once(m->client, p->packet_id, msg, token)
-                       : pg_publish(m->client, msg, token);
+    return p->qos == 2 ? pg_publish_once(mqtt_client_of(m), p->packet_id, msg, token)
+                       : pg_publish(mqtt_client_of(m), msg, token);
 }
 
 static void publish_qos_0(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt_publish *p)
@@ -363,7 +363,7 @@ void mqtt_on_pubrel(struct pg_conn *conn, struct mqtt_conn *m, const struct mqtt
         mqtt_close_error(conn, frame, error);
         return;
     }
-    enum pg_reason reason = pg_receipt_end(m->client, ack.packet_id, ack.packet_id);
+    enum pg_reason reason = pg_receipt_end(mqtt_client_of(m), ack.packet_id, ack.packet_id);
     if (reason == PG_DUPLICATE) {
         /* Left out before MQTT 5; during recovery it is not an error (3.7.2.1). */
         uint8_t code = m->resumed ? MQTT_RC_SUCCESS : MQTT_RC_PACKET_ID_NOT_FOUND;

@@ -182,7 +182,7 @@ void mqtt_on_subscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct m
             .retain_handling = f.retain_handling,
             .id = id,
         };
-        enum pg_reason reason = pg_subscribe(m->client, &sub, i);
+        enum pg_reason reason = pg_subscribe(mqtt_client_of(m), &sub, i);
         if (reason == PG_PENDING) {
             s->codes[i] = sub.qos; /* what is granted, if it is */
             s->open++;
@@ -256,7 +256,7 @@ void mqtt_on_unsubscribe(struct pg_conn *conn, struct mqtt_conn *m, const struct
     size_t i = 0;
     for (size_t at = 0; mqtt_filter_next(&packet, MQTT_UNSUBSCRIBE, &at, &f); i++) {
         if (pg_topic_filter_valid(f.filter) == PG_OK) {
-            enum pg_reason reason = pg_unsubscribe(m->client, f.filter, i);
+            enum pg_reason reason = pg_unsubscribe(mqtt_client_of(m), f.filter, i);
             if (reason == PG_PENDING) {
                 s->open++;
             } else {

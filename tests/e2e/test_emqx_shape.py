@@ -76,6 +76,7 @@ def test_an_application_of_emqx_commands_a_vehicle(gateway):
     command({"Action": "Control", "Command": "0x06", "Param": {"Level": 2, "Message": "stop"}})
     assert vehicle.next(CONTROL).unit[6:] == b"\x06\x02stop"
     vehicle.say(CONTROL, TIME, flag=SUCCESS)
+    assert got(app, f"gbt32960/{VIN}/upstream/response")["Cmd"] == 130
     command({"Action": "Control", "Command": "0x03"})
     assert vehicle.next(CONTROL).unit[6:] == b"\x03"
 

@@ -191,7 +191,8 @@ static void auth_step(struct script *s)
 /* As the core does: who is asked for another round is not admitted before the answer. */
 static bool may_challenge(const struct mqtt_conn *m)
 {
-    return m->exchange == MQTT_EXCHANGE_JUDGED && (m->client != NULL || fake_hold_admissions);
+    return m->exchange == MQTT_EXCHANGE_JUDGED &&
+           (mqtt_client_of(m) != NULL || fake_hold_admissions);
 }
 
 static void admit_step(struct script *s)
@@ -225,7 +226,7 @@ static void reauthenticated_step(struct script *s)
     struct pg_client *client = fake_client(conns[current]);
     uint8_t flags = next(s);
     struct pg_bytes data = take(s, flags >> 4);
-    if (client != NULL && m->exchange == MQTT_EXCHANGE_JUDGED && m->client == client &&
+    if (client != NULL && m->exchange == MQTT_EXCHANGE_JUDGED &&
         !fake_is_closed(conns[current], NULL)) {
         mqtt_reauthenticated(client, results[flags & 3], (flags & 4) != 0 ? data : PG_BYTES_NONE);
     }

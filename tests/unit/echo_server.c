@@ -17,6 +17,7 @@
 
 #include "conn_client.h"
 #include "counter.h"
+#include "registry.h"
 
 #define WAIT_S      20
 #define FLOOD_BYTES (ECHO_FLOOD_MB * 1024 * 1024)
@@ -247,6 +248,9 @@ bool echo_server_start(struct echo_server *server, const char *bind_value, unsig
     server->port = (uint16_t)atoi(strrchr(info[0].address, ':') + 1);
 
     atomic_store(&server->server.config, &server->config);
+    server->server.registry = pg_registry_new();
+    if (!server->server.registry)
+        abort();
     server->server.worker_count = workers;
     for (unsigned w = 0; w < workers; w++) {
         server->server.workers[w] = pg_worker_new(&server->server, w);
@@ -268,6 +272,7 @@ void echo_server_stop(struct echo_server *server)
     for (unsigned w = 0; w < server->server.worker_count; w++)
         pg_worker_drain(server->server.workers[w], 5000);
     pg_workers_join(&server->server);
+    pg_registry_free(&server->server.registry);
     server->transport->close_listening(&server->listening);
 }
 

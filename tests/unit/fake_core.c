@@ -486,7 +486,7 @@ struct fake_view fake_view(const struct pg_conn *conn)
     return (struct fake_view){conn->frame_limit, conn->expect, conn->idle_ms, conn->detail};
 }
 
-struct pg_client *fake_client(struct pg_conn *conn)
+struct pg_client *pg_conn_client(const struct pg_conn *conn)
 {
     struct pg_client *client = fake.clients;
 
@@ -494,6 +494,11 @@ struct pg_client *fake_client(struct pg_conn *conn)
         client = client->next;
     }
     return client;
+}
+
+struct pg_client *fake_client(struct pg_conn *conn)
+{
+    return pg_conn_client(conn);
 }
 
 /* ---- clients and sessions ------------------------------------------------------------------- */

@@ -88,6 +88,11 @@ struct fake_rounds fake_rounds(void);
 /* Forget them; no limit of frames. For those who link fake_exchange.c, with fake_begin(). */
 void fake_exchange_begin(void);
 
+/* ---- facts: fake_facts.c ---------------------------------------------------------------------- */
+
+/* What pg_fact_set() says; PG_PENDING is ended by calling the frontend. With an error nothing is set. */
+extern enum pg_reason fake_fact_result;
+
 /* ---- what was asked for ---------------------------------------------------------------------- */
 
 /* The last login that asked for admission, its will left out, and how many there were; lent until

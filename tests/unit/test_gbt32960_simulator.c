@@ -195,8 +195,8 @@ static void the_seconds_before_an_alarm_are_reissued(void)
 
     begin_road(GBT_2016, 96);
     connect_road();
-    for (unsigned i = 0; i < 600 && road.alarms == 0; i++) {
-        pass(1000);
+    for (unsigned i = 0; i < 1200 && road.alarms == 0; i++) {
+        pass(500);
     }
     CU_ASSERT_EQUAL_FATAL(road.alarms, 1);
     int64_t began_ms = road.now_ms;

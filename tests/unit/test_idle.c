@@ -12,10 +12,10 @@
 #include "testbed.h"
 
 #define FEW  500u
-#define MANY 4500u
+#define MANY 12500u
 
 /* Bytes of each client without the frontend's and the transport's own state. */
-#define BYTES_MAX 510u
+#define BYTES_MAX 470u
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)

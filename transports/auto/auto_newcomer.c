@@ -248,7 +248,8 @@ static void read_head(struct newcomer *newcomer)
             set_deadline(newcomer, newcomer->config->settings.limits.login_timeout,
                          PG_LOGIN_TIMEOUT);
         newcomer->len = (uint16_t)(newcomer->len + n);
-    } while (is_unknown(newcomer) && (size_t)n == room);
+    } while (is_unknown(newcomer) &&
+             net_stream_reads_on(&newcomer->stream, (size_t)n, room, newcomer->len));
 }
 
 static void begin_tls(struct newcomer *newcomer)
@@ -363,7 +364,7 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
     newcomer->listening = listening;
     newcomer->worker = worker;
     newcomer->place = place;
-    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner, NULL))
+    if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner))
         await_first_byte(newcomer);
     else
         give_up(newcomer, PG_NO_MEMORY, "before the first byte");

@@ -41,9 +41,14 @@ void net_conn_secured(struct pg_conn *conn, struct pg_bytes identity)
         pg_conn_close(conn, PG_NO_MEMORY, "after the handshake");
 }
 
+static struct pg_conn *conn_of(struct net_stream *stream)
+{
+    return pg_conn_of_link(stream, sizeof(*stream));
+}
+
 static void read_bytes(struct net_stream *stream)
 {
-    struct pg_conn *conn = stream->data;
+    struct pg_conn *conn = conn_of(stream);
     size_t total = 0, room;
     for (ssize_t n;; total += (size_t)n) {
         if (stream->state != NET_STREAM_OPEN || stream->held || !pg_conn_wants_bytes(conn))
@@ -65,24 +70,24 @@ static void read_bytes(struct net_stream *stream)
 static void on_ready(struct net_stream *stream, int events)
 {
     if (events & EV_WRITE)
-        pg_conn_writable(stream->data);
+        pg_conn_writable(conn_of(stream));
     if (events & EV_READ)
         read_bytes(stream);
 }
 
 static void on_secured(struct net_stream *stream, struct pg_bytes identity)
 {
-    net_conn_secured(stream->data, identity);
+    net_conn_secured(conn_of(stream), identity);
 }
 
 static void on_failed(struct net_stream *stream, const struct net_trouble *trouble)
 {
-    net_conn_refused(stream->data, trouble);
+    net_conn_refused(conn_of(stream), trouble);
 }
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->data);
+    pg_conn_eof(conn_of(stream));
 }
 
 static const struct net_owner link_owner = {
@@ -95,7 +100,7 @@ static const struct net_owner link_owner = {
 struct net_stream *net_link_begin(struct pg_conn *conn, const struct net_guest *guest)
 {
     struct net_stream *stream = pg_conn_link(conn);
-    if (!net_stream_begin(stream, pg_conn_worker(conn), guest->fd, &link_owner, conn)) {
+    if (!net_stream_begin(stream, pg_conn_worker(conn), guest->fd, &link_owner)) {
         pg_conn_broken(conn, errno);
         return NULL;
     }
@@ -107,7 +112,7 @@ struct net_stream *net_link_begin(struct pg_conn *conn, const struct net_guest *
 void net_link_adopt(struct pg_conn *conn, struct net_stream *from, struct pg_bytes identity,
                     struct pg_bytes head)
 {
-    net_stream_move(pg_conn_link(conn), from, &link_owner, conn);
+    net_stream_move(pg_conn_link(conn), from, &link_owner);
     net_conn_secured(conn, identity);
     size_t room;
     uint8_t *buffer = pg_conn_read_room(conn, &room);

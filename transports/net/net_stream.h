@@ -23,8 +23,8 @@ struct net_trouble {
     const char *text; /* of the security layer, or NULL; lent until the next call */
 };
 
-/* What a stream tells its owner, at the end of a loop turn, before anything is written. The owner
- * may close the stream, move it and free its memory in any of them. */
+/* What a stream tells its owner, in whose struct it is, at the end of a loop turn, before anything is
+ * written. The owner may close the stream, move it and free its memory in any of them. */
 struct net_owner {
     /* Bytes can be read (EV_READ), or written (EV_WRITE) after that was asked for. */
     void (*ready)(struct net_stream *stream, int events);
@@ -72,8 +72,6 @@ enum net_stream_state {
 
 /* All zero is NET_STREAM_NEW. Its size matters: it exists once per connection. */
 struct net_stream {
-    const struct net_owner *owner;
-    void *data; /* the owner's */
     union {
         struct net_security *security; /* NULL: plain. Up to NET_STREAM_PARTING */
         uint64_t thrown_away;          /* bytes discarded in NET_STREAM_DRAIN */
@@ -88,19 +86,20 @@ struct net_stream {
     bool stalled : 1;    /* the layer waits for room to write */
     bool waits : 1;      /* the layer waits for something else than the socket */
     bool is_ready : 1;   /* among those whose layer holds bytes that are wanted now */
+    uint8_t owner;       /* its number; see net_stream_owner() */
 };
+_Static_assert(sizeof(struct net_stream) <= 16, "a silent stream is small");
 _Static_assert(EV_READ <= 3 && EV_WRITE <= 3, "events fit");
 
 /* Begin on a connected, non-blocking socket (given). false with errno: descriptors or memory are out,
  * and all that is left is to close the stream. */
 bool net_stream_begin(struct net_stream *stream, struct pg_worker *worker, int fd,
-                      const struct net_owner *owner, void *data) PG_CHECKED;
+                      const struct net_owner *owner) PG_CHECKED;
 struct pg_worker *net_stream_worker(const struct net_stream *stream);
 /* Put a layer (given) on a plain stream, before anything is read: its handshake begins. */
 void net_stream_secure(struct net_stream *stream, struct net_security *security);
 /* Go on as `to`, which is NET_STREAM_NEW, with another owner; `from` is all zero then. */
-void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner,
-                     void *data);
+void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner);
 
 /* Not to be told of bytes for now, or to be told again. Idempotent, as the next. */
 void net_stream_hold(struct net_stream *stream, bool on);
@@ -112,9 +111,9 @@ void net_stream_block(struct net_stream *stream, bool on);
 /* Bytes read, 0 if there are none now, or one of those above. */
 ssize_t net_stream_read(struct net_stream *stream, uint8_t *buffer, size_t room,
                         struct net_trouble *trouble);
-/* After a read that gave `n` of `room` bytes, `total` in this turn: whether to go on. One busy peer
- * must not starve the others. */
-bool net_stream_reads_on(const struct net_stream *stream, size_t n, size_t room, size_t total);
+/* After a read that gave `n` of `room` bytes, `total` in this turn: whether to go on now. If not, the
+ * owner is told when there is more. One busy peer must not starve the others. */
+bool net_stream_reads_on(struct net_stream *stream, size_t n, size_t room, size_t total);
 /* Bytes written, 0 if there is no room, or -1 with errno. No signal is raised. */
 ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int count);
 
@@ -134,6 +133,8 @@ void net_stream_close(struct net_stream *stream);
 
 /* The handshake is over, well or not: the next call is one of the owner. */
 void net_stream_handshake_ends(struct net_stream *stream);
+/* Who is told of it. */
+const struct net_owner *net_stream_owner(const struct net_stream *stream);
 /* Wait for the socket as the state and the bits above say. */
 void net_stream_watch(struct net_stream *stream);
 

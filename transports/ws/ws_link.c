@@ -81,7 +81,7 @@ static struct zip_line lines[PG_WORKERS_MAX];
 
 static struct pg_conn *conn_of(const struct ws_link *link)
 {
-    return link->stream.data;
+    return pg_conn_of_link((void *)(uintptr_t)link, sizeof(*link));
 }
 
 /* Whether bytes of our own, and not the core's, wait for room. */
@@ -753,7 +753,7 @@ static void on_ready(struct net_stream *stream, int events)
 
 static void on_drained(struct net_stream *stream)
 {
-    pg_conn_eof(stream->data);
+    pg_conn_eof(conn_of((struct ws_link *)stream));
 }
 
 static const struct net_owner link_owner = {.ready = on_ready, .drained = on_drained};
@@ -830,7 +830,7 @@ void ws_link_begin(struct pg_conn *conn, const struct ws_conf *conf, struct net_
     link->heard = true;
     if (link->ping_interval_ms > 0)
         pg_timer_start(&link->pinger, link->ping_interval_ms, on_ping_time);
-    net_stream_move(&link->stream, from, &link_owner, conn);
+    net_stream_move(&link->stream, from, &link_owner);
     watch(link);
     if (!deflate || add_zip(link, conf, deflate))
         take_rest(link, rest);

@@ -12,7 +12,7 @@
 
 /* The transport's state of one connection; all zero is WS_LINK_NEW. */
 struct ws_link {
-    struct net_stream stream; /* first; its data is the struct pg_conn */
+    struct net_stream stream; /* first */
     uint8_t state;            /* enum ws_link_state */
     bool held : 1;            /* the core does not want bytes now */
     bool blocked : 1;         /* the core waits for room to write */

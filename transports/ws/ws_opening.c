@@ -31,7 +31,7 @@
 #define FIRST_ROOM 1024u /* for a request; most fit */
 
 struct opening {
-    struct net_stream stream; /* first; its data is not used */
+    struct net_stream stream; /* first */
     struct ev_timer timer;
     struct opening *next, **link; /* all of the worker */
     const struct pg_listening *listening;
@@ -308,7 +308,7 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
         return;
     }
     opening->place = place;
-    if (!net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner, NULL))
+    if (!net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner))
         give_up(opening, PG_NO_MEMORY, "before the first byte");
     else if (!secure)
         await_first_byte(opening);
@@ -329,7 +329,7 @@ void ws_opening_adopt(struct pg_listening *listening, struct pg_worker *worker,
     struct opening *opening = full ? NULL : new_opening(listening, worker, conf, guest);
     if (!opening)
         return;
-    net_stream_move(&opening->stream, from, &opening_owner, NULL);
+    net_stream_move(&opening->stream, from, &opening_owner);
     opening->place = *place;
     if (!has_room(opening)) {
         give_up(opening, PG_NO_MEMORY, "for the request");
