@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "gbt32960_codec.h"
+#include "gbt32960_upgrade.h"
 
 /* ---- out ------------------------------------------------------------------------------------ */
 
@@ -189,6 +190,9 @@ static bool take_control(json_t *document, json_t *body, struct wire_error *erro
         return false;
     }
     json_object_set_new(body, "control", json_integer(id));
+    if (id == 1 && json_is_object(param)) {
+        json_object_set_new(body, "upgrade", gbt_upgrade_of_emqx(param));
+    }
     for (size_t i = 0; i < sizeof(control_fields) / sizeof(control_fields[0]); i++) {
         json_t *value = json_object_get(param, control_fields[i].emqx);
         if (value != NULL) {

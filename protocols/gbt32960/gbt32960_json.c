@@ -16,6 +16,7 @@
 
 #include "gbt32960_codec.h"
 #include "gbt32960_emqx.h"
+#include "gbt32960_upgrade.h"
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
@@ -181,6 +182,19 @@ static void visit_both(void *context, const struct wire_event *event)
     gbt_cells_visit(both->cells, event);
 }
 
+/* The parameters of a remote upgrade by their names, beside the bytes. */
+static void put_upgrade(struct json_out *out, const struct gbt_frame *frame)
+{
+    size_t start = out->len;
+
+    if (frame->unit.len > 7 && frame->unit.data[6] == 1) {
+        json_out_key(out, "upgrade");
+        if (!gbt_upgrade_write(out, (struct pg_bytes){frame->unit.data + 7, frame->unit.len - 7})) {
+            out->len = start;
+        }
+    }
+}
+
 static bool put_fields(struct json_out *out, const struct gbt_frame *frame,
                        const struct wire_row *rows, const struct gbt_json_options *options,
                        struct gbt_json_judgement *judgement)
@@ -195,6 +209,9 @@ static bool put_fields(struct json_out *out, const struct gbt_frame *frame,
                           options->cells != NULL ? visit_both : wire_json_visit, &both, &walked);
     judgement->faults = walked.faults;
     judgement->out_of_range = both.json.range_count;
+    if (fine && rows == gbt_rows_control && options->shape == WIRE_SHAPE_NATIVE) {
+        put_upgrade(out, frame);
+    }
     return fine && wire_json_end(&both.json);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "gbt32960_emqx.h"
+#include "gbt32960_upgrade.h"
 
 static bool fail(struct wire_error *error, const char *path, const json_t *found,
                  const char *expected)
@@ -248,9 +249,34 @@ static void number_parameters(json_t *ids, unsigned edition)
     }
 }
 
+/* An upgrade by its values is the bytes of its parameters; bytes that are given, too, are those. */
+static bool write_upgrade(json_t *body, struct wire_error *error)
+{
+    json_t *upgrade = json_object_get(body, "upgrade");
+    struct wire_out bytes = wire_out_heap(GBT_UNIT_MAX);
+    struct json_out hex = json_out_heap(3 * (size_t)GBT_UNIT_MAX);
+
+    if (upgrade == NULL) {
+        return true;
+    }
+    bool fine = gbt_upgrade_encode(upgrade, &bytes, error);
+    json_out_hex(&hex, wire_out_bytes(&bytes));
+    if (fine && (bytes.failed || hex.failed)) {
+        fine = fail(error, "body.upgrade", NULL, "less");
+    }
+    if (fine && json_object_get(body, "parameters_hex") == NULL) {
+        json_object_set_new(body, "parameters_hex", json_stringn(hex.data + 1, hex.len - 2));
+    }
+    json_object_del(body, "upgrade");
+    wire_out_free(&bytes);
+    json_out_free(&hex);
+    return fine;
+}
+
 /* A copy of the body with the short forms written out. */
 static json_t *written_out(json_t *body, const struct wire_row *rows,
-                           const struct gbt_json_defaults *defaults, unsigned edition)
+                           const struct gbt_json_defaults *defaults, unsigned edition,
+                           struct wire_error *error)
 {
     json_t *copy = body != NULL ? json_copy(body) : json_object();
     json_t *parameters = json_object_get(copy, "parameters");
@@ -258,6 +284,11 @@ static json_t *written_out(json_t *body, const struct wire_row *rows,
     char text[GBT_TIME_TEXT];
 
     if (copy == NULL) {
+        fail(error, "body", NULL, "less (out of memory)");
+        return NULL;
+    }
+    if (rows == gbt_rows_control && !write_upgrade(copy, error)) {
+        json_decref(copy);
         return NULL;
     }
     if (rows[0].kind == WIRE_TIME && (rows[0].flags & WIRE_OPTIONAL) == 0 &&
@@ -323,8 +354,9 @@ static bool take_body(json_t *document, const struct gbt_json_defaults *defaults
     if (body != NULL && !json_is_object(body)) {
         return fail(error, "body", body, "an object");
     }
-    json_t *full = written_out(body, rows, defaults, frame->edition);
-    bool fine = wire_encode(rows, full, "body", frame->edition,
+    json_t *full = written_out(body, rows, defaults, frame->edition, error);
+    bool fine = full != NULL &&
+                wire_encode(rows, full, "body", frame->edition,
                             wire ? WIRE_SHAPE_WIRE : WIRE_SHAPE_NATIVE, WIRE_GBK, unit, error);
     json_decref(full);
     return fine;

@@ -197,7 +197,7 @@ static const struct wire_name controls[] = {{1, "remote_upgrade"},
                                             {0, NULL}};
 #define IF_ALARM .when = R_COUNT, .when_mask = 0xff, .when_value = 6
 
-static const struct wire_row control[] = {
+const struct wire_row gbt_rows_control[] = {
     TIME("time"),
     ROW("control", WIRE_UINT, .width = 1, .keep = R_COUNT, .names = controls),
     NUMBER("alarm_level", 1, 0, 3, ONLY_2016, IF_ALARM),
@@ -247,8 +247,8 @@ const struct gbt_message gbt_messages[] = {
             DOWN, EMQX("response")),
     MESSAGE(GBT_PARAMETER_SET, "parameter_set", set, answer_with_values, "set parameters", DOWN,
             EMQX("response")),
-    MESSAGE(GBT_TERMINAL_CONTROL, "terminal_control", control, answer, "control the terminal", DOWN,
-            EMQX("response")),
+    MESSAGE(GBT_TERMINAL_CONTROL, "terminal_control", gbt_rows_control, answer,
+            "control the terminal", DOWN, EMQX("response")),
 };
 const size_t gbt_message_count = sizeof(gbt_messages) / sizeof(gbt_messages[0]);
 

@@ -59,6 +59,7 @@ extern const struct wire_items gbt_parameters; /* of 80 and 81 */
 extern const struct wire_row gbt_rows_report[];
 extern const struct wire_row gbt_rows_joined_cells[]; /* time, number, cell_count, cells */
 extern const struct wire_row gbt_rows_signature[];
+extern const struct wire_row gbt_rows_control[]; /* of 82 */
 
 /* The cell voltages of a report of 2016 that are a part of their subsystem's (at most 200 of them go
  * into one frame). */

@@ -202,6 +202,27 @@ static void commands_of_emqx_become_units(void)
          NOW "06"
              "01"
              "78"},
+        {"{\"Action\":\"Control\",\"Command\":\"0x01\",\"Param\":{\"DialingName\":\"net\","
+         "\"Ip\":\"192.0.2.1\",\"Port\":8080,\"ManufacturerId\":\"ABCD\",\"HardwareVer\":"
+         "\"1.0.0\",\"SoftwareVer\":\"1.0.1\",\"UpgradeUrl\":\"ftp://h/f\",\"Timeout\":10}}",
+         NOW "01"
+             "6e6574"
+             "3b"
+             "3b"
+             "3b"
+             "0000c0000201"
+             "3b"
+             "1f90"
+             "3b"
+             "41424344"
+             "3b"
+             "312e302e30"
+             "3b"
+             "312e302e31"
+             "3b"
+             "6674703a2f2f682f66"
+             "3b"
+             "000a"},
         {"{\"Action\":\"Control\",\"Command\":2}", NOW "02"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -240,6 +261,124 @@ static void wrong_commands_of_emqx_say_what_is_wrong(void)
             printf("    %s: %s\n", cases[i].document, error.path);
             CU_FAIL("another place");
         }
+        wire_out_free(&unit);
+    }
+}
+
+static void upgrades_go_there_and_back(void)
+{
+    /* 15163 is 3b3b, so that a port is made of semicolons. */
+    static const struct {
+        const char *upgrade, *hex;
+    } cases[] = {
+        {"{\"url\":\"ftp://h/f\",\"apn\":\"net\",\"username\":\"u\",\"password\":\"p\","
+         "\"address\":\"192.0.2.1\",\"port\":15163,\"manufacturer\":\"ABCD\","
+         "\"hardware_version\":\"1.0\",\"firmware_version\":\"2.0.0\",\"timeout_min\":59}",
+         "6674703a2f2f682f66"
+         "3b"
+         "6e6574"
+         "3b"
+         "75"
+         "3b"
+         "70"
+         "3b"
+         "0000c0000201"
+         "3b"
+         "3b3b"
+         "3b"
+         "41424344"
+         "3b"
+         "312e300000"
+         "3b"
+         "322e302e30"
+         "3b"
+         "003b"},
+        {"{\"url\":\"ftp://h/f\",\"timeout_min\":5}", "6674703a2f2f682f66"
+                                                      "3b3b3b3b3b3b3b3b3b"
+                                                      "0005"},
+        {"{\"url\":\"ftp://h/f\",\"apn\":\"net\",\"address\":\"update.example\",\"port\":21,"
+         "\"timeout_min\":5,\"form\":\"text\"}",
+         "6674703a2f2f682f66"
+         "3b"
+         "6e6574"
+         "3b3b3b"
+         "7570646174652e6578616d706c65"
+         "3b"
+         "3231"
+         "3b3b3b3b"
+         "35"},
+        {"{\"url\":\"ftp://h/f\",\"apn\":\"net\",\"address\":\"10.0.0.1\",\"timeout_min\":5,"
+         "\"form\":\"table\"}",
+         "6e6574"
+         "3b3b3b"
+         "00000a000001"
+         "3b3b3b3b3b"
+         "6674703a2f2f682f66"
+         "3b"
+         "0005"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char document[1024];
+        char want[512];
+        struct wire_out unit = wire_out_heap(65536);
+        struct json_out json = json_out_heap(1 << 20);
+        struct gbt_json_message message;
+        const struct gbt_json_options options = {.shape = WIRE_SHAPE_NATIVE};
+        (void)snprintf(document, sizeof(document),
+                       "{\"message\":\"terminal_control\",\"body\":{\"control\":"
+                       "\"remote_upgrade\",\"upgrade\":%s}}",
+                       cases[i].upgrade);
+        (void)snprintf(want, sizeof(want), NOW "01%s", cases[i].hex);
+        CU_ASSERT_TRUE_FATAL(gbt_encode(document, &unit, &message));
+        check_bytes(document, message.frame.unit, want);
+        CU_ASSERT_TRUE(gbt_json_write(&json, &message.frame, &options, NULL));
+        json_t *got = json_loadb(json.data, json.len, 0, NULL);
+        json_t *upgrade = json_object_get(json_object_get(got, "body"), "upgrade");
+        char *text = upgrade ? json_dumps(upgrade, JSON_COMPACT) : strdup("{}");
+        struct json_out only = json_out_over(text, strlen(text));
+        only.len = strlen(text);
+        check_json(cases[i].upgrade, &only, cases[i].upgrade);
+        /* What is printed is the same bytes again. */
+        json_out_put(&json, "", 1);
+        unit.len = 0;
+        CU_ASSERT_TRUE(gbt_encode(json.data, &unit, &message));
+        check_bytes("again", message.frame.unit, want);
+        free(text);
+        json_decref(got);
+        json_out_free(&json);
+        wire_out_free(&unit);
+    }
+}
+
+static void wrong_upgrades_say_what_is_wrong(void)
+{
+    static const struct {
+        const char *upgrade, *path;
+    } cases[] = {
+        {"7", "body.upgrade"},
+        {"{\"uri\":\"x\"}", "body.upgrade"},
+        {"{\"form\":\"xml\"}", "body.upgrade.form"},
+        {"{\"url\":\"a;b\"}", "body.upgrade.url"},
+        {"{\"url\":1}", "body.upgrade.url"},
+        {"{\"port\":65536}", "body.upgrade.port"},
+        {"{\"address\":\"update.example\"}", "body.upgrade.address"},
+        {"{\"address\":\"256.0.0.1\"}", "body.upgrade.address"},
+        {"{\"manufacturer\":\"ABCDE\"}", "body.upgrade.manufacturer"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct gbt_json_defaults defaults = {.id = (const uint8_t *)"LPGATE00000000017",
+                                                   .wall_ms = INT64_C(1772323205000)};
+        char document[256];
+        struct wire_out unit = wire_out_heap(65536);
+        struct gbt_json_message message;
+        struct wire_error error = {.path = "nothing"};
+        (void)snprintf(document, sizeof(document),
+                       "{\"message\":\"terminal_control\",\"body\":{\"control\":1,"
+                       "\"upgrade\":%s}}",
+                       cases[i].upgrade);
+        CU_ASSERT_FALSE(
+            gbt_json_encode_text(document, strlen(document), &defaults, &unit, &message, &error));
+        CU_ASSERT_STRING_EQUAL(error.path, cases[i].path);
         wire_out_free(&unit);
     }
 }
@@ -448,6 +587,8 @@ int main(void)
     CU_ADD_TEST(suite, logins_have_emqx_names);
     CU_ADD_TEST(suite, commands_of_emqx_become_units);
     CU_ADD_TEST(suite, wrong_commands_of_emqx_say_what_is_wrong);
+    CU_ADD_TEST(suite, upgrades_go_there_and_back);
+    CU_ADD_TEST(suite, wrong_upgrades_say_what_is_wrong);
     CU_ADD_TEST(suite, terminals_have_emqx_names);
     CU_ADD_TEST(suite, commands_of_emqx_become_bodies);
     CU_ADD_TEST(suite, wrong_documents_of_emqx_say_what_is_wrong);
