@@ -441,6 +441,7 @@ static void logout(struct gbt_vehicle *v, const struct gbt_frame *frame)
         return;
     }
     gbt_count(c, GBT_COUNT_LOGOUTS);
+    gbt_uplink_logout(v, frame);
     gbt_answer_frame(c, frame, GBT_SUCCESS);
     gbt_command_lost(v, PG_CLIENT_CLOSED); /* while it can be settled */
     if (v == c->platform) {
