@@ -126,11 +126,13 @@ def test_proxy_below_tls(gateway, ca):  # noqa: F811
 
 
 def test_proxy_the_name_of_a_certificate_is_the_user(gateway, folder):
-    gw = gateway(guarded(folder),
+    gw = gateway(guarded(folder) + " log { level = debug }",
                  listeners={"mqtt": proxied("proxy_identity = cn")})
     with gw.connect("mqtt") as s:
         s.send(v2(tlvs=tls("device-7")) + connect("probe", username="somebody-else"))
         s.expect(ACCEPTED)
+        gw.wait_log("proxied", peer=re.escape("192.0.2.7:40000"), proxy=r"127\.0\.0\.1:\d+",
+                    tls=re.escape("TLSv1.3"), cn="device-7")
         gw.wait_log("admitted", client="probe", user="device-7")
     # Neither a certificate that is not valid, nor one that was not shown, makes anybody somebody.
     for words in (tls("device-7", verify=20), tls("device-7", bits=1), b""):

@@ -101,6 +101,14 @@ def test_what_expired_leaves_a_gap_in_the_identifiers(gw):
     assert got.packet_id == 2
 
 
+def test_what_a_client_asked_for_can_be_looked_up(gateway):
+    gw = gateway("log { level = debug }")
+    peer(gw, "plain", version=4)
+    gw.wait_log("mqtt_connect", client="plain", version="4", clean_start="yes", keepalive="60", will="no")
+    peer(gw, "full", clean=False, keepalive=7, will=("w", "gone", 0, False))
+    gw.wait_log("mqtt_connect", client="full", version="5", clean_start="no", keepalive="7", will="yes")
+
+
 def test_a_subscriber_that_wants_nothing_of_its_own_is_a_subscriber(gw):
     """So a publisher is not told that there is none (10)."""
     one = peer(gw, "one")
