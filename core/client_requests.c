@@ -93,15 +93,9 @@ static void count_publication(struct pg_client *client, enum pg_reason reason,
            PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("topic", topic));
 }
 
-/* Whether the frontend wants to know what became of its requests. */
-static bool listens(const struct pg_client *client)
-{
-    return client->state == CLIENT_ADMITTED && client->announced && !pg_conn_closing(client->conn);
-}
-
 static void tell_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
-    if (listens(client))
+    if (client_listens(client))
         client_protocol(client)->published(client, token, reason);
 }
 
@@ -119,6 +113,8 @@ struct publication {
     struct pg_msg *msg;     /* lent */
     uint64_t token;
     uint16_t receipt;
+    bool whether; /* it is not published: only whether it may be is asked */
+    bool allowed; /* that has been asked, and it may */
 };
 
 static enum pg_reason route_allowed(struct pg_client *client, const struct publication *p,
@@ -136,6 +132,8 @@ static enum pg_reason route_allowed(struct pg_client *client, const struct publi
 static enum pg_reason publish_allowed(struct pg_client *client, const struct publication *p)
 {
     struct pg_ticket *ticket = NULL;
+    if (p->whether)
+        return PG_OK;
     if (p->msg->qos > 0 && client_worker(client)->server->store) {
         ticket = pg_ticket_new(client, p->token, PG_BYTES_NONE, published);
         if (!ticket)
@@ -144,7 +142,8 @@ static enum pg_reason publish_allowed(struct pg_client *client, const struct pub
     }
     enum pg_reason reason = route_allowed(client, p, ticket);
     count_publication(client, reason, p->msg->topic);
-    pg_conns_hold_if_congested(client->conn);
+    bool stores = p->msg->retain || (ticket && pg_ticket_waits(ticket));
+    pg_conns_hold_if_congested(client->conn, stores);
     if (!ticket)
         return reason;
     pg_ticket_done(ticket, reason);
@@ -194,6 +193,7 @@ static void publish_decided(void *arg, enum pg_reason reason)
         .msg = q->msg,
         .token = q->token,
         .receipt = q->receipt,
+        .whether = q->kind == ASK_WHETHER,
     };
     q->request = NULL;
     if (reason == PG_OK)
@@ -230,12 +230,12 @@ static enum pg_reason ask_and_publish(struct pg_client *client, const struct pub
 {
     struct pg_worker *worker = client_worker(client);
     struct pg_config *config = client_config(worker);
-    if (!pg_access_checks_actions(config))
+    if (p->allowed || !pg_access_checks_actions(config))
         return publish_allowed(client, p);
     struct pg_question *q = new_question(client, p->target);
     if (!q)
         return PG_NO_MEMORY;
-    q->kind = p->target.data ? ASK_SEND : ASK_PUBLISH;
+    q->kind = p->whether ? ASK_WHETHER : p->target.data ? ASK_SEND : ASK_PUBLISH;
     q->token = p->token;
     q->msg = pg_msg_ref(p->msg);
     q->receipt = p->receipt;
@@ -265,7 +265,8 @@ static void enter_mount(struct pg_client *client, struct publication *p, enum pg
 static enum pg_reason publish(struct pg_client *client, struct publication *p)
 {
     enum pg_reason reason;
-    pg_conn_meter_message(client->conn);
+    if (!p->whether)
+        pg_conn_meter_message(client->conn);
     enter_mount(client, p, &reason);
     if (!p->msg) {
         count_publication(client, reason, pg_conn_topic_prefix(client->conn));
@@ -287,6 +288,17 @@ static enum pg_reason publish(struct pg_client *client, struct publication *p)
 enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
 {
     return publish(client, &(struct publication){.msg = msg, .token = token});
+}
+
+enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return publish(client,
+                   &(struct publication){.msg = pg_msg_ref(msg), .token = token, .whether = true});
+}
+
+enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return publish(client, &(struct publication){.msg = msg, .token = token, .allowed = true});
 }
 
 enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
@@ -329,7 +341,7 @@ static void released(struct pg_client *client, const struct pg_ticket *ticket,
 {
     if (!pg_reason_is_error(reason))
         (void)pg_receipt_remove(client->session, ticket->receipt);
-    if (listens(client) && client_protocol(client)->released)
+    if (client_listens(client) && client_protocol(client)->released)
         client_protocol(client)->released(client, ticket->token, reason);
 }
 
@@ -356,7 +368,7 @@ enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id, uint64_t to
 
 static void tell_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
-    if (listens(client))
+    if (client_listens(client))
         client_protocol(client)->subscribed(client, token, reason);
 }
 
@@ -506,7 +518,7 @@ enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscripti
 static void unsubscription_kept(struct pg_client *client, const struct pg_ticket *ticket,
                                 enum pg_reason reason)
 {
-    if (listens(client) && client_protocol(client)->unsubscribed)
+    if (client_listens(client) && client_protocol(client)->unsubscribed)
         client_protocol(client)->unsubscribed(client, ticket->token, reason);
 }
 

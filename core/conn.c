@@ -659,7 +659,7 @@ static bool grow_held(struct pg_conn_part *part)
     if (part->held_count < part->held_size)
         return true;
     size_t size = part->held_size > 0 ? part->held_size * 2 : 16;
-    struct pg_conn **held = realloc(part->held, size * sizeof(struct pg_conn *));
+    struct pg_held_conn *held = realloc(part->held, size * sizeof(*held));
     if (!held)
         return false;
     part->held = held;
@@ -667,42 +667,57 @@ static bool grow_held(struct pg_conn_part *part)
     return true;
 }
 
-void pg_conns_hold_if_congested(struct pg_conn *conn)
+void pg_conns_hold_if_congested(struct pg_conn *conn, bool stores)
 {
     struct pg_conn_part *part = &conn->worker->conns;
-    if (conn->is_held || conn->state != CONN_OPEN || !pg_router_congested(conn->worker))
+    bool for_store = stores && pg_store_busy(conn->worker->server->store);
+    if (conn->is_held || conn->state != CONN_OPEN ||
+        (!for_store && !pg_router_congested(conn->worker)))
         return;
     if (!grow_held(part)) {
-        pg_conn_close(conn, PG_NO_MEMORY, "while other workers lag behind");
+        pg_conn_close(conn, PG_NO_MEMORY, "while others lag behind");
         return;
     }
     conn->is_held = true;
-    part->held[part->held_count++] = conn;
+    part->held[part->held_count++] = (struct pg_held_conn){.conn = conn, .for_store = for_store};
+    if (for_store) {
+        part->held_for_store++;
+        count(conn, PG_COUNT_PUBLISHERS_HELD, 1);
+    }
     pg_conn_pause(conn);
+}
+
+/* Take one out of the list; the last one takes its place. */
+static void unhold(struct pg_conn_part *part, size_t at)
+{
+    part->held[at].conn->is_held = false;
+    part->held_for_store -= part->held[at].for_store;
+    part->held[at] = part->held[--part->held_count];
 }
 
 void pg_conns_release_held(struct pg_worker *worker)
 {
     struct pg_conn_part *part = &worker->conns;
-    if (part->held_count == 0 || pg_router_congested(worker))
+    bool store_busy = pg_store_busy(worker->server->store);
+    if (part->held_count == (store_busy ? part->held_for_store : 0) || pg_router_congested(worker))
         return;
-    for (size_t i = 0; i < part->held_count; i++) {
-        part->held[i]->is_held = false;
-        pg_conn_resume(part->held[i]);
+    for (size_t i = part->held_count; i-- > 0;) {
+        struct pg_held_conn held = part->held[i];
+        if (held.for_store && store_busy)
+            continue;
+        unhold(part, i);
+        pg_conn_alive(held.conn); /* it may have been silent because we did not listen */
+        pg_conn_resume(held.conn);
     }
-    part->held_count = 0;
 }
 
 /* No longer among those held, before it is freed. */
 static void forget_held(struct pg_conn *conn)
 {
     struct pg_conn_part *part = &conn->worker->conns;
-    for (size_t i = 0; conn->is_held; i++) {
-        if (part->held[i] != conn)
-            continue;
-        part->held[i] = part->held[--part->held_count];
-        conn->is_held = false;
-    }
+    for (size_t i = 0; conn->is_held; i++)
+        if (part->held[i].conn == conn)
+            unhold(part, i);
 }
 
 static void offer_again(struct pg_conn *conn)
@@ -791,7 +806,7 @@ static void on_deadline(struct pg_timer *timer)
         pg_conn_close(conn, PG_LOGIN_TIMEOUT, "see limits.login_timeout");
         break;
     case DEADLINE_IDLE:
-        if (silence(conn) >= conn->idle_ms && conn->is_slowed)
+        if (silence(conn) >= conn->idle_ms && (conn->is_slowed || conn->is_held))
             pg_timer_start(timer, conn->idle_ms, on_deadline);
         else if (silence(conn) >= conn->idle_ms)
             pg_conn_close(conn, (enum pg_reason)conn->idle_reason, "silent for %u ms",

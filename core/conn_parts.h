@@ -10,6 +10,12 @@ struct pg_conn;
 struct pg_worker;
 struct out_chunk;
 
+/* A publisher's connection that is not read until those that it gives work to have caught up. */
+struct pg_held_conn {
+    struct pg_conn *conn;
+    bool for_store; /* and not for the other workers alone */
+};
+
 struct pg_conn_part {
     struct pg_conn *all; /* every connection of this worker */
     /* Those with something to do at the end of the turn, in the order in which they got it, then
@@ -18,10 +24,10 @@ struct pg_conn_part {
     struct pg_conn *put_off, **put_off_end;
     struct pg_conn *dead; /* closed, to be freed at the end of the turn */
     size_t count;
-    uint8_t *read_buffer;  /* shared by all; an idle connection holds none */
-    uint32_t expect;       /* pg_conn_expect() of the bytes that are being offered */
-    struct pg_conn **held; /* paused until the other workers have caught up */
-    size_t held_count, held_size;
+    uint8_t *read_buffer; /* shared by all; an idle connection holds none */
+    uint32_t expect;      /* pg_conn_expect() of the bytes that are being offered */
+    struct pg_held_conn *held;
+    size_t held_count, held_size, held_for_store;
     struct out_chunk *spare; /* output chunks for reuse */
     size_t spare_count;
 };
@@ -46,8 +52,9 @@ void pg_conns_put_off(struct pg_worker *worker);
 void pg_conns_write_since(struct pg_worker *worker, struct pg_conn **since);
 /* Offer held-back bytes again, end the clients of closing connections, write what is queued. */
 void pg_conns_flush(struct pg_worker *worker);
-/* A publisher's connection: do not read on while another worker lags behind (router.h). */
-void pg_conns_hold_if_congested(struct pg_conn *conn);
+/* A publisher's connection: do not read on while another worker lags behind (router.h), or, if what
+ * it publishes goes to the store, while that does. */
+void pg_conns_hold_if_congested(struct pg_conn *conn, bool stores);
 /* Read on from those held, if the others have caught up. */
 void pg_conns_release_held(struct pg_worker *worker);
 /* Free what was closed in this turn. */

@@ -40,6 +40,8 @@
     X(RETAINED_CLEARED, "a retained message was cleared")                                          \
     X(WILLS_PUBLISHED, "a will was published")                                                     \
     X(BATCHES_SENT, "a batch of messages went to another worker")                                  \
+    X(PUBLISHERS_HELD,                                                                             \
+      "a publisher's connection was not read for a while, because the store lagged behind")        \
     X(READS_PAUSED, "a connection was not read for a while, for a limit on bytes or messages")     \
     X(BANS_ADDED, "an address was banned for what came from it")
 

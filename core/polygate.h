@@ -27,7 +27,9 @@
  *   2  2026-11  pg_publish_once() in place of pg_receipt_begin(); pg_receipt_end() and
  *               pg_unsubscribe() may answer later, by `released` and `unsubscribed`; `later` of
  *               pg_delivery_received()
- *   3  2026-11  frontends that call out: `calls`, `call_size` and `connected` of struct pg_protocol,
+ *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol; pg_may_publish()
+ *               and pg_publish_allowed()
+ *   4  2026-11  frontends that call out: `calls`, `call_size` and `connected` of struct pg_protocol,
  *               pg_call_*(); pg_hand_on()
  */
 
@@ -37,7 +39,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PG_ABI     3u
+#define PG_ABI     4u
 #define PG_API     __attribute__((visibility("default")))
 #define PG_CHECKED __attribute__((warn_unused_result))
 
@@ -507,6 +509,15 @@ PG_API void pg_client_end(struct pg_client *client, enum pg_reason reason);
  * known. A topic of the form <parent>/p2p/<client id> reaches that one session. */
 PG_API enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg,
                                  uint64_t token) PG_CHECKED;
+/* Whether pg_publish() would be refused by the rules for topics or by those for access; for several
+ * messages of which all or none are to be published. Nothing is published, and `msg` is lent. PG_OK, a
+ * refusal, or PG_PENDING, in which case `published` is called with `token`. */
+PG_API enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg,
+                                     uint64_t token) PG_CHECKED;
+/* As pg_publish(), of a message that pg_may_publish() has just said PG_OK about: the access rules are
+ * not asked again. */
+PG_API enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg,
+                                         uint64_t token) PG_CHECKED;
 /* Send to one client by its identifier, no subscription needed; results as pg_publish, and
  * PG_NO_SUCH_CLIENT. `msg` is given. */
 PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
@@ -595,6 +606,30 @@ PG_API enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id,
                                      uint64_t token) PG_CHECKED;
 PG_API size_t pg_receipt_count(const struct pg_client *client);
 
+/* ---- facts ------------------------------------------------------------------------------------ */
+
+/* Small things that have to be remembered by name, whoever is connected, and over a restart if the
+ * gateway has a store: a code that is no longer good, a token. */
+#define PG_FACT_SPACE_MAX 64u
+#define PG_FACT_KEY_MAX   1024u
+#define PG_FACT_VALUE_MAX 4096u
+#define PG_FACTS_MAX      1000000u /* of all together */
+
+/* Remember `value` under `key`, in place of an older one, for so many seconds (PG_FOREVER: until it is
+ * changed); an empty value forgets. `space` is whose the fact is: the name of the frontend or plugin.
+ * Neither it nor the key may be empty. pg_fact_get() finds it at once, before it is safe.
+ *
+ * client    NULL: nobody waits for it to be safe, and any thread may call; else on its worker
+ * returns   PG_OK; PG_PENDING: `remembered` follows, with `token`, and the peer is not told of it
+ *           before, if it is to be relied on; PG_QUOTA_EXCEEDED, PG_NO_MEMORY, or PG_TOO_LARGE for
+ *           lengths above, and nothing has changed. A result by `remembered` that is an error: it holds
+ *           in this process, and not after it. */
+PG_API enum pg_reason pg_fact_set(struct pg_bytes space, struct pg_bytes key, struct pg_bytes value,
+                                  uint32_t expiry_s, struct pg_client *client,
+                                  uint64_t token) PG_CHECKED;
+/* The length of the value, of which up to `room` bytes are copied; 0: there is none. Any thread. */
+PG_API size_t pg_fact_get(struct pg_bytes space, struct pg_bytes key, uint8_t *value, size_t room);
+
 /* ---- frontends ------------------------------------------------------------------------------- */
 
 enum pg_sniff { PG_SNIFF_NO, PG_SNIFF_MORE, PG_SNIFF_YES };
@@ -655,6 +690,8 @@ struct pg_protocol {
      * those who never call these) */
     void (*unsubscribed)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     void (*released)(struct pg_client *client, uint64_t token, enum pg_reason reason);
+    /* The result of a pg_fact_set() that was PG_PENDING. (optional, as those) */
+    void (*remembered)(struct pg_client *client, uint64_t token, enum pg_reason reason);
     /* The client may take deliveries: call pg_delivery_next while pg_conn_has_room. */
     void (*deliver)(struct pg_client *client);
     /* The client is no longer admitted (taken over, kicked, ended, connection closing); it must

@@ -16,6 +16,7 @@
 
 #include "ban.h"
 #include "client.h"
+#include "fact.h"
 #include "hash.h"
 #include "message.h"
 #include "registry.h"
@@ -238,8 +239,9 @@ static bool take_fact(struct pg_store_restorer *restorer, struct pg_bytes space,
                       struct pg_bytes key, struct pg_bytes value, uint32_t expires_wall_s)
 {
     (void)restorer;
-    return !pg_bytes_equal(space, PG_BYTES_OF("bans")) ||
-           pg_ban_restore(key, value, expires_wall_s);
+    if (pg_bytes_equal(space, PG_BYTES_OF("bans")))
+        return pg_ban_restore(key, value, expires_wall_s);
+    return pg_fact_restore(space, key, value, expires_wall_s);
 }
 
 /* ---- wills ----------------------------------------------------------------------------------- */
@@ -370,6 +372,14 @@ void pg_unfinished_free(struct pg_unfinished **where)
     free(u);
 }
 
+/* The store has caught up: those that were held off for it go on, at the end of a turn. */
+static void store_eased(void *arg)
+{
+    struct pg_server *server = arg;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        pg_worker_wake(server->workers[i]);
+}
+
 bool pg_restore(struct pg_server *server, struct pg_unfinished **unfinished, struct pg_error *error)
 {
     struct restoring r = {
@@ -389,6 +399,8 @@ bool pg_restore(struct pg_server *server, struct pg_unfinished **unfinished, str
         return false;
     }
     r.unfinished->rests_end = &r.unfinished->rests;
+    server->store->eased = store_eased;
+    server->store->eased_arg = server;
     int64_t began_ms = pg_now_ms();
     bool read = server->store->ops->restore(server->store, &r.restorer, error);
     wait_for_all(&r);

@@ -54,11 +54,21 @@ void pg_router_init(struct pg_router_part *part)
     *part = (struct pg_router_part){.chunks = NULL};
 }
 
-static void free_members(struct pg_members *chunk)
+static bool has_list(const union pg_members *m)
+{
+    return (m->many & 1) != 0;
+}
+
+/* NULL: there is no list. */
+static struct pg_member_list *list_of(const union pg_members *m)
+{
+    return has_list(m) ? (struct pg_member_list *)(m->many - 1) : NULL;
+}
+
+static void free_members(union pg_members *chunk)
 {
     for (uint32_t i = 0; chunk && i < PG_MEMBERS_CHUNK; i++)
-        if (chunk[i].listed)
-            free(chunk[i].many);
+        free(list_of(&chunk[i]));
     free(chunk);
 }
 
@@ -74,116 +84,133 @@ void pg_router_free(struct pg_router_part *part)
 
 /* ---- members --------------------------------------------------------------------------------- */
 
-static struct pg_members *members_of(const struct pg_router_part *part, pg_node_ref node)
+static struct pg_sub **subs_of(union pg_members *m)
+{
+    return has_list(m) ? list_of(m)->subs : &m->one;
+}
+
+static uint32_t count_of(const union pg_members *m)
+{
+    return has_list(m) ? list_of(m)->count : m->one != NULL;
+}
+
+/* NULL: there are none. */
+static struct pg_sub *first_of(const union pg_members *m)
+{
+    return has_list(m) ? list_of(m)->subs[0] : m->one;
+}
+
+static union pg_members *members_of(const struct pg_router_part *part, pg_node_ref node)
 {
     uint32_t id = pg_node_id(node), chunk = id / PG_MEMBERS_CHUNK;
     if (chunk >= part->chunk_count || !part->chunks[chunk])
         return NULL;
-    struct pg_members *m = &part->chunks[chunk][id % PG_MEMBERS_CHUNK];
-    return m->generation == pg_node_generation(node) ? m : NULL;
+    union pg_members *m = &part->chunks[chunk][id % PG_MEMBERS_CHUNK];
+    /* All are of one node, and this may be a late reference to one that had the id before. */
+    const struct pg_sub *first = first_of(m);
+    return first && first->node_generation == pg_node_generation(node) ? m : NULL;
 }
 
 /* The place of a node id; NULL: out of memory. */
-static struct pg_members *make_place(struct pg_router_part *part, uint32_t id)
+static union pg_members *make_place(struct pg_router_part *part, uint32_t id)
 {
     uint32_t chunk = id / PG_MEMBERS_CHUNK;
     if (chunk >= part->chunk_count) {
-        struct pg_members **chunks =
-            realloc(part->chunks, (chunk + 1) * sizeof(struct pg_members *));
+        union pg_members **chunks = realloc(part->chunks, (chunk + 1) * sizeof(union pg_members *));
         if (!chunks)
             return NULL;
         part->chunks = chunks;
         while (part->chunk_count <= chunk)
             chunks[part->chunk_count++] = NULL;
     }
-    struct pg_members **place = &part->chunks[chunk];
+    union pg_members **place = &part->chunks[chunk];
     if (!*place)
         *place = calloc(PG_MEMBERS_CHUNK, sizeof(**place));
     return *place ? &(*place)[id % PG_MEMBERS_CHUNK] : NULL;
 }
 
-static struct pg_member *first_of(struct pg_members *m)
-{
-    return m->listed ? m->many->members : &m->one;
-}
-
 /* Room for one more: from a single member to a list, or to a longer one. */
-static bool make_room(struct pg_members *m)
+static bool make_room(union pg_members *m)
 {
-    uint32_t size = m->listed ? m->many->size : 1;
-    if (m->count < size)
+    struct pg_member_list *list = list_of(m);
+    if (list ? list->count < list->size : !m->one)
         return true;
-    size = m->listed ? size * 2 : FIRST_LIST;
-    struct pg_member_list *many =
-        realloc(m->listed ? m->many : NULL, sizeof(*many) + size * sizeof(struct pg_member));
-    if (!many)
+    uint32_t size = list ? list->size * 2 : FIRST_LIST;
+    struct pg_member_list *longer = realloc(list, sizeof(*longer) + size * sizeof(longer->subs[0]));
+    if (!longer)
         return false;
-    if (!m->listed) {
-        many->members[0] = m->one;
-        many->turn = 0;
+    if (!list) {
+        longer->count = 1;
+        longer->turn = 0;
+        longer->subs[0] = m->one;
     }
-    many->size = size;
-    m->many = many;
-    m->listed = 1;
+    longer->size = size;
+    m->many = (uintptr_t)longer + 1;
     return true;
 }
 
-bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub)
+bool pg_members_add(struct pg_router_part *part, struct pg_sub *sub)
 {
-    struct pg_members *m = make_place(part, pg_node_id(pg_sub_node(sub)));
+    union pg_members *m = make_place(part, pg_node_id(pg_sub_node(sub)));
     if (!m || !make_room(m))
         return false;
-    m->generation = sub->node_generation;
-    sub->place = m->count;
-    first_of(m)[m->count++] = (struct pg_member){.session = session, .sub = sub};
+    struct pg_member_list *list = list_of(m);
+    sub->place = count_of(m);
+    subs_of(m)[sub->place] = sub;
+    if (list)
+        list->count++;
     return true;
 }
 
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
 {
-    struct pg_members *m = members_of(part, pg_sub_node(sub));
-    struct pg_member *list = first_of(m);
-    list[sub->place] = list[--m->count];
-    list[sub->place].sub->place = sub->place;
-    if (m->count == 0) {
-        if (m->listed)
-            free(m->many);
-        *m = (struct pg_members){.count = 0};
+    union pg_members *m = members_of(part, pg_sub_node(sub));
+    struct pg_member_list *list = list_of(m);
+    uint32_t left = count_of(m) - 1;
+    if (left == 0) {
+        free(list);
+        m->one = NULL;
+        return 0;
     }
-    return m->count;
+    struct pg_sub *moved = list->subs[left];
+    list->count = left;
+    list->subs[sub->place] = moved;
+    moved->place = sub->place;
+    return left;
 }
 
 uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node)
 {
-    const struct pg_members *m = members_of(part, node);
-    return m ? m->count : 0;
+    const union pg_members *m = members_of(part, node);
+    return m ? count_of(m) : 0;
 }
 
 /* ---- delivering in this worker --------------------------------------------------------------- */
 
 /* Most of what a large fan-out costs is waiting for memory: have what the next ones need on its way,
- * the session first, then what hangs on it. */
-static void fetch_ahead(const struct pg_member *list, uint32_t at, uint32_t count)
+ * the subscription first, then its session, then what hangs on that. */
+static void fetch_ahead(struct pg_sub *const *subs, uint32_t at, uint32_t count)
 {
-    if (at + 2 * FETCH_AHEAD < count) {
-        __builtin_prefetch(list[at + 2 * FETCH_AHEAD].session);
-        __builtin_prefetch(list[at + 2 * FETCH_AHEAD].sub);
-    }
+    if (at + 3 * FETCH_AHEAD < count)
+        __builtin_prefetch(subs[at + 3 * FETCH_AHEAD]);
+    if (at + 2 * FETCH_AHEAD < count)
+        __builtin_prefetch(subs[at + 2 * FETCH_AHEAD]->session);
     if (at + FETCH_AHEAD < count)
-        __builtin_prefetch(list[at + FETCH_AHEAD].session->traffic, 1);
+        __builtin_prefetch(subs[at + FETCH_AHEAD]->session->traffic, 1);
 }
 
 /* Every member of a node that is not shared. Returns whether somebody has it. */
-static bool deliver_all(struct pg_members *m, struct pg_offer *offer)
+static bool deliver_all(union pg_members *m, struct pg_offer *offer)
 {
-    const struct pg_member *list = first_of(m);
+    struct pg_sub *const *subs = subs_of(m);
+    uint32_t count = count_of(m);
     bool taken = false;
-    pg_msg_ref_many(offer->msg, m->count);
-    offer->refs = m->count;
-    for (uint32_t i = 0; i < m->count; i++) {
-        fetch_ahead(list, i, m->count);
-        offer->sub = list[i].sub;
-        if (pg_session_offer(list[i].session, offer) == PG_OK)
+    pg_msg_ref_many(offer->msg, count);
+    offer->refs = count;
+    for (uint32_t i = 0; i < count; i++) {
+        fetch_ahead(subs, i, count);
+        offer->sub = subs[i];
+        if (pg_session_offer(subs[i]->session, offer) == PG_OK)
             taken = true;
     }
     pg_msg_unref_many(offer->msg, offer->refs);
@@ -206,32 +233,30 @@ static enum willing willing(const struct pg_session *session, const struct pg_of
 }
 
 /* One member of a shared node: the next in turn of the most willing. */
-static bool deliver_one(struct pg_members *m, struct pg_offer *offer)
+static bool deliver_one(union pg_members *m, struct pg_offer *offer)
 {
-    struct pg_member *best = NULL;
-    uint32_t best_at = 0, turn = m->listed ? m->many->turn : 0;
-    for (uint32_t i = 0; i < m->count && (!best || willing(best->session, offer) != FREE); i++) {
-        uint32_t at = (turn + i) % m->count;
-        struct pg_member *member = &first_of(m)[at];
-        if (!best || willing(member->session, offer) > willing(best->session, offer)) {
-            best = member;
-            best_at = at;
-        }
+    struct pg_member_list *list = list_of(m);
+    const struct pg_sub *best = NULL;
+    uint32_t count = count_of(m), turn = list ? list->turn : 0;
+    for (uint32_t i = 0; i < count && (!best || willing(best->session, offer) != FREE); i++) {
+        const struct pg_sub *sub = subs_of(m)[(turn + i) % count];
+        if (!best || willing(sub->session, offer) > willing(best->session, offer))
+            best = sub;
     }
     if (!best)
         return false;
-    if (m->listed)
-        m->many->turn = best_at + 1;
-    offer->sub = best->sub;
+    if (list)
+        list->turn = best->place + 1;
+    offer->sub = best;
     return pg_session_offer(best->session, offer) == PG_OK;
 }
 
 static bool deliver_at(struct pg_worker *worker, pg_node_ref node, struct pg_offer *offer)
 {
-    struct pg_members *m = members_of(&worker->router, node);
-    if (!m || m->count == 0)
+    union pg_members *m = members_of(&worker->router, node);
+    if (!m)
         return false;
-    return first_of(m)->sub->shared ? deliver_one(m, offer) : deliver_all(m, offer);
+    return first_of(m)->shared ? deliver_one(m, offer) : deliver_all(m, offer);
 }
 
 /* ---- batches for other workers --------------------------------------------------------------- */
@@ -443,11 +468,11 @@ static enum pg_reason route(struct pg_worker *worker, struct pg_msg *msg, struct
 static unsigned pick_again(struct pg_worker *worker, pg_node_ref share,
                            const struct pg_session *avoid)
 {
-    struct pg_members *m = avoid ? members_of(&worker->router, share) : NULL;
+    union pg_members *m = avoid ? members_of(&worker->router, share) : NULL;
     const struct pg_offer offer = {.avoid = avoid};
     bool others = !avoid;
-    for (uint32_t i = 0; m && i < m->count && !others; i++)
-        others = willing(first_of(m)[i].session, &offer) > AVOIDED;
+    for (uint32_t i = 0; m && i < count_of(m) && !others; i++)
+        others = willing(subs_of(m)[i]->session, &offer) > AVOIDED;
     unsigned to = pg_subindex_pick(worker->server->subindex, share);
     /* Workers are picked in proportion to their members: another one comes soon, if there is one. */
     for (unsigned i = 0; i < PICKS && !others && to == worker->index; i++)
@@ -670,15 +695,15 @@ static bool is_among(struct pg_bytes one, const struct pg_bytes *list, size_t co
     return false;
 }
 
-static void deliver_rest(struct pg_members *m, struct pg_offer *offer,
+static void deliver_rest(union pg_members *m, struct pg_offer *offer,
                          const struct pg_router_reached *reached)
 {
-    for (uint32_t i = 0; i < m->count; i++) {
-        const struct pg_member *member = &first_of(m)[i];
-        if (is_among(pg_session_id(member->session), reached->client_ids, reached->count))
+    for (uint32_t i = 0; i < count_of(m); i++) {
+        const struct pg_sub *sub = subs_of(m)[i];
+        if (is_among(pg_session_id(sub->session), reached->client_ids, reached->count))
             continue;
-        offer->sub = member->sub;
-        (void)pg_session_offer(member->session, offer);
+        offer->sub = sub;
+        (void)pg_session_offer(sub->session, offer);
     }
 }
 
@@ -689,18 +714,18 @@ static void route_rest(struct pg_worker *worker, struct pg_offer *offer,
     pg_subindex_match(worker->server->subindex, offer->msg->topic, match);
     for (size_t i = 0; i < match->count; i++) {
         const struct pg_match_hit *hit = &match->hits[i];
-        struct pg_members *m = members_of(&worker->router, hit->ref);
-        if (!m || m->count == 0)
+        union pg_members *m = members_of(&worker->router, hit->ref);
+        if (!m)
             continue;
         if (!hit->shared) {
             deliver_rest(m, offer, reached);
             continue;
         }
         /* The first worker that has members takes it for the group. */
-        const struct pg_member *first = first_of(m);
+        const struct pg_sub *first = first_of(m);
         bool ours = (hit->workers & ((UINT64_C(1) << worker->index) - 1)) == 0;
-        if (ours && !is_among(pg_sub_filter(first->session, first->sub), reached->shares,
-                              reached->share_count))
+        if (ours &&
+            !is_among(pg_sub_filter(first->session, first), reached->shares, reached->share_count))
             (void)deliver_one(m, offer);
     }
 }

@@ -8,6 +8,8 @@
 #include "router_parts.h"
 #include "worker.h"
 
+struct pg_session;
+struct pg_sub;
 struct pg_ticket;
 
 /* Publish a message that was allowed: retained messages are stored, then it is routed to every
@@ -39,7 +41,7 @@ bool pg_router_congested(const struct pg_worker *worker);
 
 /* Members of nodes, for subscription.c. add: false when memory is out. remove: how many are left.
  */
-bool pg_members_add(struct pg_router_part *part, struct pg_session *session, struct pg_sub *sub);
+bool pg_members_add(struct pg_router_part *part, struct pg_sub *sub);
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub);
 uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node);
 

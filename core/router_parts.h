@@ -8,35 +8,25 @@
 #include "subindex.h"
 #include "worker.h"
 
-struct pg_session;
 struct pg_sub;
 struct pg_batch;
 
-struct pg_member {
-    struct pg_session *session;
-    struct pg_sub *sub;
-};
-
 struct pg_member_list {
-    uint32_t size;
+    uint32_t size, count;
     uint32_t turn; /* shared subscriptions: whose turn it is */
-    struct pg_member members[];
+    struct pg_sub *subs[];
 };
 
-/* The members of one node in this worker: most nodes have one, and need no list for it. */
-struct pg_members {
-    uint32_t generation; /* of the node; 0: none */
-    uint32_t count : 31;
-    uint32_t listed : 1;
-    union {
-        struct pg_member one;        /* the only member, if count is 1 */
-        struct pg_member_list *many; /* listed */
-    };
+/* The members of one node in this worker, by their subscriptions: most nodes have one, and need no
+ * list for it. Its size matters: it exists once per filter and worker. */
+union pg_members {
+    struct pg_sub *one; /* the only one, or NULL */
+    uintptr_t many;     /* with the lowest bit set: the address of a list, plus 1 */
 };
 #define PG_MEMBERS_CHUNK 512u
 
 struct pg_router_part {
-    struct pg_members **chunks; /* PG_MEMBERS_CHUNK nodes each, by node id; NULL: not needed yet */
+    union pg_members **chunks; /* PG_MEMBERS_CHUNK nodes each, by node id; NULL: not needed yet */
     uint32_t chunk_count;
     struct pg_match match; /* of the message that is being published */
     struct pg_batch *batches[PG_WORKERS_MAX];

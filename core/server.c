@@ -38,6 +38,7 @@
 #include "api.h"
 #include "ban.h"
 #include "escape.h"
+#include "fact.h"
 #include "guard.h"
 #include "listener.h"
 #include "log.h"
@@ -418,6 +419,7 @@ static void free_shared(struct life *life)
     if (life->listeners)
         pg_listeners_free(&life->listeners);
     pg_bans_free();
+    pg_facts_free();
     pg_guard_free();
     if (server->store)
         pg_store_free(&server->store);
@@ -443,6 +445,7 @@ static bool start_workers(struct pg_server *server, struct pg_error *error)
         return false;
     }
     pg_bans_use_store(server->store);
+    pg_facts_use_store(server->store);
     return true;
 }
 

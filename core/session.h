@@ -17,6 +17,7 @@
 #include "subindex.h"
 
 struct pg_move;
+struct pg_session;
 struct pg_worker;
 struct queue_chunk;
 
@@ -29,6 +30,7 @@ enum pg_session_state {
 /* One subscription of a session, also listed with its node in the worker's router part. Its size
  * matters: most clients have one. */
 struct pg_sub {
+    struct pg_session *session; /* whose it is */
     uint32_t node_generation;
     uint32_t place; /* index in the node's list of members */
     uint64_t node_id : 26;
@@ -42,7 +44,7 @@ struct pg_sub {
     bool has_text : 1; /* false: an exact filter, whose text is with the node */
     uint8_t text[];    /* the filter as asked for, with $share/group/; first two bytes of length */
 };
-_Static_assert(sizeof(struct pg_sub) == 16, "a subscription is small");
+_Static_assert(sizeof(struct pg_sub) == 24, "a subscription is small");
 _Static_assert(PG_NODE_IDS <= UINT64_C(1) << 26, "an id fits");
 
 static inline pg_node_ref pg_sub_node(const struct pg_sub *sub)

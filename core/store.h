@@ -12,7 +12,7 @@
  *    of two threads of which one told the other in between. All of them go into one sequence.
  *  - A request is completed after it, and everything before it, is safe: what the sequence holds up
  *    to some point is what a process that died comes back with, never a part of a request, never a
- *    later one without an earlier one.
+ *    later one without an earlier one. A page of a queue is given without that.
  *  - A message is kept once, however many sessions queue it.
  *
  * An entry of a session's queue has a number, given by the session: rising by at least one for each
@@ -26,7 +26,8 @@
  * message and is awaited before the message is routed and acknowledged; `routed` says that every
  * session has it; `release` forgets the identifier and is awaited before the peer may use it anew.
  * A message that was received and not routed when the process died is given back by `restore`,
- * together with the sessions that had got it.
+ * together with the sessions that had got it. Since it is safe, its `enqueue` does not fail for want
+ * of a disk.
  *
  * Any worker may call, none is ever blocked. `done` is called exactly once for each request that
  * was given one; NULL: nobody waits. */
@@ -209,7 +210,19 @@ struct pg_store_ops {
 
 struct pg_store {
     const struct pg_store_ops *ops;
+    /* More waits for the disk than is good: whoever brings messages should be held off. Set and
+     * cleared by the store; when it is cleared, `eased` is called (if it is set) on whatever thread
+     * that happens, under the terms of pg_store_done. */
+    _Atomic bool busy;
+    void (*eased)(void *arg); /* set by the store's owner before restore() */
+    void *eased_arg;
 };
+
+/* NULL: no. Any thread. */
+static inline bool pg_store_busy(const struct pg_store *store)
+{
+    return store && atomic_load_explicit(&store->busy, memory_order_relaxed);
+}
 
 /* Free by ops->free and null the pointer; NULL is fine. */
 static inline void pg_store_free(struct pg_store **store)

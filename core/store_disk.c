@@ -9,9 +9,10 @@
  * which one told the other in between, because a push is one atomic exchange of the list's head.
  *
  * When there is no memory for a request it is answered where it was made. So it is when those that
- * wait for a slow disk take too much memory: requests that bring a message are refused then, until
- * half of the others are through. All else is taken, for it makes the store smaller or is bounded by
- * the number of clients. */
+ * wait for a slow disk take too much memory: requests that bring a message are refused then. All else
+ * is taken, for it makes the store smaller or is bounded by the number of clients. Before it comes to
+ * that, at half of it, the store is busy: publishers are held off until half of what waits is through.
+ * What is refused is what others than publishers bring, and what was on its way when they were. */
 
 #include "store_disk_parts.h"
 
@@ -19,6 +20,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -40,7 +42,6 @@ struct disk_store {
     _Atomic(struct pg_disk_request *) mailbox; /* the newest first */
     size_t backlog_max;
     _Atomic size_t backlog, backlog_bytes; /* requests that are not completed */
-    _Atomic bool congested;
     _Atomic uint64_t refused;
     sem_t wake;
     pthread_mutex_t lock; /* of `shared` */
@@ -82,17 +83,34 @@ static bool brings_message(const struct pg_disk_request *request)
 /* Too many wait already. */
 static bool refuses(struct disk_store *store, const struct pg_disk_request *request)
 {
-    if (!brings_message(request))
+    if (!brings_message(request) ||
+        atomic_load_explicit(&store->backlog_bytes, memory_order_relaxed) + request->cost <=
+            store->backlog_max)
         return false;
-    if (!atomic_load_explicit(&store->congested, memory_order_relaxed)) {
-        size_t bytes = atomic_load_explicit(&store->backlog_bytes, memory_order_relaxed);
-        if (bytes + request->cost <= store->backlog_max)
-            return false;
-        if (!atomic_exchange_explicit(&store->congested, true, memory_order_relaxed))
-            PG_LOG(PG_WARN, "store_congested", PG_F_INT("bytes", bytes));
-    }
     atomic_fetch_add_explicit(&store->refused, 1, memory_order_relaxed);
     return true;
+}
+
+/* No longer busy, if enough is through. */
+static void ease(struct disk_store *store)
+{
+    size_t bytes = atomic_load(&store->backlog_bytes);
+    if (!atomic_load(&store->base.busy) || bytes > store->backlog_max / 4 ||
+        !atomic_exchange(&store->base.busy, false))
+        return;
+    PG_LOG(PG_INFO, "store_eased", PG_F_INT("bytes", bytes));
+    if (store->base.eased)
+        store->base.eased(store->base.eased_arg);
+}
+
+/* So many bytes wait now. The thread may have carried them out before they make the store busy: each
+ * of both looks at what the other has changed after its own change. */
+static void note_backlog(struct disk_store *store, size_t bytes)
+{
+    if (bytes <= store->backlog_max / 2 || atomic_exchange(&store->base.busy, true))
+        return;
+    PG_LOG(PG_WARN, "store_congested", PG_F_INT("bytes", bytes));
+    ease(store);
 }
 
 static void post(struct disk_store *store, struct pg_disk_request *request,
@@ -114,9 +132,11 @@ static void post(struct disk_store *store, struct pg_disk_request *request,
         return;
     }
     atomic_fetch_add_explicit(&store->backlog, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&store->backlog_bytes, request->cost, memory_order_relaxed);
+    size_t cost = request->cost; /* once it is pushed it may be freed */
+    size_t before = atomic_fetch_add(&store->backlog_bytes, cost);
     if (push(store, request))
         sem_post(&store->wake);
+    note_backlog(store, before + cost);
 }
 
 /* ---- the thread ---------------------------------------------------------------------------------- */
@@ -183,12 +203,12 @@ static struct pg_disk_request *carry_out_some(struct disk_store *store,
     pg_disk_commit(store->disk, list);
     store->last_us = now_us() - began_us;
     store->last_requests = count;
-    share_stats(store); /* so that whoever is answered sees them */
-    pg_disk_answer(store->disk, list);
+    /* Before the answers: whoever gets one sees what has changed, and may be gone after the last. */
+    share_stats(store);
     atomic_fetch_sub_explicit(&store->backlog, count, memory_order_relaxed);
-    size_t before = atomic_fetch_sub_explicit(&store->backlog_bytes, bytes, memory_order_relaxed);
-    if (before - bytes <= store->backlog_max / 2)
-        atomic_store_explicit(&store->congested, false, memory_order_relaxed);
+    atomic_fetch_sub(&store->backlog_bytes, bytes);
+    ease(store);
+    pg_disk_answer(store->disk, list);
     return rest;
 }
 
@@ -212,13 +232,16 @@ static void *run(void *arg)
     for (bool stop = false; !stop;) {
         if (!list)
             list = take(store);
-        int64_t since_ms = pg_now_ms() - ticked_ms;
-        if (!list && !more && since_ms < TICK_MS) {
-            wait_for_work(store, TICK_MS - since_ms);
+        int64_t until_ms = ticked_ms + TICK_MS, deferred_ms = pg_disk_deferred_until(store->disk);
+        int64_t wait_ms = (deferred_ms < until_ms ? deferred_ms : until_ms) - pg_now_ms();
+        if (!list && !more && wait_ms > 0) {
+            wait_for_work(store, wait_ms);
             let_others_join(store);
         }
         if (list)
             list = carry_out_some(store, list, &stop);
+        if (pg_disk_deferred_until(store->disk) <= pg_now_ms())
+            pg_disk_write_deferred(store->disk);
         if (pg_now_ms() - ticked_ms >= TICK_MS) {
             ticked_ms = pg_now_ms();
             pg_disk_tick(store->disk);
@@ -386,6 +409,12 @@ static void disk_stats(struct pg_store *base, struct pg_store_stats *out)
     out->backlog = atomic_load_explicit(&store->backlog, memory_order_relaxed);
     out->backlog_bytes = atomic_load_explicit(&store->backlog_bytes, memory_order_relaxed);
     out->refused = atomic_load_explicit(&store->refused, memory_order_relaxed);
+    if (out->health == PG_OK && pg_store_busy(base)) {
+        out->health = PG_BUSY;
+        snprintf(out->detail, sizeof(out->detail),
+                 "the disk is slow: %zu bytes of requests wait, and publishers are held off",
+                 atomic_load_explicit(&store->backlog_bytes, memory_order_relaxed));
+    }
 }
 
 struct draining {

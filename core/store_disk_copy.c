@@ -236,8 +236,9 @@ static bool nothing_restored(struct pg_store_restorer *restorer,
     return false;
 }
 
-struct pg_store_import *pg_store_disk_import(const char *dir, struct pg_error *error)
+struct pg_store_import *pg_store_disk_import(const char *dir, bool *began, struct pg_error *error)
 {
+    *began = false;
     struct pg_store_disk_options options = defaults;
     struct pg_store_restorer none = {.session = nothing_restored};
     if (exists(dir, "data.mdb") || exists(dir, "log")) {
@@ -254,6 +255,7 @@ struct pg_store_import *pg_store_disk_import(const char *dir, struct pg_error *e
     }
     import->list_end = &import->list;
     import->done.fn = on_done;
+    *began = true;
     import->disk = pg_disk_open(&options, error);
     if (!import->disk || !pg_disk_restore(import->disk, &none, error)) {
         pg_disk_close(&import->disk);

@@ -43,8 +43,8 @@ PG_CHECKED bool pg_store_disk_export(const char *dir, struct pg_store_exporter *
 struct pg_store_import;
 
 /* A new store in `dir`, in which there is none, and which is made if its parent exists. NULL with
- * error->text. */
-struct pg_store_import *pg_store_disk_import(const char *dir, struct pg_error *error);
+ * error->text; then *began tells whether a part of it may have been made, which the caller removes. */
+struct pg_store_import *pg_store_disk_import(const char *dir, bool *began, struct pg_error *error);
 /* Sessions first: with record, subscriptions, and receipts of messages that everybody has; a receipt
  * whose message comes with pg_store_import_message() may be among them. */
 PG_CHECKED bool pg_store_import_session(struct pg_store_import *import,

@@ -10,11 +10,20 @@
  * that dies in between has a session without the message that came just before, which nobody was
  * told is kept.
  *
+ * A group in which nobody waits for the disk (that a client has settled what it was sent, mostly) has no
+ * batch of its own: its records are owed, as below, and written with the first group in which somebody
+ * waits, or when they are a moment old or many. Else a long queue that is being read would cost a sync
+ * for every page of it. What a process that dies takes with it then is delivered once more, as is what
+ * was settled on the wire alone.
+ *
  * When the disk does not take a batch, nothing of it counts and its requests fail, but for what is
  * already a fact: that entries are settled, messages routed, and deliveries received. These records
- * are owed: the index has them at once, and they go in front of the next batch. After a failed sync
- * the log is mended first, without the batch that was refused. Where an attempt is dear, requests
- * fail without one for a moment. */
+ * are owed: the index has them at once, and they go in front of the next batch. So are the entries of a
+ * message that was received with QoS 2 and is not routed: the log has it, and a process that dies
+ * before it has the entries as well gives it to those sessions at its next start. Were they refused
+ * instead, its publisher would send it again, and the sessions that have it would get it twice. After a
+ * failed sync the log is mended first, without the batch that was refused. Where an attempt is dear,
+ * requests fail without one for a moment. */
 
 #include "store_disk_parts.h"
 
@@ -28,6 +37,8 @@
 #define RETRY_MS       10 /* and four times what the last attempt took */
 #define RETRY_OWED     (1024u * 1024)
 #define SWEEP_EVERY_S  10
+#define DEFER_MS       20
+#define DEFER_BYTES    (64u * 1024)
 /* A group that takes longer is a disk that an operator should know of. */
 #define SLOW_MS 1000
 
@@ -228,6 +239,7 @@ int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *where)
     disk->stats.written_bytes +=
         disk->batch.len + (disk->owed.len > 0 ? disk->owed.len : 1) + PG_SEGLOG_BATCH_OVERHEAD;
     disk->owed.len = 0;
+    disk->deferred_ms = 0;
     if (!pg_disk_apply_records(
             disk, position, (struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len}) ||
         disk->no_memory) {
@@ -238,16 +250,62 @@ int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *where)
     return 0;
 }
 
-/* What is a fact although the batch was not kept. */
-static void keep_owed(struct pg_disk *disk)
+/* The ENTRY record of a request that was staged. */
+static struct pg_disk_step entry_step(const struct pg_disk_request *r)
 {
-    static const struct pg_log_position nowhere;
-    if (disk->batch.failed)
-        return; /* no memory: these records are lost, and what they settle comes once more */
+    return (struct pg_disk_step){
+        .type = PG_DISK_ENTRY,
+        .session = r->session->id,
+        .number = r->number,
+        .flags = r->flags,
+        .share = r->name,
+        .ids = r->value,
+        .id_count = r->id_count,
+    };
+}
+
+/* Whether the batch that was not kept brought an entry of a message that the log has, and will give
+ * to this session in any case. */
+static bool is_owed_entry(struct pg_disk *disk, const struct pg_disk_request *r)
+{
+    if (r->ask != PG_ASK_ENQUEUE || !r->staged)
+        return false;
+    const struct pg_disk_unrouted *unrouted = *unrouted_find(disk, r->msg->id);
+    return unrouted && is_there(disk, unrouted->place);
+}
+
+/* Records are to be owed: where they begin. */
+static size_t owe(struct pg_disk *disk)
+{
     disk->owed.failed = false;
     if (disk->owed.len == 0)
         pg_disk_put_u8(&disk->owed, PG_DISK_BATCH_VERSION);
-    size_t before = disk->owed.len;
+    return disk->owed.len;
+}
+
+/* The index has those from there on. false: there was no memory for all of them. */
+static bool owe_since(struct pg_disk *disk, size_t before)
+{
+    /* Behind all that there is, as what refers to a message has to be. */
+    static const struct pg_log_position later = {.segment = UINT32_MAX};
+    bool applied = pg_disk_apply_records(
+        disk, later,
+        (struct pg_bytes){.data = disk->owed.data + before, .len = disk->owed.len - before});
+    if (disk->owed.len == 1)
+        disk->owed.len = 0;
+    bool all = applied && !disk->owed.failed && !disk->no_memory;
+    disk->no_memory = false;
+    return all;
+}
+
+/* What is a fact although the batch was not kept; of the requests from `from` up to and without `to`.
+ * false: there was no memory for all of it. */
+static bool keep_owed(struct pg_disk *disk, const struct pg_disk_request *from,
+                      const struct pg_disk_request *to)
+{
+    if (disk->batch.failed)
+        return false; /* these records are lost, and what they settle comes once more */
+    size_t before = owe(disk);
     struct pg_disk_reader reader =
         pg_disk_reader((struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len});
     struct pg_disk_step step;
@@ -256,11 +314,19 @@ static void keep_owed(struct pg_disk *disk)
             step.type == PG_DISK_RECEIVED)
             pg_disk_put_raw(&disk->owed, step.whole);
     }
-    (void)pg_disk_apply_records(
-        disk, nowhere,
-        (struct pg_bytes){.data = disk->owed.data + before, .len = disk->owed.len - before});
-    if (disk->owed.len == 1)
-        disk->owed.len = 0;
+    for (const struct pg_disk_request *r = from; r != to; r = r->next) {
+        if (!is_owed_entry(disk, r))
+            continue;
+        step = entry_step(r);
+        step.place = place_of(disk, r->msg, &step.expires);
+        pg_disk_put_step(&disk->owed, &step);
+    }
+    return owe_since(disk, before);
+}
+
+static bool is_for_log(const struct pg_disk_request *r)
+{
+    return r->ask >= PG_ASK_ENQUEUE && r->ask != PG_ASK_FETCH && r->ask != PG_ASK_STOP;
 }
 
 /* Everything from `from` up to and without `to` is in the batch. */
@@ -269,12 +335,11 @@ static void flush(struct pg_disk *disk, struct pg_disk_request *from, struct pg_
     if (disk->batch.len == 0 && disk->owed.len == 0 && !disk->batch.failed)
         return;
     int rc = pg_disk_append(disk);
-    if (rc != 0)
-        keep_owed(disk);
+    bool owed = rc != 0 && keep_owed(disk, from, to);
     for (struct pg_disk_request *r = from; r != to; r = r->next) {
-        if (r->ask < PG_ASK_ENQUEUE || r->ask == PG_ASK_FETCH || r->ask == PG_ASK_STOP)
+        if (!is_for_log(r))
             continue;
-        if (rc != 0)
+        if (rc != 0 && !(owed && is_owed_entry(disk, r)))
             r->result = PG_STORE_FAILED;
         struct pg_disk_receipt *receipt = r->ask == PG_ASK_RECEIVE && r->result == PG_OK
                                               ? pg_disk_receipt_find(r->session, r->packet_id)
@@ -356,15 +421,8 @@ static enum pg_reason stage_enqueue(struct pg_disk *disk, struct pg_disk_request
     enum pg_reason room = make_room(disk, r, size);
     if (room != PG_PENDING)
         return room;
-    struct pg_disk_step step = {
-        .type = PG_DISK_ENTRY,
-        .session = r->session->id,
-        .number = r->number,
-        .flags = r->flags,
-        .share = r->name,
-        .ids = r->value,
-        .id_count = r->id_count,
-    };
+    r->staged = true;
+    struct pg_disk_step step = entry_step(r);
     step.place = place_of(disk, r->msg, &step.expires);
     pg_disk_put_step(&disk->batch, &step);
     r->session->group_entries++;
@@ -433,32 +491,71 @@ static void stage(struct pg_disk *disk, struct pg_disk_request *r)
     pg_disk_put_step(&disk->batch, &step);
 }
 
+/* Whether nobody minds if a crash forgets it. */
+static bool can_wait(const struct pg_disk_request *r)
+{
+    return !r->done &&
+           (r->ask == PG_ASK_SETTLE || r->ask == PG_ASK_ROUTED || r->ask == PG_ASK_SEND);
+}
+
+/* What is in the batch is written with the next one, or by pg_disk_write_deferred(). */
+static void defer(struct pg_disk *disk)
+{
+    size_t before = owe(disk);
+    pg_disk_put_raw(&disk->owed,
+                    (struct pg_bytes){.data = disk->batch.data, .len = disk->batch.len});
+    (void)owe_since(disk, before); /* what is lost for want of memory comes once more */
+    if (disk->owed.len > 0 && disk->deferred_ms == 0)
+        disk->deferred_ms = pg_now_ms() + DEFER_MS;
+    pg_disk_begin_batch(disk);
+}
+
+int64_t pg_disk_deferred_until(const struct pg_disk *disk)
+{
+    if (disk->deferred_ms == 0)
+        return PG_NEVER;
+    return disk->owed.len > DEFER_BYTES ? 0 : disk->deferred_ms;
+}
+
+void pg_disk_write_deferred(struct pg_disk *disk)
+{
+    pg_disk_begin_batch(disk);
+    flush(disk, NULL, NULL);
+    disk->deferred_ms = 0; /* if that failed, they are owed as all others are */
+}
+
 static void commit_log(struct pg_disk *disk, struct pg_disk_request *list)
 {
+    bool wait = disk->options.fsync == PG_SEGLOG_ALWAYS;
     pg_disk_begin_batch(disk);
     struct pg_disk_request *from = list;
     for (struct pg_disk_request *r = list; r; r = r->next) {
-        if (r->ask < PG_ASK_ENQUEUE || r->ask == PG_ASK_FETCH || r->ask == PG_ASK_STOP)
+        if (!is_for_log(r))
             continue;
+        wait = wait && can_wait(r);
         if (disk->batch.len > BATCH_SOFT_MAX) {
             flush(disk, from, r);
             from = r;
         }
         stage(disk, r);
     }
-    flush(disk, from, NULL);
+    if (wait && from == list && !disk->batch.failed)
+        defer(disk);
+    else
+        flush(disk, from, NULL);
 }
 
 /* ---- groups -------------------------------------------------------------------------------------- */
 
 static void carry_out(struct pg_disk *disk, struct pg_disk_request *list)
 {
-    bool wills = false, others = false, log = false;
+    bool wills = false, others = false, log = false, awaited = false;
     for (struct pg_disk_request *r = list; r; r = r->next) {
         bool will = r->ask == PG_ASK_WILL_PUT || r->ask == PG_ASK_WILL_DROP;
         wills |= will;
         others |= r->ask < PG_ASK_ENQUEUE && !will;
         log |= r->ask >= PG_ASK_ENQUEUE && r->ask < PG_ASK_FETCH;
+        awaited |= r->done != NULL;
     }
     unsigned first = others ? PG_DISK_OTHER_CHANGES : 0;
     if (wills && !log)
@@ -469,6 +566,8 @@ static void carry_out(struct pg_disk *disk, struct pg_disk_request *list)
         commit_log(disk, list);
     if (wills && log)
         pg_disk_commit_maps(disk, list, PG_DISK_WILL_CHANGES);
+    if (awaited && disk->deferred_ms != 0)
+        pg_disk_write_deferred(disk);
 }
 
 void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list)

@@ -235,6 +235,7 @@ struct pg_disk {
     size_t owed_count, owed_bytes;
     struct pg_disk_buffer batch; /* records; what is owed comes in front of them */
     struct pg_disk_buffer owed;  /* empty, or a version and records */
+    int64_t deferred_ms; /* when it is to be written at the latest; 0: with the next batch */
     struct pg_disk_buffer scratch;
     bool replaying, no_memory;
     bool strange; /* a record that no store writes */
@@ -363,6 +364,7 @@ struct pg_disk_request {
     size_t cost;     /* what it counts in the backlog */
     uint16_t packet_id, id_count;
     uint8_t flags;
+    bool staged;                 /* ENQUEUE: its entry is in the batch */
     struct pg_bytes name, value; /* ENQUEUE: share, identifiers */
     uint8_t data[];
 };
@@ -391,6 +393,9 @@ bool pg_disk_restore(struct pg_disk *disk, struct pg_store_restorer *restorer,
 void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list);
 /* Give the answers, and pages, and free the list. */
 void pg_disk_answer(struct pg_disk *disk, struct pg_disk_request *list);
+/* When records that nobody waits for are to be written, by pg_now_ms(); PG_NEVER: there are none. */
+int64_t pg_disk_deferred_until(const struct pg_disk *disk);
+void pg_disk_write_deferred(struct pg_disk *disk);
 /* What is due with time: whether a disk that failed works again, lines of the log, sums. */
 void pg_disk_tick(struct pg_disk *disk);
 void pg_disk_measure(struct pg_disk *disk); /* the size of its files, into its numbers */

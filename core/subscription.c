@@ -177,7 +177,7 @@ static bool join_node(struct pg_session *session, struct pg_sub *sub,
         return false;
     sub->node_generation = pg_node_generation(node);
     sub->node_id = pg_node_id(node) & (PG_NODE_IDS - 1);
-    if (!pg_members_add(&worker->router, session, sub)) {
+    if (!pg_members_add(&worker->router, sub)) {
         if (pg_members_count(&worker->router, node) == 0)
             pg_subindex_release(index, node, worker->index);
         return false;
@@ -230,6 +230,7 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
     struct pg_sub *made = pg_slab_set_new(&session->worker->small, size);
     if (!made)
         return NULL;
+    made->session = session;
     set_text(made, exact ? PG_BYTES_NONE : sub->filter);
     set_options(made, sub);
     if (!join_node(session, made, &filter)) {

@@ -43,6 +43,11 @@ static inline struct pg_bytes pg_ticket_about(const struct pg_ticket *ticket)
     return (struct pg_bytes){.data = ticket->about, .len = ticket->about_len};
 }
 void pg_ticket_hold(struct pg_ticket *ticket); /* any thread */
+/* Whether others have holds than the one who asks, its maker. */
+static inline bool pg_ticket_waits(const struct pg_ticket *ticket)
+{
+    return atomic_load_explicit(&ticket->holds, memory_order_relaxed) > 1;
+}
 /* Let go of one hold with its result; the last one answers the client with the worst. Any thread.
  */
 void pg_ticket_done(struct pg_ticket *ticket, enum pg_reason reason);

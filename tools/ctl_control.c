@@ -683,6 +683,20 @@ static int run_retained(struct ctl_run *run)
     return CTL_OK;
 }
 
+static int run_memory(struct ctl_run *run)
+{
+    int code;
+    json_t *result = call(run, json_pack("{s:s}", "command", "memory"), &code);
+    if (!result)
+        return code;
+    if (!print_json(run, result))
+        printf("%" PRId64 " bytes resident, heap of %" PRId64 " bytes, %" PRId64 " of it in use\n",
+               number_of(result, "resident_bytes"), number_of(result, "heap_bytes"),
+               number_of(result, "heap_used_bytes"));
+    json_decref(result);
+    return CTL_OK;
+}
+
 #define COMMENT_COLUMNS 96
 
 /* A sentence as comment lines. */
@@ -911,6 +925,11 @@ const struct ctl_command ctl_control_commands[] = {
      .help = "How many retained messages there are.",
      .options = plain_options,
      .run = run_retained},
+    {.name = "memory",
+     .arguments = "",
+     .help = "How much memory the gateway has, and how much of it is in use.",
+     .options = plain_options,
+     .run = run_memory},
     {.name = "config show",
      .arguments = "",
      .help = "Every option with its value, explained.",

@@ -102,3 +102,19 @@ bool ctl_document_error(const struct ctl_run *run, const struct wire_error *erro
     ctl_error(run, "%s", sentence);
     return false;
 }
+
+bool ctl_shape(const struct ctl_run *run, enum wire_shape *shape)
+{
+    bool wire = ctl_flag(run, "wire"), emqx = ctl_flag(run, "emqx");
+
+    *shape = wire ? WIRE_SHAPE_WIRE : emqx ? WIRE_SHAPE_ALIAS : WIRE_SHAPE_NATIVE;
+    if (wire && emqx) {
+        ctl_error(run, "--wire and --emqx exclude each other");
+        return false;
+    }
+    if (!ctl_flag(run, "json") && (wire || emqx || ctl_flag(run, "raw"))) {
+        ctl_error(run, "--wire, --emqx and --raw say what --json prints; give --json too");
+        return false;
+    }
+    return true;
+}

@@ -22,6 +22,17 @@ bool ctl_each_hex(const struct ctl_run *run, void (*decode)(void *arg, struct pg
 bool ctl_each_json(const struct ctl_run *run,
                    bool (*encode)(void *arg, json_t *document, int index), void *arg);
 
+/* What --json prints: --wire, --emqx, or neither. false: they are given without --json, or both (said
+ * on stderr). */
+bool ctl_shape(const struct ctl_run *run, enum wire_shape *shape);
+
+/* The rows of the options that it reads. */
+#define CTL_SHAPE_OPTIONS                                                                          \
+    {.letter = 'w', .name = "wire", .help = "with --json: the integers as they are on the wire"},  \
+    {                                                                                              \
+        .name = "emqx", .help = "with --json: as EMQX's gateway has it"                            \
+    }
+
 /* What was wrong with a document, on stderr. Returns false. */
 bool ctl_document_error(const struct ctl_run *run, const struct wire_error *error);
 

@@ -109,14 +109,10 @@ static int run_decode(struct ctl_run *run)
     struct decoder d = {
         .run = run,
         .json = ctl_flag(run, "json"),
-        .options = {.shape = ctl_flag(run, "wire") ? WIRE_SHAPE_WIRE : WIRE_SHAPE_NATIVE,
-                    .uplink = ctl_flag(run, "uplink"),
-                    .raw = ctl_flag(run, "raw")},
+        .options = {.uplink = ctl_flag(run, "uplink"), .raw = ctl_flag(run, "raw")},
     };
-    if (!d.json && (ctl_flag(run, "wire") || ctl_flag(run, "raw"))) {
-        ctl_error(run, "--wire and --raw say what --json prints; give --json too");
+    if (!ctl_shape(run, &d.options.shape))
         return CTL_USAGE;
-    }
     bool good = ctl_each_hex(run, decode, &d);
     return good && !d.failed ? CTL_OK : CTL_FAILED;
 }
@@ -184,7 +180,7 @@ static int run_encode(struct ctl_run *run)
 
 static const struct ctl_option decode_options[] = {
     {.letter = 'j', .name = "json", .help = "one JSON object a frame, as the gateway publishes it"},
-    {.letter = 'w', .name = "wire", .help = "with --json: the integers as they are on the wire"},
+    CTL_SHAPE_OPTIONS,
     {.name = "raw", .help = "with --json: add the frame in hexadecimal"},
     {.letter = 'u',
      .name = "uplink",

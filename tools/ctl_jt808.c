@@ -161,13 +161,10 @@ static int run_decode(struct ctl_run *run)
     d->run = run;
     d->json = ctl_flag(run, "json");
     d->tolerated = ctl_flag(run, "tolerant") ? JT808_TOLERATE_ALL : JT808_TOLERATE_NONE;
-    d->options.shape = ctl_flag(run, "wire") ? WIRE_SHAPE_WIRE : WIRE_SHAPE_NATIVE;
     d->options.raw = ctl_flag(run, "raw");
     int code = CTL_USAGE;
-    if (!d->json && (ctl_flag(run, "wire") || ctl_flag(run, "raw"))) {
-        ctl_error(run, "--wire and --raw say what --json prints; give --json too");
-    } else if (read_edition(run, 0, &d->options.edition) &&
-               read_charset(run, &d->options.charset)) {
+    if (ctl_shape(run, &d->options.shape) && read_edition(run, 0, &d->options.edition) &&
+        read_charset(run, &d->options.charset)) {
         const struct jt808_reassembly_limits limits = {.message_bytes = MESSAGE_LIMIT,
                                                        .total_bytes = MESSAGE_LIMIT,
                                                        .pending = 1024,
@@ -253,7 +250,7 @@ static int run_encode(struct ctl_run *run)
 
 static const struct ctl_option decode_options[] = {
     {.letter = 'j', .name = "json", .help = "one JSON object a frame, as the gateway publishes it"},
-    {.letter = 'w', .name = "wire", .help = "with --json: the integers as they are on the wire"},
+    CTL_SHAPE_OPTIONS,
     {.name = "raw", .help = "with --json: add the unescaped frame in hexadecimal"},
     {.letter = 'e',
      .name = "edition",

@@ -8,6 +8,7 @@
 
 #include "ctl_store_json.h"
 #include "ctl_store_text.h"
+#include "wire/base64.h"
 
 struct writing {
     struct pg_store_exporter base; /* first */
@@ -29,8 +30,12 @@ static json_t *bytes(struct pg_bytes value)
         value.len == 0 ? json_string("") : json_stringn((const char *)value.data, value.len);
     if (text)
         return text;
-    char *base64 = ctl_to_base64(value);
-    text = base64 ? json_pack("{s:s}", "base64", base64) : NULL;
+    size_t len = wire_base64_len(value.len);
+    char *base64 = malloc(len);
+    if (base64) {
+        wire_base64_encode(value, base64);
+        text = json_pack("{s:s%}", "base64", base64, len);
+    }
     free(base64);
     return text;
 }

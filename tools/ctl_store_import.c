@@ -12,6 +12,7 @@
 
 #include "ctl_store_json.h"
 #include "ctl_store_text.h"
+#include "wire/base64.h"
 
 /* Longest line: one message, which a frontend does not take if it is longer than 256 MiB, in base64,
  * and its entries. */
@@ -91,8 +92,8 @@ static struct pg_bytes bytes_of(struct reading *r, json_t *value, const char *ke
     }
     size_t len = json_string_length(base64);
     struct pg_bytes out = {.data = hold(r, len / 4 * 3)};
-    if (out.data &&
-        !ctl_from_base64(json_string_value(base64), len, (uint8_t *)(uintptr_t)out.data, &out.len))
+    if (out.data && !wire_base64_decode(json_string_value(base64), len,
+                                        (uint8_t *)(uintptr_t)out.data, &out.len))
         refuse(r, "not base64", key);
     return out;
 }
@@ -460,10 +461,14 @@ static void remove_store(const char *dir)
 bool ctl_store_read(const char *dir, FILE *from, struct ctl_store_counts *counts,
                     struct pg_error *error)
 {
+    bool began;
     struct reading r = {.error = error};
-    r.import = pg_store_disk_import(dir, error);
-    if (!r.import)
+    r.import = pg_store_disk_import(dir, &began, error);
+    if (!r.import) {
+        if (began)
+            remove_store(dir);
         return false;
+    }
     read_lines(&r, from);
     *counts = r.counts;
     struct pg_error why;

@@ -247,7 +247,7 @@ static bool gbt_check(const void *configuration, struct pg_error *error)
            gbt_keys_load(conf, conf->key_file, error);
 }
 
-static const char *const payload_words[] = {"native", "raw", NULL};
+static const char *const payload_words[] = {"native", "raw", "emqx", NULL};
 static const char *const before_login_words[] = {"refuse", "drop", "close", "admit", NULL};
 static const char *const refused_login_words[] = {"silent", "answer", NULL};
 static const char *const credential_words[] = {"none", "iccid", NULL};
@@ -264,14 +264,15 @@ static const char *const unknown_commands_words[] = {"silent", "reject", NULL};
 #define AT(member) offsetof(struct gbt_conf, member)
 static const struct pg_option gbt_options[] = {
     TEXT("uplink_topic", uplink_topic, "gbt32960/${vin}/up/${message}",
-         "where messages of vehicles are published; ${message} is the name of the command, ${id} "
-         "its code in two hexadecimal digits"),
+         "where messages of vehicles are published; ${message} is the name of the command (with "
+         "payload = emqx the one that EMQX has), ${id} its code in two hexadecimal digits"),
     TEXT("downlink_topic", downlink_topic, "gbt32960/${vin}/down",
          "what is published there is sent to the vehicle as a command"),
     TEXT("status_topic", status_topic, "gbt32960/${vin}/status",
          "where online and offline are published, retained"),
     CHOICE("payload", payload, "native", payload_words,
-           "native: JSON with physical values; raw: the frame as it came"),
+           "native: JSON with physical values; raw: the frame as it came; emqx: JSON as EMQX's "
+           "gateway has it, see polygate-gbt32960(7)"),
     YES_NO("add_raw", add_raw, "false", "add the frame in hexadecimal to the JSON"),
     CHOICE("before_login", before_login, "refuse", before_login_words,
            "data before the login of its vehicle: refuse with an error answer, drop in silence, "

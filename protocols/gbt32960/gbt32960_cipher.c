@@ -17,17 +17,17 @@
 /* The identity that goes into the digest of an SM2 signature when nothing else was agreed on. */
 #define SM2_ID "1234567812345678"
 
-bool gbt_use_of(uint8_t encryption, enum gbt_key_use *use)
+bool gbt_use_of(uint8_t encryption, bool sent, enum gbt_key_use *use)
 {
     switch (encryption) {
     case GBT_RSA:
-        *use = GBT_USE_RSA;
+        *use = sent ? GBT_USE_RSA_OUT : GBT_USE_RSA;
         return true;
     case GBT_AES:
         *use = GBT_USE_AES;
         return true;
     case GBT_SM2:
-        *use = GBT_USE_SM2;
+        *use = sent ? GBT_USE_SM2_OUT : GBT_USE_SM2;
         return true;
     case GBT_SM4:
         *use = GBT_USE_SM4;
@@ -99,14 +99,12 @@ static bool decrypt_block_cipher(const struct gbt_key *key, struct pg_bytes in, 
     return in.len > 0 && in.len % 16 == 0 && run_cipher(key, false, iv, in, out, len);
 }
 
-bool gbt_encrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out, size_t *len)
+static bool encrypt_block_cipher(const struct gbt_key *key, struct pg_bytes in, uint8_t *out,
+                                 size_t *len)
 {
     size_t head = 0;
     const uint8_t *iv = key->iv;
 
-    if (key->use != GBT_USE_AES && key->use != GBT_USE_SM4) {
-        return false;
-    }
     if (key->mode == GBT_MODE_CBC_PREFIX) {
         head = 16;
         iv = out;
@@ -213,7 +211,7 @@ bool gbt_decrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out, si
     if (key->use == GBT_USE_AES || key->use == GBT_USE_SM4) {
         return decrypt_block_cipher(key, in, out, len);
     }
-    if (key->use == GBT_USE_SIGN || !key->pkey) {
+    if ((key->use != GBT_USE_RSA && key->use != GBT_USE_SM2) || !key->pkey) {
         return false;
     }
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key->pkey, NULL);
@@ -222,6 +220,47 @@ bool gbt_decrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out, si
         good = decrypt_rsa(ctx, (size_t)EVP_PKEY_get_size(key->pkey), in, out, len);
     } else if (good) {
         good = decrypt_sm2(ctx, in, out, len);
+    }
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
+static bool encrypt_rsa(EVP_PKEY_CTX *ctx, size_t block, struct pg_bytes in, uint8_t *out,
+                        size_t room, size_t *len)
+{
+    *len = 0;
+    if (EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) <= 0 || block <= 11) {
+        return false;
+    }
+    while (in.len > 0) {
+        size_t part = in.len < block - 11 ? in.len : block - 11;
+        size_t n = room - *len;
+        if (n < block || EVP_PKEY_encrypt(ctx, out + *len, &n, in.data, part) != 1) {
+            return false;
+        }
+        *len += n;
+        in.data += part;
+        in.len -= part;
+    }
+    return true;
+}
+
+bool gbt_encrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out, size_t room,
+                 size_t *len)
+{
+    if (key->use == GBT_USE_AES || key->use == GBT_USE_SM4) {
+        return in.len + 32 <= room && encrypt_block_cipher(key, in, out, len);
+    }
+    if ((key->use != GBT_USE_RSA_OUT && key->use != GBT_USE_SM2_OUT) || !key->pkey) {
+        return false;
+    }
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key->pkey, NULL);
+    bool good = ctx && EVP_PKEY_encrypt_init(ctx) == 1;
+    if (good && key->use == GBT_USE_RSA_OUT) {
+        good = encrypt_rsa(ctx, (size_t)EVP_PKEY_get_size(key->pkey), in, out, room, len);
+    } else if (good) {
+        good = EVP_PKEY_encrypt(ctx, NULL, len, in.data, in.len) == 1 && *len <= room &&
+               EVP_PKEY_encrypt(ctx, out, len, in.data, in.len) == 1;
     }
     EVP_PKEY_CTX_free(ctx);
     return good;

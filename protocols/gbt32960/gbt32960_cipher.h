@@ -17,11 +17,13 @@
 #include "gbt32960_frame.h"
 
 enum gbt_key_use {
-    GBT_USE_AES,  /* encryption flag 03; 16, 24 or 32 bytes */
-    GBT_USE_SM4,  /* 05 */
-    GBT_USE_RSA,  /* 02: the platform's private key */
-    GBT_USE_SM2,  /* 04: the same */
-    GBT_USE_SIGN, /* the vehicle's public key */
+    GBT_USE_AES,     /* encryption flag 03; 16, 24 or 32 bytes */
+    GBT_USE_SM4,     /* 05 */
+    GBT_USE_RSA,     /* 02: the platform's private key */
+    GBT_USE_SM2,     /* 04: the same */
+    GBT_USE_SIGN,    /* the vehicle's public key */
+    GBT_USE_RSA_OUT, /* 02, what is sent: the vehicle's public key */
+    GBT_USE_SM2_OUT, /* 04, the same */
 };
 
 enum gbt_mode {
@@ -36,19 +38,20 @@ struct gbt_key {
     uint8_t mode;          /* enum gbt_mode; padding is PKCS #7 */
     uint8_t len;
     uint8_t bytes[32], iv[16];
-    EVP_PKEY *pkey; /* RSA, SM2, SIGN; else NULL */
+    EVP_PKEY *pkey; /* of all but AES and SM4; else NULL */
 };
 
-/* The use that belongs to an encryption flag; false: none does. */
-bool gbt_use_of(uint8_t encryption, enum gbt_key_use *use);
+/* The use that belongs to an encryption flag, for what comes or what is sent; false: none does. */
+bool gbt_use_of(uint8_t encryption, bool sent, enum gbt_key_use *use);
 
 /* Decrypt a unit. `out` has room for in.len bytes. false: it is not what this key gives. */
 bool gbt_decrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out,
                  size_t *len) PG_CHECKED;
 
-/* Encrypt with AES or SM4. `out` has room for in.len + 32 bytes. false: the key cannot, or no
- * random numbers. */
-bool gbt_encrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out,
+/* Encrypt what is sent. AES and SM4 need room for in.len + 32 bytes, RSA for a block of the key's
+ * size for each in.len / (size - 11) that is begun, SM2 for in.len + 128. false: the key cannot, no
+ * random numbers, or no room. */
+bool gbt_encrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out, size_t room,
                  size_t *len) PG_CHECKED;
 
 /* Whether a signature holds. `algorithm` is that of the unit: 1 SM2 (SM3, the usual identity), 2 RSA

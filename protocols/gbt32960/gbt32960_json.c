@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "gbt32960_codec.h"
+#include "gbt32960_emqx.h"
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
@@ -229,6 +230,9 @@ bool gbt_json_write(struct json_out *out, const struct gbt_frame *frame,
     bool answer_layout = !gbt_frame_is_answer(frame) &&
                          gbt_rows_of(frame, options->uplink) != gbt_rows_of(frame, false);
 
+    if (options->shape == WIRE_SHAPE_ALIAS) {
+        return gbt_emqx_write(out, frame, options, judgement);
+    }
     json_out_open(out, '{');
     put_word(out, "protocol", "gbt32960");
     if (options->shape == WIRE_SHAPE_WIRE) {

@@ -10,6 +10,9 @@
  * wire     {"protocol":"gbt32960","shape":"wire","edition":"2016","message":"realtime_report",
  *           "command":2,"response_flag":254,"vin":"...","encryption_flag":1,"unit_length":28,...}
  *
+ * alias    {"Cmd":2,"Encrypt":1,"Vin":"...","Data":{"Time":{...},"Infos":[...]}}, and down
+ *           {"Action":"Query","Total":1,"Ids":["0x01"]}: that of EMQX's GB/T 32960 gateway
+ *
  * The outer "time" is when the gateway received it. Members that the clean case lacks: "response"
  * (the frame is an answer), "encryption", "decrypted" (it came encrypted and was read), "vin_raw"
  * (an id that is not 17 characters), "layout":"answer" (a terminal sent an answer without saying

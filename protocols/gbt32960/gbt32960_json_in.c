@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gbt32960_json.h"
+#include "gbt32960_emqx.h"
 
 static bool fail(struct wire_error *error, const char *path, const json_t *found,
                  const char *expected)
@@ -363,6 +363,12 @@ bool gbt_json_encode(json_t *document, const struct gbt_json_defaults *defaults,
     *out = (struct gbt_json_message){0};
     if (!json_is_object(document)) {
         return fail(error, "document", document, "an object");
+    }
+    if (gbt_emqx_is(document)) {
+        json_t *native = gbt_emqx_native(document, error);
+        bool fine = native != NULL && gbt_json_encode(native, defaults, unit, out, error);
+        json_decref(native);
+        return fine;
     }
     json_t *shape_name = json_object_get(document, "shape");
     const char *shape = json_is_string(shape_name) ? json_string_value(shape_name) : "";

@@ -134,17 +134,18 @@ static bool read_bytes(const char *text, struct gbt_key *key)
 /* One line, taken apart into words; what is wrong with it, or NULL. */
 static const char *read_key(const char *path, char *words[5], size_t count, struct gbt_key *key)
 {
-    static const char *const uses[] = {"aes", "sm4", "rsa", "sm2", "sign"};
+    static const char *const uses[] = {"aes", "sm4", "rsa", "sm2", "sign", "rsa-out", "sm2-out"};
+    static const size_t known = sizeof(uses) / sizeof(uses[0]);
     size_t use = 0;
 
     if (count < 3 || strlen(words[0]) > GBT_ID_LEN) {
         return "expected a VIN or *, an algorithm, and a key";
     }
-    while (use < 5 && strcmp(uses[use], words[1]) != 0) {
+    while (use < known && strcmp(uses[use], words[1]) != 0) {
         use++;
     }
-    if (use == 5) {
-        return "expected aes, sm4, rsa, sm2 or sign behind the VIN";
+    if (use == known) {
+        return "expected aes, sm4, rsa, sm2, sign, rsa-out or sm2-out behind the VIN";
     }
     memcpy(key->vin, words[0], strlen(words[0]) + 1);
     key->use = (uint8_t)use;
@@ -156,12 +157,13 @@ static const char *read_key(const char *path, char *words[5], size_t count, stru
                : use == GBT_USE_AES      ? "expected a key of 32, 48 or 64 hexadecimal digits"
                                          : "expected a key of 32 hexadecimal digits";
     }
-    if (count != 3 || !read_pem(path, words[2], use != GBT_USE_SIGN, &key->pkey)) {
-        return use == GBT_USE_SIGN ? "expected a PEM file with a public key, without a password"
-                                   : "expected a PEM file with a private key, without a password";
+    bool rsa = use == GBT_USE_RSA || use == GBT_USE_RSA_OUT;
+    bool private = use == GBT_USE_RSA || use == GBT_USE_SM2;
+    if (count != 3 || !read_pem(path, words[2], private, &key->pkey)) {
+        return private ? "expected a PEM file with a private key, without a password"
+                       : "expected a PEM file with a public key, without a password";
     }
-    bool fine =
-        use == GBT_USE_SIGN || EVP_PKEY_is_a(key->pkey, use == GBT_USE_RSA ? "RSA" : "SM2") == 1;
+    bool fine = use == GBT_USE_SIGN || EVP_PKEY_is_a(key->pkey, rsa ? "RSA" : "SM2") == 1;
     return fine ? NULL : "the key in the file is for another algorithm";
 }
 

@@ -11,6 +11,8 @@
  *   VIN  rsa   FILE                         PEM: the platform's private key
  *   VIN  sm2   FILE
  *   VIN  sign  FILE                         PEM: the vehicle's public key, for signatures
+ *   VIN  rsa-out FILE                       PEM: the vehicle's public key, for what is sent to it
+ *   VIN  sm2-out FILE
  *
  * VIN may be *: for all that have no key of their own. A file name is relative to the key file.
  *

@@ -9,12 +9,13 @@
  */
 
 #include "gbt32960_codec.h"
+#include "gbt32960_emqx.h"
 #include "gbt32960_json.h"
 #include "gbt32960_keys.h"
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-enum gbt_payload { GBT_PAYLOAD_NATIVE, GBT_PAYLOAD_RAW };
+enum gbt_payload { GBT_PAYLOAD_NATIVE, GBT_PAYLOAD_RAW, GBT_PAYLOAD_EMQX };
 enum gbt_before_login {
     GBT_BEFORE_LOGIN_REFUSE,
     GBT_BEFORE_LOGIN_DROP,
@@ -251,10 +252,6 @@ void gbt_resume(struct gbt_conn *c);
 
 /* ---- gbt32960_secure.c ---------------------------------------------------------------------- */
 
-/* The key of a vehicle (which may be NULL) for an encryption flag: the one that it exchanged, or that
- * of the configuration. NULL: none. */
-const struct gbt_key *gbt_secure_key(struct gbt_conn *c, const struct gbt_vehicle *v,
-                                     const char *vin, uint8_t encryption);
 /* Read an encrypted unit. true: *plain is the frame with its unit decrypted, which lives until the
  * next call on this thread. */
 bool gbt_secure_open(struct gbt_conn *c, const struct gbt_vehicle *v, const struct gbt_frame *frame,
@@ -272,6 +269,8 @@ void gbt_secure_free(struct gbt_vehicle *v);
 void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame);
 /* Publish a payload made from the frame on the uplink topic of `message`, without an answer. */
 void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json);
+/* Publish a logout where applications expect it as a message: EMQX's. Others have the status. */
+void gbt_uplink_logout(struct gbt_vehicle *v, const struct gbt_frame *frame);
 void gbt_uplink_free(struct gbt_vehicle *v);
 /* A publication of it has this result, at once or in the end. */
 void gbt_uplink_note(struct gbt_uplink *u, enum pg_reason reason);
@@ -323,8 +322,9 @@ void gbt_answer_activation(struct gbt_conn *c, const struct gbt_frame *frame, ui
                            uint8_t info);
 void gbt_send(struct gbt_conn *c, const struct gbt_frame *frame);
 /* Encrypt a unit that is plain as the encryption flag of its frame says, into `room` of
- * GBT_SEALED_ROOM bytes more than the unit has. Without a key that can, the flag becomes plain. */
-#define GBT_SEALED_ROOM 32u
+ * GBT_SEALED_ROOM bytes more than the unit has. Without a key that can, the flag becomes plain. The
+ * room is for what the ciphers add, RSA most: a block of the key's size. */
+#define GBT_SEALED_ROOM 1024u
 void gbt_seal(struct gbt_conn *c, const struct gbt_vehicle *v, struct gbt_frame *frame,
               uint8_t *room);
 

@@ -23,14 +23,14 @@
 #define STATE(name, list, ...)                                                                     \
     ROW(name, WIRE_UINT, .width = 1, .flags = MARKERS | WIRE_RANGE, .names = (list), __VA_ARGS__)
 /* How many entries follow. */
-#define COUNT(name, w, reg, low_, high_)                                                           \
+#define COUNT(name, w, reg, low_, high_, ...)                                                      \
     ROW(name, WIRE_COUNT, .width = (w), .keep = (reg), .flags = MARKERS | WIRE_RANGE,              \
-        .low = (low_), .high = (high_))
+        .low = (low_), .high = (high_), __VA_ARGS__)
 #define LIST(name, entry, reg, ...)                                                                \
     ROW(name, WIRE_LIST, .rows = (entry), .count = (reg), __VA_ARGS__)
 #define PLAIN(name, w, ...) ROW(name, WIRE_UINT, .width = (w), __VA_ARGS__)
 #define TIME(name, ...)     ROW(name, WIRE_TIME, .width = 6, .flags = WIRE_BINARY_TIME, __VA_ARGS__)
-#define TEXT(name, w)       ROW(name, WIRE_TEXT, .width = (w), .flags = WIRE_TRIM)
+#define TEXT(name, w, ...)  ROW(name, WIRE_TEXT, .width = (w), .flags = WIRE_TRIM, __VA_ARGS__)
 #define HEX_COUNTED(name)   ROW(name, WIRE_HEX, .prefix = 2)
 /* An entry of a list of plain values. */
 #define VALUE(w, low_, high_, ...)                                                                 \
@@ -42,6 +42,8 @@
 #define BIT(name, bit, list, more, ...)                                                            \
     ROW(name, WIRE_PART, .width = 1, .shift = (bit), .names = (list),                              \
         .flags = WIRE_BOOL | WIRE_DEFAULTS | (more), __VA_ARGS__)
+
+#define EMQX(text) .alias = (text) /* the name in EMQX's GB/T 32960 gateway */
 
 #define ONLY_2016 .until = GBT_2016
 #define ONLY_2025 .since = GBT_2025

@@ -4,7 +4,9 @@
  *
  * A unit is read with the key that the vehicle has for the algorithm of the encryption flag: the one
  * that it exchanged (0b, 2025) while that is valid, else that of the key file. What the platform sends
- * is encrypted only with AES and SM4, for which both sides have the key. A key is taken from an
+ * is encrypted as the vehicle speaks: an answer keeps the encryption flag of its request (6.3.2). RSA
+ * and SM2 need the vehicle's public key for that; without it the unit is plain and the flag says so,
+ * since a flag that is not true would be worse. A key is taken from an
  * exchange only if it came encrypted itself: anything else would let whoever can send a frame choose
  * the key.
  *
@@ -21,12 +23,14 @@
 #include "gbt32960_parts.h"
 #include "wire/cursor.h"
 
-const struct gbt_key *gbt_secure_key(struct gbt_conn *c, const struct gbt_vehicle *v,
-                                     const char *vin, uint8_t encryption)
+/* The key of a vehicle (which may be NULL) for an encryption flag: the one that it exchanged, or that
+ * of the configuration. NULL: none. */
+static const struct gbt_key *key_for(struct gbt_conn *c, const struct gbt_vehicle *v,
+                                     const char *vin, uint8_t encryption, bool sent)
 {
     enum gbt_key_use use;
 
-    if (!gbt_use_of(encryption, &use)) {
+    if (!gbt_use_of(encryption, sent, &use)) {
         return NULL;
     }
     if (v && v->exchanged && v->exchanged->use == use) {
@@ -46,7 +50,7 @@ bool gbt_secure_open(struct gbt_conn *c, const struct gbt_vehicle *v, const stru
     size_t len;
 
     gbt_id_text(frame->id, vin);
-    const struct gbt_key *key = gbt_secure_key(c, v, vin, frame->encryption);
+    const struct gbt_key *key = key_for(c, v, vin, frame->encryption, false);
     if (!key || !gbt_decrypt(key, frame->unit, room, &len)) {
         return false;
     }
@@ -67,8 +71,8 @@ void gbt_seal(struct gbt_conn *c, const struct gbt_vehicle *v, struct gbt_frame 
         return;
     }
     gbt_id_text(frame->id, vin);
-    const struct gbt_key *key = gbt_secure_key(c, v, vin, frame->encryption);
-    if (key && gbt_encrypt(key, frame->unit, room, &len)) {
+    const struct gbt_key *key = key_for(c, v, vin, frame->encryption, true);
+    if (key && gbt_encrypt(key, frame->unit, room, frame->unit.len + GBT_SEALED_ROOM, &len)) {
         frame->unit = (struct pg_bytes){.data = room, .len = len};
     } else {
         frame->encryption = GBT_PLAIN;
@@ -167,7 +171,7 @@ static struct gbt_key *key_of(const struct gbt_frame *frame, int64_t *from, int6
     struct pg_bytes start = cursor_take(&c, 6), end = cursor_take(&c, 6);
     enum gbt_key_use use;
 
-    if (c.failed || !gbt_use_of(type, &use) || (use != GBT_USE_AES && use != GBT_USE_SM4) ||
+    if (c.failed || !gbt_use_of(type, false, &use) || (use != GBT_USE_AES && use != GBT_USE_SM4) ||
         !(bytes.len == 16 || (use == GBT_USE_AES && (bytes.len == 24 || bytes.len == 32)))) {
         return NULL;
     }

@@ -442,6 +442,7 @@ static void logout(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
     gbt_count(c, GBT_COUNT_LOGOUTS);
     gbt_hand_on(v, frame, &(struct gbt_uplink){.token = ++c->token});
+    gbt_uplink_logout(v, frame);
     gbt_answer_frame(c, frame, GBT_SUCCESS);
     gbt_command_lost(v, PG_CLIENT_CLOSED); /* while it can be settled */
     if (v == c->platform) {

@@ -8,9 +8,9 @@
  * The vehicle lives whether it is connected or not: it drives in a circle around its start with a
  * speed that comes and goes, stands and charges when its battery is low, and now and then its cells
  * get too hot: then there is a level-3 alarm for a while, and reports come each second from then
- * until 30 seconds after it. Reports that cannot be sent are stored and re-issued, one for each
- * real-time report, once it is online again. Not simulated: the samples from before an alarm, which a
- * real vehicle re-issues out of its local storage.
+ * until 30 seconds after it. The samples of the 30 seconds before it, one a second, are stored when it
+ * begins, out of the moments that the vehicle remembers. Reports that are stored, these and those that
+ * could not be sent, are re-issued, one for each real-time report, while it is online.
  *
  * standard  GB/T 32960.3-2016, -2025: Annex B
  */
@@ -29,6 +29,7 @@
 #define STORE_BYTES   (4u << 20)
 #define ALARM_MS      20000 /* how long a level-3 alarm lasts */
 #define AFTER_MS      30000 /* and the time of reports each second behind it */
+#define BEFORE        30u   /* samples from before it, one a second */
 #define CELLS_A_FRAME 200u
 #define UNIT_ROOM     8192u
 
@@ -38,6 +39,15 @@ struct stored {
     struct stored *next;
     size_t len;
     uint8_t unit[];
+};
+
+/* What changes as the vehicle moves. */
+struct moment {
+    uint32_t speed;    /* 0.1 km/h */
+    uint32_t odometer; /* 0.1 km */
+    uint64_t metres;   /* in millimetres, of the circle */
+    int32_t charge;    /* of 100000 */
+    bool charging;
 };
 
 struct gbt_simulator {
@@ -52,11 +62,10 @@ struct gbt_simulator {
     /* the vehicle */
     int64_t lived_ms; /* up to when it has been moved */
     int64_t alarm_until_ms, alarm_next_ms;
-    uint32_t speed;    /* 0.1 km/h */
-    uint32_t odometer; /* 0.1 km */
-    uint64_t metres;   /* in millimetres, of the circle */
-    int32_t charge;    /* of 100000 */
-    bool charging;
+    struct moment is;
+    struct moment was[BEFORE]; /* at the seconds before `lived_ms`, by second */
+    unsigned remembered;
+    bool sampling; /* reports are of the past, and stored */
     /* what could not be sent */
     struct stored *stored, **stored_end;
     unsigned stored_count;
@@ -81,28 +90,38 @@ static bool in_alarm(const struct gbt_simulator *s)
 
 static void live_a_second(struct gbt_simulator *s)
 {
-    if (s->charging) {
-        s->speed = 0;
-        s->charge += 60;
-        s->charging = s->charge < 90000;
+    if (s->is.charging) {
+        s->is.speed = 0;
+        s->is.charge += 60;
+        s->is.charging = s->is.charge < 90000;
         return;
     }
-    uint32_t wanted = random_next(s, 10) == 0 ? random_next(s, 1200) : s->speed;
-    s->speed =
-        wanted > s->speed ? s->speed + (wanted - s->speed) / 3 : wanted + (s->speed - wanted) / 3;
-    s->metres += s->speed * 1000u / 36u;
-    s->charge -= 2 + (int32_t)s->speed / 60;
-    s->charging = s->charge < 20000;
-    s->odometer = (uint32_t)(120000 + s->metres / 100000);
+    uint32_t wanted = random_next(s, 10) == 0 ? random_next(s, 1200) : s->is.speed;
+    s->is.speed = wanted > s->is.speed ? s->is.speed + (wanted - s->is.speed) / 3
+                                       : wanted + (s->is.speed - wanted) / 3;
+    s->is.metres += s->is.speed * 1000u / 36u;
+    s->is.charge -= 2 + (int32_t)s->is.speed / 60;
+    s->is.charging = s->is.charge < 20000;
+    s->is.odometer = (uint32_t)(120000 + s->is.metres / 100000);
 }
+
+static struct moment *moment_at(struct gbt_simulator *s, int64_t ms)
+{
+    return &s->was[(uint64_t)(ms / 1000) % BEFORE];
+}
+
+static void sample_the_past(struct gbt_simulator *s);
 
 static void live(struct gbt_simulator *s)
 {
     while (s->lived_ms + 1000 <= s->now_ms) {
+        *moment_at(s, s->lived_ms) = s->is;
+        s->remembered += s->remembered < BEFORE;
         s->lived_ms += 1000;
         live_a_second(s);
     }
     if (s->now_ms >= s->alarm_next_ms) {
+        sample_the_past(s);
         s->alarm_until_ms = s->now_ms + ALARM_MS;
         s->alarm_next_ms = s->now_ms + 300000 + random_next(s, 300000);
         s->counts.alarms++;
@@ -152,32 +171,32 @@ static bool later(const struct gbt_simulator *s)
 /* 0.1 V of the whole battery, 0.1 A with the offset of the edition. */
 static uint32_t battery_voltage(const struct gbt_simulator *s)
 {
-    return s->o.cells * (320u + (uint32_t)s->charge / 1250u) / 10u;
+    return s->o.cells * (320u + (uint32_t)s->is.charge / 1250u) / 10u;
 }
 
 static uint32_t battery_current(const struct gbt_simulator *s)
 {
-    int32_t tenths = s->charging ? -600 : (int32_t)s->speed * 2;
+    int32_t tenths = s->is.charging ? -600 : (int32_t)s->is.speed * 2;
     return (uint32_t)((later(s) ? 30000 : 10000) + tenths);
 }
 
 static void put_vehicle(const struct gbt_simulator *s, struct wire_out *out)
 {
     put(out, 1, 0x01);
-    put(out, 1, s->charging ? 2 : 1);
-    put(out, 1, s->charging ? 1 : 3);
+    put(out, 1, s->is.charging ? 2 : 1);
+    put(out, 1, s->is.charging ? 1 : 3);
     put(out, 1, 1);
-    put(out, 2, s->speed);
-    put(out, 4, s->odometer);
+    put(out, 2, s->is.speed);
+    put(out, 4, s->is.odometer);
     put(out, 2, battery_voltage(s));
     put(out, 2, battery_current(s));
-    put(out, 1, (uint32_t)s->charge / 1000);
+    put(out, 1, (uint32_t)s->is.charge / 1000);
     put(out, 1, 1);
-    put(out, 1, s->charging ? 0x0f : 0x2e);
+    put(out, 1, s->is.charging ? 0x0f : 0x2e);
     put(out, 2, 3000);
     if (!later(s)) {
-        put(out, 1, s->speed / 20);
-        put(out, 1, s->speed == 0 ? 101 : 0);
+        put(out, 1, s->is.speed / 20);
+        put(out, 1, s->is.speed == 0 ? 101 : 0);
     }
 }
 
@@ -186,13 +205,13 @@ static void put_motor(const struct gbt_simulator *s, struct wire_out *out)
     put(out, 1, 0x02);
     put(out, 1, 1);
     put(out, 1, 1);
-    put(out, 1, s->speed == 0 ? 4 : 1);
+    put(out, 1, s->is.speed == 0 ? 4 : 1);
     put(out, 1, 40 + 45);
-    put(out, 2, (later(s) ? 32000u : 20000u) + s->speed * 7u);
+    put(out, 2, (later(s) ? 32000u : 20000u) + s->is.speed * 7u);
     if (later(s)) {
-        put(out, 4, 200000u + s->speed);
+        put(out, 4, 200000u + s->is.speed);
     } else {
-        put(out, 2, 20000u + s->speed);
+        put(out, 2, 20000u + s->is.speed);
     }
     put(out, 1, 40 + 50);
     if (!later(s)) {
@@ -206,7 +225,7 @@ static void put_position(const struct gbt_simulator *s, struct wire_out *out)
 {
     static const int16_t circle[17] = {0,    383,  707,  924,   1000, 924,  707,  383, 0,
                                        -383, -707, -924, -1000, -924, -707, -383, 0};
-    unsigned step = (unsigned)(s->metres / 1000 % 16000);
+    unsigned step = (unsigned)(s->is.metres / 1000 % 16000);
     unsigned at = step / 1000;
     int part = (int)(step % 1000);
     int sine = circle[at] + (circle[at + 1] - circle[at]) * part / 1000;
@@ -226,7 +245,7 @@ static void put_position(const struct gbt_simulator *s, struct wire_out *out)
 /* Millivolts of a cell, counted from 0. */
 static uint32_t cell_voltage(const struct gbt_simulator *s, unsigned cell)
 {
-    return 3200u + (uint32_t)s->charge / 125u + cell * 7u % 12u;
+    return 3200u + (uint32_t)s->is.charge / 125u + cell * 7u % 12u;
 }
 
 static void put_extremes(const struct gbt_simulator *s, struct wire_out *out)
@@ -248,7 +267,7 @@ static void put_extremes(const struct gbt_simulator *s, struct wire_out *out)
 
 static void put_alarm(const struct gbt_simulator *s, struct wire_out *out)
 {
-    bool low = s->charge < 25000;
+    bool low = s->is.charge < 25000;
     uint32_t flags = (in_alarm(s) ? 1u << 1 : 0) | (low ? 1u << 4 : 0);
     put(out, 1, later(s) ? 0x06 : 0x07);
     put(out, 1, in_alarm(s) ? 3 : low ? 1 : 0);
@@ -345,7 +364,7 @@ static void deliver(struct gbt_simulator *s, struct wire_out *out)
         return;
     }
     s->counts.reports++;
-    if (s->state == ONLINE) {
+    if (s->state == ONLINE && !s->sampling) {
         send_frame(s, GBT_REALTIME_REPORT, GBT_COMMAND, wire_out_bytes(out));
     } else {
         store(s, wire_out_bytes(out));
@@ -361,7 +380,7 @@ static void report(struct gbt_simulator *s)
     unsigned count = s->o.cells < most ? s->o.cells : most;
     put_time(&out, wall_of(s));
     put_vehicle(s, &out);
-    if (!s->charging) {
+    if (!s->is.charging) {
         put_motor(s, &out);
     }
     put_position(s, &out);
@@ -379,6 +398,23 @@ static void report(struct gbt_simulator *s)
         put_cells(s, &out, first, count);
         deliver(s, &out);
     }
+}
+
+/* The records of the seconds before this one, as far as the vehicle remembers them. */
+static void sample_the_past(struct gbt_simulator *s)
+{
+    struct moment is = s->is;
+    int64_t now_ms = s->now_ms;
+
+    s->sampling = true;
+    for (unsigned ago = s->remembered; ago > 0; ago--) {
+        s->now_ms = s->lived_ms - 1000 * (int64_t)ago;
+        s->is = *moment_at(s, s->now_ms);
+        report(s);
+    }
+    s->sampling = false;
+    s->now_ms = now_ms;
+    s->is = is;
 }
 
 static void reissue_one(struct gbt_simulator *s)
@@ -593,8 +629,8 @@ struct gbt_simulator *gbt_simulator_open(const struct gbt_simulator_options *opt
     s->o.vin = s->vin;
     s->random = options->seed;
     s->opened_ms = s->now_ms = s->lived_ms = now_ms;
-    s->charge = 30000 + (int32_t)random_next(s, 60000);
-    s->odometer = 120000;
+    s->is.charge = 30000 + (int32_t)random_next(s, 60000);
+    s->is.odometer = 120000;
     s->alarm_next_ms = now_ms + 60000 + random_next(s, 240000);
     s->report_ms = now_ms + s->o.interval_ms;
     s->beat_ms = s->login_ms = PG_NEVER;

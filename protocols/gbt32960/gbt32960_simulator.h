@@ -15,7 +15,8 @@
 enum gbt_simulator_event {
     GBT_SIM_ONLINE,  /* the login was answered with success */
     GBT_SIM_REFUSED, /* the login was answered with an error; it tries again */
-    GBT_SIM_ALARM,   /* a level-3 alarm has begun: reports come each second */
+    GBT_SIM_ALARM,   /* a level-3 alarm has begun: reports come each second, and samples of the
+                      * 30 seconds before it are re-issued */
     GBT_SIM_COMMAND, /* `frame` is a command of the platform */
     GBT_SIM_HANG_UP, /* close the connection and connect again: nothing is answered, or a command
                       * wants it */

@@ -26,7 +26,7 @@ static const struct wire_row pack_count[] = {
 static const struct wire_row pack_code[] = {{.kind = WIRE_TEXT, .width = 24, .flags = WIRE_TRIM},
                                             END_OF_ROWS};
 
-#define SERIAL PLAIN("serial_number", 2, .flags = WIRE_RANGE, .low = 1, .high = 65531)
+#define SERIAL PLAIN("serial_number", 2, EMQX("Seq"), .flags = WIRE_RANGE, .low = 1, .high = 65531)
 
 /* A code length of 0 says that the codes are not sent. */
 static const struct wire_row vehicle_login[] = {
@@ -45,7 +45,21 @@ static const struct wire_row vehicle_login[] = {
     LIST("pack_codes", pack_code, R_SIZE, ONLY_2025),
     END_OF_ROWS};
 
-static const struct wire_row logout[] = {TIME("time"), SERIAL, END_OF_ROWS};
+/* EMQX has the codes as one text; those of 2025 are lists, one for each system. */
+static const struct wire_row vehicle_login_emqx[] = {
+    TIME("Time"),
+    PLAIN("Seq", 2),
+    TEXT("ICCID", 20),
+    PLAIN("Num", 1, ONLY_2016),
+    PLAIN("Length", 1, ONLY_2016),
+    ROW("Id", WIRE_TEXT, ONLY_2016),
+    ROW("BmsNum", WIRE_COUNT, .width = 1, .keep = R_COUNT, .flags = MARKERS, ONLY_2025),
+    LIST("BatteryPackCounts", pack_count, R_COUNT, .keep = R_SIZE, .flags = WIRE_ALIAS_GROUPS,
+         ONLY_2025),
+    LIST("BatteryPackEncodings", pack_code, R_SIZE, .flags = WIRE_ALIAS_GROUPS, ONLY_2025),
+    END_OF_ROWS};
+
+static const struct wire_row logout[] = {TIME("time", EMQX("Time")), SERIAL, END_OF_ROWS};
 
 static const struct wire_name encryptions_2016[] = {
     {1, "none"}, {2, "rsa"}, {3, "aes128"}, {0, NULL}};
@@ -53,12 +67,12 @@ static const struct wire_name encryptions_2025[] = {{1, "none"}, {2, "rsa"}, {3,
                                                     {4, "sm2"},  {5, "sm4"}, {0, NULL}};
 
 static const struct wire_row platform_login[] = {
-    TIME("time"),
+    TIME("time", EMQX("Time")),
     SERIAL,
-    TEXT("username", 12),
-    ROW("password", WIRE_TEXT, .width = 20, .flags = WIRE_TRIM | WIRE_SECRET),
-    STATE("encryption_rule", encryptions_2016, ONLY_2016),
-    STATE("encryption_rule", encryptions_2025, ONLY_2025),
+    TEXT("username", 12, EMQX("Username")),
+    ROW("password", WIRE_TEXT, EMQX("Password"), .width = 20, .flags = WIRE_TRIM | WIRE_SECRET),
+    STATE("encryption_rule", encryptions_2016, EMQX("Encrypt"), ONLY_2016),
+    STATE("encryption_rule", encryptions_2025, EMQX("Encrypt"), ONLY_2025),
     END_OF_ROWS};
 
 /* ---- 2025: activation, keys ----------------------------------------------------------------- */
@@ -69,6 +83,23 @@ static const struct wire_row activation[] = {
     HEX_COUNTED("public_key_hex"),
     TEXT("activation_vin", 17),
     ROW("signature", WIRE_STRUCT, .rows = gbt_rows_signature),
+    END_OF_ROWS};
+
+#define DIGITS_COUNTED(length, name, reg, ...)                                                     \
+    ROW(length, WIRE_COUNT, .width = 2, .keep = (reg)),                                            \
+        ROW(name, WIRE_HEX, .count = (reg), __VA_ARGS__)
+static const struct wire_name signature_type[] = {{1, "Signature"}, {0, NULL}};
+static const struct wire_row signature_emqx[] = {
+    ROW("Type", WIRE_FACT, .value = 1, .names = signature_type), PLAIN("SignatureType", 1),
+    DIGITS_COUNTED("RLength", "RValue", R_COUNT, .flags = WIRE_EXACT | WIRE_ALIAS_DIGITS),
+    DIGITS_COUNTED("SLength", "SValue", R_SIZE, .flags = WIRE_EXACT | WIRE_ALIAS_DIGITS),
+    END_OF_ROWS};
+static const struct wire_row activation_emqx[] = {
+    TIME("Time"),
+    TEXT("ChipID", 16),
+    DIGITS_COUNTED("PubKeyLen", "PubKey", R_COUNT, .flags = WIRE_EXACT | WIRE_ALIAS_DIGITS),
+    TEXT("VIN", 17),
+    ROW("Signature", WIRE_STRUCT, .rows = signature_emqx),
     END_OF_ROWS};
 
 static const struct wire_name activation_states[] = {{1, "activated"}, {2, "failed"}, {0, NULL}};
@@ -83,6 +114,12 @@ static const struct wire_row key_exchange[] = {
     STATE("key_type", key_types), ROW("key_hex", WIRE_HEX, .prefix = 2, .flags = WIRE_SECRET),
     TIME("start_time"), TIME("expire_time"), END_OF_ROWS};
 
+static const struct wire_row key_exchange_emqx[] = {
+    PLAIN("KeyType", 1),
+    DIGITS_COUNTED("KeyLength", "Key", R_COUNT,
+                   .flags = WIRE_EXACT | WIRE_ALIAS_DIGITS | WIRE_SECRET),
+    TIME("ActiveTime"), TIME("ExpireTime"), END_OF_ROWS};
+
 /* ---- parameters ----------------------------------------------------------------------------- */
 
 static const struct wire_name sampling[] = {{1, "true"}, {2, "false"}, {0, NULL}};
@@ -90,7 +127,7 @@ static const struct wire_name sampling[] = {{1, "true"}, {2, "false"}, {0, NULL}
 #define ONE(...) ((const struct wire_row[]){__VA_ARGS__, END_OF_ROWS})
 #define PARAMETER(code, label, ...)                                                                \
     {                                                                                              \
-        .id = (code), .name = (label), .any_length = true, __VA_ARGS__                             \
+        .id = (code), .name = (label), .alias = (label), .any_length = true, __VA_ARGS__           \
     }
 #define NUMERIC(w, low, high, unit_) .rows = ONE(NUMBER("value", w, low, high, WHOLE(unit_, 0)))
 
@@ -121,28 +158,32 @@ static const struct wire_item parameter[] = {
                               .flags = MARKERS | WIRE_RANGE | WIRE_BOOL, .names = sampling))),
 };
 
-const struct wire_items gbt_parameters = {
-    .id_width = 1, .item = parameter, .n = sizeof(parameter) / sizeof(parameter[0])};
+const struct wire_items gbt_parameters = {.id_width = 1,
+                                          .alias_items = WIRE_ALIAS_PAIRS,
+                                          .item = parameter,
+                                          .n = sizeof(parameter) / sizeof(parameter[0])};
 
 static const struct wire_row parameter_id[] = {{.kind = WIRE_UINT, .width = 1}, END_OF_ROWS};
 
-static const struct wire_row query[] = {TIME("time"),
-                                        ROW("parameter_count", WIRE_COUNT, .width = 1,
-                                            .keep = R_COUNT, .flags = WIRE_RANGE, .low = 0,
-                                            .high = 252),
+static const struct wire_row query[] = {TIME("time", EMQX("Time")),
+                                        ROW("parameter_count", WIRE_COUNT, EMQX("Total"),
+                                            .width = 1, .keep = R_COUNT, .flags = WIRE_RANGE,
+                                            .low = 0, .high = 252),
                                         LIST("parameter_ids", parameter_id, R_COUNT), END_OF_ROWS};
 
 static const struct wire_row set[] = {
-    TIME("time"),
-    ROW("parameter_count", WIRE_COUNT, .width = 1, .keep = R_COUNT, .flags = WIRE_RANGE, .low = 0,
-        .high = 252),
-    ROW("parameters", WIRE_ITEMS, .items = &gbt_parameters, .count = R_COUNT), END_OF_ROWS};
+    TIME("time", EMQX("Time")),
+    ROW("parameter_count", WIRE_COUNT, EMQX("Total"), .width = 1, .keep = R_COUNT,
+        .flags = WIRE_RANGE, .low = 0, .high = 252),
+    ROW("parameters", WIRE_ITEMS, EMQX("Params"), .items = &gbt_parameters, .count = R_COUNT),
+    END_OF_ROWS};
 
 static const struct wire_row answer_with_values[] = {
-    ROW("time", WIRE_TIME, .width = 6, .flags = WIRE_BINARY_TIME | WIRE_OPTIONAL),
-    ROW("parameter_count", WIRE_COUNT, .width = 1, .keep = R_COUNT,
+    ROW("time", WIRE_TIME, EMQX("Time"), .width = 6, .flags = WIRE_BINARY_TIME | WIRE_OPTIONAL),
+    ROW("parameter_count", WIRE_COUNT, EMQX("Total"), .width = 1, .keep = R_COUNT,
         .flags = WIRE_RANGE | WIRE_OPTIONAL, .low = 0, .high = 252),
-    ROW("parameters", WIRE_ITEMS, .items = &gbt_parameters, .count = R_COUNT), END_OF_ROWS};
+    ROW("parameters", WIRE_ITEMS, EMQX("Params"), .items = &gbt_parameters, .count = R_COUNT),
+    END_OF_ROWS};
 
 /* ---- control -------------------------------------------------------------------------------- */
 
@@ -169,7 +210,8 @@ static const struct wire_row control[] = {
 
 static const struct wire_row nothing[] = {END_OF_ROWS};
 static const struct wire_row answer[] = {
-    ROW("time", WIRE_TIME, .width = 6, .flags = WIRE_BINARY_TIME | WIRE_OPTIONAL), END_OF_ROWS};
+    ROW("time", WIRE_TIME, EMQX("Time"), .width = 6, .flags = WIRE_BINARY_TIME | WIRE_OPTIONAL),
+    END_OF_ROWS};
 
 #define UP   .up = true
 #define DOWN .down = true
@@ -180,26 +222,33 @@ static const struct wire_row answer[] = {
     }
 
 const struct gbt_message gbt_messages[] = {
-    MESSAGE(GBT_VEHICLE_LOGIN, "vehicle_login", vehicle_login, answer, "vehicle login", UP),
-    MESSAGE(GBT_REALTIME_REPORT, "realtime_report", gbt_rows_report, answer, "real-time report",
-            UP),
-    MESSAGE(GBT_REISSUE_REPORT, "reissue_report", gbt_rows_report, answer, "re-issued report", UP),
-    MESSAGE(GBT_VEHICLE_LOGOUT, "vehicle_logout", logout, answer, "vehicle logout", UP),
-    MESSAGE(GBT_PLATFORM_LOGIN, "platform_login", platform_login, answer, "platform login", UP),
-    MESSAGE(GBT_PLATFORM_LOGOUT, "platform_logout", logout, answer, "platform logout", UP),
+    MESSAGE(GBT_VEHICLE_LOGIN, "vehicle_login", vehicle_login, answer, "vehicle login", UP,
+            EMQX("vlogin"), .alias_rows = vehicle_login_emqx),
+    MESSAGE(GBT_REALTIME_REPORT, "realtime_report", gbt_rows_report, answer, "real-time report", UP,
+            EMQX("info")),
+    MESSAGE(GBT_REISSUE_REPORT, "reissue_report", gbt_rows_report, answer, "re-issued report", UP,
+            EMQX("reinfo")),
+    MESSAGE(GBT_VEHICLE_LOGOUT, "vehicle_logout", logout, answer, "vehicle logout", UP,
+            EMQX("vlogout")),
+    MESSAGE(GBT_PLATFORM_LOGIN, "platform_login", platform_login, answer, "platform login", UP,
+            EMQX("plogin")),
+    MESSAGE(GBT_PLATFORM_LOGOUT, "platform_logout", logout, answer, "platform logout", UP,
+            EMQX("plogout")),
     MESSAGE(GBT_HEARTBEAT, "heartbeat", nothing, answer, "heartbeat", UP),
     MESSAGE(GBT_TIME_SYNC, "terminal_time_sync", nothing, answer, "the terminal asks for the time",
             UP),
-    MESSAGE(GBT_ACTIVATION, "activation", activation, answer, "activation", UP, ONLY_2025),
+    MESSAGE(GBT_ACTIVATION, "activation", activation, answer, "activation", UP, ONLY_2025,
+            EMQX("activation"), .alias_rows = activation_emqx),
     MESSAGE(GBT_ACTIVATION_RESPONSE, "activation_response", activation_response, NULL,
             "answer to an activation", DOWN, ONLY_2025),
     MESSAGE(GBT_KEY_EXCHANGE, "key_exchange", key_exchange, answer, "exchange of a key", UP, DOWN,
-            ONLY_2025),
+            ONLY_2025, .alias_rows = key_exchange_emqx),
     MESSAGE(GBT_PARAMETER_QUERY, "parameter_query", query, answer_with_values, "ask for parameters",
-            DOWN),
-    MESSAGE(GBT_PARAMETER_SET, "parameter_set", set, answer_with_values, "set parameters", DOWN),
-    MESSAGE(GBT_TERMINAL_CONTROL, "terminal_control", control, answer, "control the terminal",
-            DOWN),
+            DOWN, EMQX("response")),
+    MESSAGE(GBT_PARAMETER_SET, "parameter_set", set, answer_with_values, "set parameters", DOWN,
+            EMQX("response")),
+    MESSAGE(GBT_TERMINAL_CONTROL, "terminal_control", control, answer, "control the terminal", DOWN,
+            EMQX("response")),
 };
 const size_t gbt_message_count = sizeof(gbt_messages) / sizeof(gbt_messages[0]);
 

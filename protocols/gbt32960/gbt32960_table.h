@@ -20,6 +20,8 @@ struct gbt_message {
     const char *what;
     const struct wire_row *rows;   /* of the command */
     const struct wire_row *answer; /* of what answers it; null: the same */
+    const char *alias; /* the end of EMQX's topic for it; null: that of what EMQX does not know */
+    const struct wire_row *alias_rows; /* of the command in EMQX's shape; null: `rows` */
 };
 
 /* All commands that have rows, sorted by code. */

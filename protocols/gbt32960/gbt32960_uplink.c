@@ -138,10 +138,11 @@ static struct pg_msg *compose(struct gbt_vehicle *v, const struct gbt_frame *fra
 {
     const struct gbt_conf *conf = gbt_conf_of(v->conn);
     const struct gbt_message *message = gbt_message_by_command(frame->command, frame->edition);
-    const char *name = message ? message->name : NULL;
+    bool emqx = conf->payload == GBT_PAYLOAD_EMQX;
+    const char *name = emqx ? gbt_emqx_topic(message) : message ? message->name : NULL;
     struct gbt_json_judgement judgement = {0};
     struct gbt_json_options options = {
-        .shape = WIRE_SHAPE_NATIVE,
+        .shape = emqx ? WIRE_SHAPE_ALIAS : WIRE_SHAPE_NATIVE,
         .uplink = true,
         .hide_secrets = true,
         .raw = conf->add_raw,
@@ -325,7 +326,7 @@ void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
     bool joins = is_report(frame->command) && frame->edition == GBT_2016 &&
                  !gbt_frame_is_answer(frame) && !gbt_frame_is_opaque(frame) &&
-                 gbt_conf_of(c)->join_cells;
+                 gbt_conf_of(c)->join_cells && gbt_conf_of(c)->payload != GBT_PAYLOAD_EMQX;
     struct gbt_cells cells;
     cells.count = 0;
     struct pg_msg *msg = compose(v, frame, &u, joins ? &cells : NULL);
@@ -344,13 +345,27 @@ void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
 }
 
-void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json)
+/* Publish what no vehicle waits for. `msg` is given; null: memory is out. */
+static void publish_unanswered(struct gbt_vehicle *v, struct pg_msg *msg)
 {
-    struct pg_msg *msg = message_of(v, message, GBT_REALTIME_REPORT, json, true);
     uint64_t token = ++v->conn->token;
 
-    /* Nobody is told: the frames that it is made of have been answered. */
     if (!msg || pg_publish(v->client, msg, token) == PG_NO_MEMORY) {
         gbt_count(v->conn, GBT_COUNT_PUBLISH_REFUSED);
+    }
+}
+
+void gbt_uplink_extra(struct gbt_vehicle *v, const char *message, struct pg_bytes json)
+{
+    /* The frames that it is made of have been answered. */
+    publish_unanswered(v, message_of(v, message, GBT_REALTIME_REPORT, json, true));
+}
+
+void gbt_uplink_logout(struct gbt_vehicle *v, const struct gbt_frame *frame)
+{
+    struct gbt_uplink u = {.request = gbt_request_of(frame)};
+
+    if (gbt_conf_of(v->conn)->payload == GBT_PAYLOAD_EMQX) {
+        publish_unanswered(v, compose(v, frame, &u, NULL));
     }
 }

@@ -173,6 +173,12 @@ static void jt808_admitted(struct pg_conn *conn, const struct pg_admission *admi
     jt808_session_admitted(pg_conn_state(conn), cookie, admission);
 }
 
+static void jt808_remembered(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    (void)token;
+    jt808_session_unregistered(terminal_of(client), reason);
+}
+
 static void jt808_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     jt808_session_published(terminal_of(client), token, reason);
@@ -246,7 +252,7 @@ static bool jt808_check(const void *configuration, struct pg_error *error)
            check_topic("status_topic", conf->status_topic, false, error);
 }
 
-static const char *const payload_words[] = {"native", "raw", NULL};
+static const char *const payload_words[] = {"native", "raw", "emqx", NULL};
 static const char *const text_words[] = {"gbk", "utf8", NULL};
 static const char *const edition_words[] = {"auto", "2011", "2013", "2019", NULL};
 static const char *const registration_words[] = {"issue", "admit", "refuse", NULL};
@@ -269,7 +275,8 @@ static const struct pg_option jt808_options[] = {
          "where online and offline are published, retained"),
     CHOICE("payload", payload, "native", payload_words,
            "native: JSON with physical values; raw: the unescaped frame, header to check code, "
-           "each package of a message by itself"),
+           "each package of a message by itself; emqx: JSON as EMQX's gateway has it, see "
+           "polygate-jt808(7)"),
     YES_NO("add_raw", add_raw, "false", "add the unescaped frame in hexadecimal to the JSON"),
     CHOICE("text", text, "gbk", text_words,
            "character set of texts; the standard says GBK, some terminals ignore it"),
@@ -373,6 +380,7 @@ const struct pg_protocol jt808_protocol = {
     .bytes = jt808_bytes,
     .admitted = jt808_admitted,
     .published = jt808_published,
+    .remembered = jt808_remembered,
     .subscribed = jt808_subscribed,
     .deliver = jt808_deliver,
     .client_ended = jt808_client_ended,

@@ -8,16 +8,17 @@
  *
  * The mark tells a code that was issued here from one of another platform even if it belongs to
  * somebody else, so that the first can be refused whatever the policy for the second is. The
- * generation of a phone is 0 until it unregisters; then it is a number by chance, kept in a table
- * of bounded size. So the table holds only phones that were taken out of service.
+ * generation of a phone is 0 until it unregisters; then it is a number by chance, which is a fact of
+ * the core's and outlives the process if the gateway has a store. So facts are only of phones that
+ * were taken out of service.
  *
- * threads   any: the table and the secret of last resort are guarded by one mutex, held for a
- *           lookup; it is a leaf (nothing is called under it that locks)
+ * threads   any
  * standard  JT/T 808: 0x0100, 0x8100, 0x0102, 0x0003
  */
 
 #include "jt808_auth.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,19 +32,9 @@
 #define PROOF_DIGITS 16u
 _Static_assert(MARK_DIGITS + PROOF_DIGITS == JT808_CODE_LEN, "the code is mark and proof");
 
-/* Phones that unregistered: sets of four, the oldest of a set makes room. */
-#define SETS 16384u
-#define WAYS 4u
-
-struct revoked {
-    char phone[JT808_PHONE_DIGITS_2019 + 1]; /* without leading zeros; empty: the place is free */
-    uint64_t generation;
-    uint64_t age; /* grows with each revocation */
-};
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct revoked (*table)[WAYS]; /* made at the first revocation, lives with the process */
-static uint64_t revocations;
+/* The space of facts in which phones that unregistered have their generation, as hexadecimal. */
+#define SPACE             PG_BYTES_OF("jt808")
+#define GENERATION_DIGITS 16u
 
 static pthread_once_t fallback_once = PTHREAD_ONCE_INIT;
 static uint8_t fallback_secret[SHA256_BYTES];
@@ -81,68 +72,28 @@ static struct pg_bytes key_of(const char *secret)
 
 /* ---- generations ---------------------------------------------------------------------------- */
 
-static struct revoked *set_of(struct pg_bytes phone)
-{
-    uint32_t hash = 2166136261u;
-
-    for (size_t i = 0; i < phone.len; i++) {
-        hash = (hash ^ phone.data[i]) * 16777619u;
-    }
-    return table[(hash ^ hash >> 15) % SETS];
-}
-
-static bool is_phone(const struct revoked *r, struct pg_bytes phone)
-{
-    return strlen(r->phone) == phone.len && memcmp(r->phone, phone.data, phone.len) == 0;
-}
-
 static uint64_t generation_of(struct pg_bytes phone)
 {
-    uint64_t generation = 0;
+    char text[GENERATION_DIGITS + 1] = "";
 
-    pthread_mutex_lock(&mutex);
-    if (table) {
-        const struct revoked *set = set_of(phone);
-        for (unsigned i = 0; i < WAYS; i++) {
-            if (is_phone(&set[i], phone)) {
-                generation = set[i].generation;
-            }
-        }
+    if (pg_fact_get(SPACE, phone, (uint8_t *)text, GENERATION_DIGITS) != GENERATION_DIGITS) {
+        return 0;
     }
-    pthread_mutex_unlock(&mutex);
-    return generation;
+    return strtoull(text, NULL, 16);
 }
 
-void jt808_code_revoke(const char *phone_text)
+enum pg_reason jt808_code_revoke(struct pg_client *client, const char *phone)
 {
-    struct pg_bytes phone = jt808_phone_trimmed(phone_text);
     uint64_t generation;
+    char text[GENERATION_DIGITS + 1];
 
     if (getrandom(&generation, sizeof(generation), 0) != (ssize_t)sizeof(generation)) {
-        abort();
+        abort(); /* blocks until the kernel has entropy; fewer bytes are not given for so few */
     }
-    pthread_mutex_lock(&mutex);
-    if (!table) {
-        table = calloc(SETS, sizeof(*table));
-    }
-    if (table) {
-        struct revoked *set = set_of(phone);
-        struct revoked *place = &set[0];
-        for (unsigned i = 0; i < WAYS; i++) {
-            if (is_phone(&set[i], phone)) {
-                place = &set[i];
-                break;
-            }
-            if (set[i].age < place->age) {
-                place = &set[i];
-            }
-        }
-        memcpy(place->phone, phone.data, phone.len);
-        place->phone[phone.len] = '\0';
-        place->generation = generation | 1; /* never 0, which is "has not unregistered" */
-        place->age = ++revocations;
-    }
-    pthread_mutex_unlock(&mutex);
+    generation |= 1; /* never 0, which is "has not unregistered" */
+    (void)snprintf(text, sizeof(text), "%016" PRIx64, generation);
+    return pg_fact_set(SPACE, jt808_phone_trimmed(phone), pg_bytes_str(text), PG_FOREVER, client,
+                       0);
 }
 
 /* ---- codes ---------------------------------------------------------------------------------- */

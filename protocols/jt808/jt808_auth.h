@@ -32,8 +32,8 @@ void jt808_code_issue(const char *secret, const char *phone, char code[JT808_COD
 enum jt808_code jt808_code_check(const char *secret, const char *phone,
                                  struct pg_bytes code) PG_CHECKED;
 
-/* The phone unregistered (0x0003): its code is not valid any more, a new registration gives
- * another one. Remembered for the 65,536 phones that did so last, until the process ends. */
-void jt808_code_revoke(const char *phone);
+/* The phone unregistered (0x0003): its code is not valid any more, a new registration gives another
+ * one. Results as of pg_fact_set(), with token 0. */
+enum pg_reason jt808_code_revoke(struct pg_client *client, const char *phone) PG_CHECKED;
 
 #endif

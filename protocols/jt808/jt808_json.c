@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "jt808_codec.h"
+#include "jt808_emqx.h"
 #include "jt808_rows.h"
 
 /* ---- out ------------------------------------------------------------------------------------ */
@@ -188,6 +189,9 @@ bool jt808_json_write(struct json_out *out, const struct jt808_frame *frame,
 {
     struct jt808_body body;
     size_t start = out->len;
+    if (options->shape == WIRE_SHAPE_ALIAS) {
+        return jt808_emqx_write(out, frame, options, faults);
+    }
     jt808_body_pick(frame, options->edition, &body);
     json_out_open(out, '{');
     put_word(out, "protocol", "jt808");
@@ -481,6 +485,9 @@ bool jt808_json_encode(json_t *document, const struct jt808_json_defaults *defau
     *out = (struct jt808_json_message){0};
     if (!json_is_object(document)) {
         return fail(error, "document", document, "an object");
+    }
+    if (jt808_emqx_is(document)) {
+        return jt808_emqx_encode(document, defaults, body, out, error);
     }
     json_t *shape_name = json_object_get(document, "shape");
     bool wire = json_is_string(shape_name) && strcmp(json_string_value(shape_name), "wire") == 0;

@@ -10,12 +10,16 @@
  * wire     {"protocol":"jt808","shape":"wire","edition":"2019","message":"location_report",
  *           "msg_id":512,"body_length":28,"encryption":0,...,"phone":"...","serial":17,"body":{...}}
  *
+ * alias    {"header":{"msg_id":512,"encrypt":0,"len":28,"phone":"...","msg_sn":17},"body":{...}}: that
+ *           of EMQX's JT/T 808 gateway
+ *
  * "time" is when the gateway received it. Members that the clean case lacks: "layout" (the body has
  * another layout than its edition's own), "protocol_version" (2019, not 1), "encryption",
  * "package", "version_flag" and "reserved_bit15" (bits 14 and 15 are not what the form of the
  * header wants), "faults" (enum wire_fault), "quirks" (enum jt808_quirk), "raw". A body that cannot
  * be read is
- * {"unknown_hex":"..."}; any message may be given as {"hex":"..."}.
+ * {"unknown_hex":"..."}; any message may be given as {"hex":"..."}. The alias shape has none of
+ * these; a body that cannot be read is {"unknown_id":true,"data":"<base64>"}.
  *
  * threads   any
  */

@@ -20,7 +20,7 @@
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
-enum jt808_payload { JT808_PAYLOAD_NATIVE, JT808_PAYLOAD_RAW };
+enum jt808_payload { JT808_PAYLOAD_NATIVE, JT808_PAYLOAD_RAW, JT808_PAYLOAD_EMQX };
 enum jt808_before_login { JT808_BEFORE_LOGIN_REFUSE, JT808_BEFORE_LOGIN_ADMIT };
 enum jt808_registration {
     JT808_REGISTRATION_ISSUE,
@@ -137,7 +137,7 @@ enum jt808_state {
                     * deadline runs while no terminal of the connection is past this */
     JT808_ASKING,  /* admission is asked for; the connection is paused, so no bytes come */
     JT808_ONLINE,  /* `client` is set; every message is allowed */
-    JT808_LEAVING, /* it unregistered; `client` is set until the core has ended it; the connection
+    JT808_LEAVING, /* it unregisters; `client` is set until the core has ended it; the connection
                     * is paused, so no bytes come */
 };
 
@@ -182,7 +182,7 @@ struct jt808_terminal {
     bool registered;  /* was given a code on this connection */
     bool admit_tried; /* data before login: admission was refused, do not ask again */
     enum jt808_asking asking;
-    uint16_t asked_id, asked_serial; /* frame to answer when the admission is known */
+    uint16_t asked_id, asked_serial; /* frame to answer when the admission, or the end, is known */
     uint8_t code_mark[8];            /* of the code it logged in with, to know it again */
     bool by_code;
     struct jt808_reassembly *reassembly; /* made at the first package */
@@ -240,6 +240,7 @@ void jt808_session_wrong_length(struct jt808_conn *c, const struct jt808_frame *
 void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
                             const struct pg_admission *admission);
 void jt808_session_published(struct jt808_terminal *t, uint64_t token, enum pg_reason reason);
+void jt808_session_unregistered(struct jt808_terminal *t, enum pg_reason reason);
 void jt808_session_ended(struct jt808_terminal *t, enum pg_reason reason);
 /* Ask for, and give up, packages that are missing; end a terminal that is silent on a connection
  * that others keep alive. */

@@ -33,6 +33,7 @@ bool jt808_body_pick(const struct jt808_frame *frame, unsigned edition, struct j
 #define HEX_REST(name, ...)        ROW(name, WIRE_HEX, __VA_ARGS__)
 
 #define NAMES(list)           .names = (list)
+#define EMQX(text)            .alias = (text) /* the name in EMQX's JT/T 808 gateway */
 #define FLAGS(set)            .flags = (set)
 #define CLAUSE(text)          .clause = (text)
 #define UNIT(text)            .unit = (text)
@@ -46,6 +47,13 @@ bool jt808_body_pick(const struct jt808_frame *frame, unsigned edition, struct j
 #define LAYOUT_(label, from, to, as, table)                                                        \
     {                                                                                              \
         .name = (label), .since = (from), .until = (to), .edition = (as), .rows = (table)          \
+    }
+/* With rows of its own for the alias shape. */
+#define LAYOUT_EMQX(...) LAYOUT_EMQX_(__VA_ARGS__)
+#define LAYOUT_EMQX_(label, from, to, as, table, alias)                                            \
+    {                                                                                              \
+        .name = (label), .since = (from), .until = (to), .edition = (as), .rows = (table),         \
+        .alias_rows = (alias)                                                                      \
     }
 #define END_OF_LAYOUTS                                                                             \
     {                                                                                              \

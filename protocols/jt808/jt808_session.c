@@ -309,21 +309,39 @@ static void register_terminal(struct jt808_terminal *t, const struct jt808_frame
     jt808_answer_registration(t, frame->serial, 0);
 }
 
-static void unregister(struct jt808_terminal *t, const struct jt808_frame *frame)
+/* Its code is not good any more, and stays so: only then is it told. */
+void jt808_session_unregistered(struct jt808_terminal *t, enum pg_reason reason)
 {
     struct pg_conn *conn = pg_conn_of_state(t->conn);
 
-    jt808_code_revoke(frame->phone);
-    jt808_answer(t, frame->serial, frame->msg_id, JT808_RESULT_OK);
+    if (pg_reason_is_error(reason)) {
+        PG_LOG(PG_WARN, "jt808_not_unregistered", PG_F_TEXT("client", t->phone),
+               PG_F_REASON(reason));
+        t->state = JT808_ONLINE;
+        resume_reading(t->conn);
+        jt808_answer(t, t->asked_serial, t->asked_id, JT808_RESULT_FAILED);
+        return;
+    }
+    jt808_answer(t, t->asked_serial, t->asked_id, JT808_RESULT_OK);
     PG_LOG(PG_INFO, "jt808_unregistered", PG_F_TEXT("client", t->phone),
            PG_F_TEXT("peer", pg_conn_peer(conn)));
     jt808_command_lost(t, PG_UNREGISTERED); /* while it can be settled */
-    t->state = JT808_LEAVING;
-    pause_reading(t->conn);
     pg_client_set_session_expiry(t->client, 0);
     pg_client_end(t->client, PG_UNREGISTERED);
     if (t->conn->online_count <= 1) {
         pg_conn_set_idle(conn, UNREGISTERED_IDLE_MS, PG_LOGIN_TIMEOUT);
+    }
+}
+
+static void unregister(struct jt808_terminal *t, const struct jt808_frame *frame)
+{
+    t->state = JT808_LEAVING;
+    t->asked_id = frame->msg_id;
+    t->asked_serial = frame->serial;
+    pause_reading(t->conn);
+    enum pg_reason reason = jt808_code_revoke(t->client, frame->phone);
+    if (reason != PG_PENDING) {
+        jt808_session_unregistered(t, reason);
     }
 }
 
@@ -513,7 +531,7 @@ static struct pg_msg *compose(struct jt808_terminal *t, const struct jt808_frame
         return message_of(t, frame, frame->content, false);
     }
     struct jt808_json_options options = {
-        .shape = WIRE_SHAPE_NATIVE,
+        .shape = conf->payload == JT808_PAYLOAD_EMQX ? WIRE_SHAPE_ALIAS : WIRE_SHAPE_NATIVE,
         .charset = (enum wire_charset)conf->text,
         .edition = jt808_session_edition(t, frame),
         .raw = conf->add_raw,

@@ -20,8 +20,9 @@ struct jt808_layout {
     const char *name; /* "2013", "2019", "2019-maker-11"; unique in its message */
     uint16_t since;   /* editions that it covers, years, both included */
     uint16_t until;
-    uint16_t edition;            /* that its rows are walked with; 0: that of the frame */
-    const struct wire_row *rows; /* null ends the list */
+    uint16_t edition;                  /* that its rows are walked with; 0: that of the frame */
+    const struct wire_row *rows;       /* null ends the list */
+    const struct wire_row *alias_rows; /* of the alias shape, which is EMQX's; null: `rows` */
 };
 
 struct jt808_message {

@@ -95,16 +95,19 @@ const struct wire_row jt808_rows_location_base[] = {LOCATION_BASE, END_OF_ROWS};
 
 /* ---- additional items ----------------------------------------------------------------------- */
 
-#define VALUE_ITEM(id_, name_, len, ...)                                                           \
+/* The alias is EMQX's name for the item; NULL where it has none. */
+#define VALUE_ITEM(id_, name_, alias_, len, ...)                                                   \
     {                                                                                              \
-        .id = (id_), .name = (name_), .length = (len), .rows = (const struct wire_row[])           \
+        .id = (id_), .name = (name_), .alias = (alias_), .length = (len),                          \
+        .rows = (const struct wire_row[])                                                          \
         {                                                                                          \
             {.name = "value", .width = (len), __VA_ARGS__}, END_OF_ROWS                            \
         }                                                                                          \
     }
-#define ITEM(id_, name_, len, table)                                                               \
+#define ITEM(id_, name_, alias_, len, table, ...)                                                  \
     {                                                                                              \
-        .id = (id_), .name = (name_), .length = (len), .rows = (table)                             \
+        .id = (id_), .name = (name_), .alias = (alias_), .length = (len), .rows = (table),         \
+        __VA_ARGS__                                                                                \
     }
 /* One of several layouts of an item: by the width of the alarm tag. */
 #define ITEM_TAG(id_, name_, tag, len, table)                                                      \
@@ -127,17 +130,18 @@ static const struct wire_name in_out[] = {{0, "in"}, {1, "out"}, {0, NULL}};
 static const struct wire_name short_long[] = {{0, "too_short"}, {1, "too_long"}, {0, NULL}};
 
 static const struct wire_row overspeed_type[] = {
-    U8("position_type", NAMES(overspeed_types), CLAUSE("0x0200 item 0x11")), END_OF_ROWS};
+    U8("position_type", EMQX("type"), NAMES(overspeed_types), CLAUSE("0x0200 item 0x11")),
+    END_OF_ROWS};
 static const struct wire_row overspeed_area[] = {
-    U8("position_type", NAMES(overspeed_types), CLAUSE("0x0200 item 0x11")),
-    U32("area_id", CLAUSE("0x0200 item 0x11")), END_OF_ROWS};
+    U8("position_type", EMQX("type"), NAMES(overspeed_types), CLAUSE("0x0200 item 0x11")),
+    U32("area_id", EMQX("id"), CLAUSE("0x0200 item 0x11")), END_OF_ROWS};
 static const struct wire_row area_in_out[] = {
-    U8("position_type", NAMES(area_types), CLAUSE("0x0200 item 0x12")),
-    U32("area_id", CLAUSE("0x0200 item 0x12")),
+    U8("position_type", EMQX("type"), NAMES(area_types), CLAUSE("0x0200 item 0x12")),
+    U32("area_id", EMQX("id"), CLAUSE("0x0200 item 0x12")),
     U8("direction", NAMES(in_out), CLAUSE("0x0200 item 0x12")), END_OF_ROWS};
 static const struct wire_row route_time[] = {
-    U32("segment_id", CLAUSE("0x0200 item 0x13")),
-    U16("travel_time", UNIT("s"), CLAUSE("0x0200 item 0x13")),
+    U32("segment_id", EMQX("id"), CLAUSE("0x0200 item 0x13")),
+    U16("travel_time", EMQX("time"), UNIT("s"), CLAUSE("0x0200 item 0x13")),
     U8("result", NAMES(short_long), CLAUSE("0x0200 item 0x13")), END_OF_ROWS};
 
 static const struct wire_bits video_alarm_bits = {
@@ -167,6 +171,28 @@ static const struct wire_bits signal_bits = {
               "marker_lamp", "horn", "air_conditioner", "neutral", "retarder", "abs", "heater",
               "clutch"}};
 static const struct wire_bits io_bits = {.names = {"deep_sleep", "sleep"}};
+static const struct wire_row extended_signal[] = {
+    BITS("value", 4, signal_bits, CLAUSE("0x0200 item 0x25")), END_OF_ROWS};
+static const struct wire_row io_status[] = {BITS("value", 2, io_bits, CLAUSE("0x0200 item 0x2A")),
+                                            END_OF_ROWS};
+/* EMQX has each of these bits as a number of its own. */
+#define ONE_BIT(name, bit) ROW(name, WIRE_PART, .shift = (bit), .width = 1)
+static const struct wire_row signal_word[] = {
+    ONE_BIT("low_beam", 0),   ONE_BIT("high_beam", 1),
+    ONE_BIT("right_turn", 2), ONE_BIT("left_turn", 3),
+    ONE_BIT("brake", 4),      ONE_BIT("reverse", 5),
+    ONE_BIT("fog", 6),        ONE_BIT("side_marker", 7),
+    ONE_BIT("horn", 8),       ONE_BIT("air_conditioner", 9),
+    ONE_BIT("neutral", 10),   ONE_BIT("retarder", 11),
+    ONE_BIT("abs", 12),       ONE_BIT("heater", 13),
+    ONE_BIT("cluth", 14),     END_OF_ROWS};
+static const struct wire_row signal_parts[] = {
+    ROW("word", WIRE_PACK, .width = 4, .rows = signal_word), END_OF_ROWS};
+static const struct wire_row io_word[] = {ONE_BIT("deep_sleep", 0), ONE_BIT("sleep", 1),
+                                          END_OF_ROWS};
+static const struct wire_row io_parts[] = {ROW("word", WIRE_PACK, .width = 2, .rows = io_word),
+                                           END_OF_ROWS};
+static const struct wire_row pressure_bytes[] = {HEX_FIXED("value", 30), END_OF_ROWS};
 static const struct wire_row tire_pressure[] = {
     LIST("value", one_pressure, 0, CLAUSE("0x0200 item 0x05, ff is unused")), END_OF_ROWS};
 static const struct wire_row analog[] = {U16("ad1", CLAUSE("0x0200 item 0x2B, bits 16-31")),
@@ -304,32 +330,32 @@ TPMS(16, 10) TPMS(32, 10) TPMS(38, 10) TPMS(39, 10) TPMS(40, 10)
 
 /* Lengths are those of the fixed part and the five tags: 16, 32, 38, 39, 40. */
 #define WITH_TAGS(id, name, fixed, table)                                                          \
-    ITEM(id, name, fixed + 16, table##_16), ITEM_TAG(id, name, 32, fixed + 32, table##_32),        \
+    ITEM(id, name, NULL, fixed + 16, table##_16), ITEM_TAG(id, name, 32, fixed + 32, table##_32),        \
     ITEM_TAG(id, name, 38, fixed + 38, table##_38), ITEM_TAG(id, name, 39, fixed + 39, table##_39), \
     ITEM_TAG(id, name, 40, fixed + 40, table##_40)
 
 static const struct wire_item items[] = {
-    VALUE_ITEM(0x01, "mileage", 4, .kind = WIRE_UINT, .decimals = 1, .unit = "km", CLAUSE("0x0200 item 0x01")),
-    VALUE_ITEM(0x02, "fuel", 2, .kind = WIRE_UINT, .decimals = 1, .unit = "l", CLAUSE("0x0200 item 0x02")),
-    VALUE_ITEM(0x03, "recorder_speed", 2, .kind = WIRE_UINT, .decimals = 1, .unit = "km/h", CLAUSE("0x0200 item 0x03")),
-    VALUE_ITEM(0x04, "manual_alarm_event_id", 2, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x04")),
-    ITEM(0x05, "tire_pressure", 30, tire_pressure),
-    VALUE_ITEM(0x06, "carriage_temperature", 2, .kind = WIRE_SIGNMAG, .unit = "C", .flags = WIRE_SHOW_RAW, CLAUSE("0x0200 item 0x06")),
-    ITEM(0x11, "overspeed", 1, overspeed_type),
-    ITEM(0x11, "overspeed", 5, overspeed_area),
-    ITEM(0x12, "area_in_out", 6, area_in_out),
-    ITEM(0x13, "route_time", 7, route_time),
-    VALUE_ITEM(0x14, "video_alarm", 4, .kind = WIRE_BITS, .bits = &video_alarm_bits, CLAUSE("JT/T 1078 item 0x14")),
-    VALUE_ITEM(0x15, "video_signal_lost", 4, .kind = WIRE_BITS, .bits = &channel_bits, CLAUSE("JT/T 1078 item 0x15")),
-    VALUE_ITEM(0x16, "video_signal_blocked", 4, .kind = WIRE_BITS, .bits = &channel_bits, CLAUSE("JT/T 1078 item 0x16")),
-    VALUE_ITEM(0x17, "storage_fault", 2, .kind = WIRE_BITS, .bits = &storage_bits, CLAUSE("JT/T 1078 item 0x17")),
-    ITEM(0x18, "abnormal_driving", 2, abnormal_driving_2),
-    ITEM(0x18, "abnormal_driving", 3, abnormal_driving_3),
-    VALUE_ITEM(0x25, "extended_signal", 4, .kind = WIRE_BITS, .bits = &signal_bits, CLAUSE("0x0200 item 0x25")),
-    VALUE_ITEM(0x2a, "io_status", 2, .kind = WIRE_BITS, .bits = &io_bits, CLAUSE("0x0200 item 0x2A")),
-    ITEM(0x2b, "analog", 4, analog),
-    VALUE_ITEM(0x30, "signal_strength", 1, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x30")),
-    VALUE_ITEM(0x31, "satellites", 1, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x31")),
+    VALUE_ITEM(0x01, "mileage", "mileage", 4, .kind = WIRE_UINT, .decimals = 1, .unit = "km", CLAUSE("0x0200 item 0x01")),
+    VALUE_ITEM(0x02, "fuel", "fuel_meter", 2, .kind = WIRE_UINT, .decimals = 1, .unit = "l", CLAUSE("0x0200 item 0x02")),
+    VALUE_ITEM(0x03, "recorder_speed", "speed", 2, .kind = WIRE_UINT, .decimals = 1, .unit = "km/h", CLAUSE("0x0200 item 0x03")),
+    VALUE_ITEM(0x04, "manual_alarm_event_id", "alarm_id", 2, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x04")),
+    ITEM(0x05, "tire_pressure", "tire_pressure", 30, tire_pressure, .alias_rows = pressure_bytes),
+    VALUE_ITEM(0x06, "carriage_temperature", "carriage_temp", 2, .kind = WIRE_SIGNMAG, .unit = "C", .flags = WIRE_SHOW_RAW, CLAUSE("0x0200 item 0x06")),
+    ITEM(0x11, "overspeed", "overspeed_alarm", 1, overspeed_type),
+    ITEM(0x11, "overspeed", "overspeed_alarm", 5, overspeed_area),
+    ITEM(0x12, "area_in_out", "in_out_alarm", 6, area_in_out),
+    ITEM(0x13, "route_time", "path_time_alarm", 7, route_time),
+    VALUE_ITEM(0x14, "video_alarm", NULL, 4, .kind = WIRE_BITS, .bits = &video_alarm_bits, CLAUSE("JT/T 1078 item 0x14")),
+    VALUE_ITEM(0x15, "video_signal_lost", NULL, 4, .kind = WIRE_BITS, .bits = &channel_bits, CLAUSE("JT/T 1078 item 0x15")),
+    VALUE_ITEM(0x16, "video_signal_blocked", NULL, 4, .kind = WIRE_BITS, .bits = &channel_bits, CLAUSE("JT/T 1078 item 0x16")),
+    VALUE_ITEM(0x17, "storage_fault", NULL, 2, .kind = WIRE_BITS, .bits = &storage_bits, CLAUSE("JT/T 1078 item 0x17")),
+    ITEM(0x18, "abnormal_driving", NULL, 2, abnormal_driving_2),
+    ITEM(0x18, "abnormal_driving", NULL, 3, abnormal_driving_3),
+    ITEM(0x25, "extended_signal", "signal", 4, extended_signal, .alias_rows = signal_parts),
+    ITEM(0x2a, "io_status", "io_status", 2, io_status, .alias_rows = io_parts),
+    ITEM(0x2b, "analog", "analog", 4, analog),
+    VALUE_ITEM(0x30, "signal_strength", "rssi", 1, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x30")),
+    VALUE_ITEM(0x31, "satellites", "gnss_sat_num", 1, .kind = WIRE_UINT, CLAUSE("0x0200 item 0x31")),
     WITH_TAGS(0x64, "adas", 31, adas),
     WITH_TAGS(0x65, "dsm", 31, dsm),
     ITEM_ANY(0x66, "tpms", NULL, tpms_16_9),
@@ -350,62 +376,74 @@ static const struct wire_item items[] = {
 const struct wire_items jt808_location_items = {.id_width = 1,
                                                 .length_width = 1,
                                                 .by_name = true,
+                                                .alias_vendor = {0xe0, "custome"},
                                                 .item = items,
                                                 .n = sizeof(items) / sizeof(items[0])};
 
 /* A location without items has none to show, so the list may be left out. */
-const struct wire_row jt808_rows_location[] = {
-    LOCATION_BASE,
-    ROW("additional", WIRE_ITEMS, .items = &jt808_location_items, FLAGS(WIRE_OPTIONAL)),
-    END_OF_ROWS};
+const struct wire_row jt808_rows_location[] = {LOCATION_BASE,
+                                               ROW("additional", WIRE_ITEMS, EMQX("extra"),
+                                                   .items = &jt808_location_items,
+                                                   FLAGS(WIRE_OPTIONAL)),
+                                               END_OF_ROWS};
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
 const struct jt808_layout jt808_layouts_location[] = {
     LAYOUT("any", EVERY_EDITION, 0, jt808_rows_location), END_OF_LAYOUTS};
 
-static const struct wire_row answered_location[] = {U16("ack_serial", CLAUSE("0x0201, 0x0500")),
-                                                    STRUCT("location", jt808_rows_location),
-                                                    END_OF_ROWS};
-static const struct wire_row bare_location[] = {STRUCT("location", jt808_rows_location),
-                                                END_OF_ROWS};
+static const struct wire_row answered_location[] = {
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0201, 0x0500")),
+    STRUCT("location", jt808_rows_location), END_OF_ROWS};
+/* The same with EMQX's other name for the location. */
+static const struct wire_row queried_location[] = {
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0201")),
+    STRUCT("location", jt808_rows_location, EMQX("params")), END_OF_ROWS};
+static const struct wire_row bare_location[] = {
+    STRUCT("location", jt808_rows_location, EMQX("params")), END_OF_ROWS};
 
 const struct jt808_layout jt808_layouts_location_answer[] = {
     LAYOUT("any", EVERY_EDITION, 0, answered_location), END_OF_LAYOUTS};
 /* 2011 prints no serial; all known terminals send it. */
 const struct jt808_layout jt808_layouts_location_query_answer[] = {
-    LAYOUT("any", EVERY_EDITION, 0, answered_location),
+    LAYOUT("any", EVERY_EDITION, 0, queried_location),
     LAYOUT_("2011-no-serial", 0, 0, 0, bare_location), END_OF_LAYOUTS};
 
 static const struct wire_row temporary_tracking[] = {
-    U16("interval", UNIT("s"), CLAUSE("0x8202, 0 stops")),
-    U32("validity", UNIT("s"), FLAGS(WIRE_OPTIONAL), CLAUSE("0x8202")), END_OF_ROWS};
+    U16("interval", EMQX("period"), UNIT("s"), CLAUSE("0x8202, 0 stops")),
+    U32("validity", EMQX("expiry"), UNIT("s"), FLAGS(WIRE_OPTIONAL), CLAUSE("0x8202")),
+    END_OF_ROWS};
 const struct jt808_layout jt808_layouts_temporary_tracking[] = {
     LAYOUT("any", EVERY_EDITION, 0, temporary_tracking), END_OF_LAYOUTS};
 
-static const struct wire_row confirm_alarm[] = {U16("alarm_serial", CLAUSE("0x8203, 0 is all")),
-                                                BITS("alarm_type", 4, alarm_bits, CLAUSE("0x8203")),
-                                                END_OF_ROWS};
+static const struct wire_row confirm_alarm[] = {
+    U16("alarm_serial", EMQX("seq"), CLAUSE("0x8203, 0 is all")),
+    BITS("alarm_type", 4, alarm_bits, EMQX("type"), CLAUSE("0x8203")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_confirm_alarm[] = {
     LAYOUT("any", EVERY_EDITION, 0, confirm_alarm), END_OF_LAYOUTS};
 
 static const struct wire_name batch_types[] = {{0, "normal"}, {1, "supplement"}, {0, NULL}};
 static const struct wire_row location_batch[] = {
-    COUNT("count", 2, R_COUNT, CLAUSE("0x0704")), U8("type", NAMES(batch_types), CLAUSE("0x0704")),
-    LIST("locations", jt808_rows_location, R_COUNT, .prefix = 2, CLAUSE("0x0704")), END_OF_ROWS};
+    COUNT("count", 2, R_COUNT, EMQX("length"), CLAUSE("0x0704")),
+    U8("type", NAMES(batch_types), CLAUSE("0x0704")),
+    LIST("locations", jt808_rows_location, R_COUNT, EMQX("location"), .prefix = 2,
+         CLAUSE("0x0704")),
+    END_OF_ROWS};
 const struct jt808_layout jt808_layouts_location_batch[] = {
     LAYOUT("any", EVERY_EDITION, 0, location_batch), END_OF_LAYOUTS};
 
 static const struct wire_row can_word[] = {
     ROW("channel", WIRE_PART, .shift = 31, .width = 1, CLAUSE("0x0705, 0 CAN1, 1 CAN2")),
     ROW("frame_type", WIRE_PART, .shift = 30, .width = 1, CLAUSE("0x0705, 1 extended")),
-    ROW("method", WIRE_PART, .shift = 29, .width = 1, CLAUSE("0x0705, 1 average")),
-    ROW("can_id", WIRE_PART, .shift = 0, .width = 29, CLAUSE("0x0705")), END_OF_ROWS};
+    ROW("method", WIRE_PART, EMQX("data_method"), .shift = 29, .width = 1,
+        CLAUSE("0x0705, 1 average")),
+    ROW("can_id", WIRE_PART, EMQX("id"), .shift = 0, .width = 29, CLAUSE("0x0705")), END_OF_ROWS};
 static const struct wire_row can_item[] = {ROW("can_word", WIRE_PACK, .width = 4, .rows = can_word),
-                                           HEX_FIXED("data_hex", 8, CLAUSE("0x0705")), END_OF_ROWS};
+                                           HEX_FIXED("data_hex", 8, EMQX("data"), CLAUSE("0x0705")),
+                                           END_OF_ROWS};
 static const struct wire_row can_data[] = {
-    COUNT("count", 2, R_COUNT, CLAUSE("0x0705")),
+    COUNT("count", 2, R_COUNT, EMQX("length"), CLAUSE("0x0705")),
     DIGITS("time", 5, CLAUSE("0x0705, hhmmss and milliseconds")),
-    LIST("items", can_item, R_COUNT, CLAUSE("0x0705")), END_OF_ROWS};
+    LIST("items", can_item, R_COUNT, EMQX("can_data"), CLAUSE("0x0705")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_can_data[] = {LAYOUT("any", EVERY_EDITION, 0, can_data),
                                                       END_OF_LAYOUTS};

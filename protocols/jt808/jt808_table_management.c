@@ -20,8 +20,8 @@ const struct jt808_layout jt808_layouts_nothing[] = {LAYOUT("any", EVERY_EDITION
 static const struct wire_name results[] = {{0, "ok"},          {1, "failed"},        {2, "wrong"},
                                            {3, "unsupported"}, {4, "alarm_handled"}, {0, NULL}};
 static const struct wire_row general_response[] = {
-    U16("ack_serial", CLAUSE("0x0001, 0x8001")),
-    U16("ack_id", FLAGS(WIRE_AS_HEX), CLAUSE("0x0001, 0x8001")),
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0001, 0x8001")),
+    U16("ack_id", EMQX("id"), FLAGS(WIRE_AS_HEX), CLAUSE("0x0001, 0x8001")),
     U8("result", NAMES(results), CLAUSE("0x0001, 0x8001")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_general_response[] = {
     LAYOUT("any", EVERY_EDITION, 0, general_response), END_OF_LAYOUTS};
@@ -30,12 +30,13 @@ const struct jt808_layout jt808_layouts_general_response[] = {
 
 static const struct wire_row one_word[] = {{.kind = WIRE_UINT, .width = 2}, END_OF_ROWS};
 static const struct wire_row retransmission_2013[] = {
-    U16("original_serial", CLAUSE("0x8003")), COUNT("count", 1, R_COUNT, CLAUSE("0x8003, 2013")),
-    LIST("package_ids", one_word, R_COUNT, CLAUSE("0x8003")), END_OF_ROWS};
+    U16("original_serial", EMQX("seq"), CLAUSE("0x8003")),
+    COUNT("count", 1, R_COUNT, CLAUSE("0x8003, 2013")),
+    LIST("package_ids", one_word, R_COUNT, EMQX("ids"), CLAUSE("0x8003")), END_OF_ROWS};
 static const struct wire_row retransmission_2019[] = {
-    U16("original_serial", CLAUSE("0x0005, 0x8003")),
+    U16("original_serial", EMQX("seq"), CLAUSE("0x0005, 0x8003")),
     COUNT("count", 2, R_COUNT, CLAUSE("0x0005, 0x8003, 2019")),
-    LIST("package_ids", one_word, R_COUNT, CLAUSE("0x0005, 0x8003")), END_OF_ROWS};
+    LIST("package_ids", one_word, R_COUNT, EMQX("ids"), CLAUSE("0x0005, 0x8003")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_retransmission[] = {
     LAYOUT("2013", 2011, 2018, 2013, retransmission_2013),
     LAYOUT("2019", 2019, 2999, 2019, retransmission_2019), END_OF_LAYOUTS};
@@ -56,9 +57,11 @@ static const struct wire_name plate_colors[] = {
     U16("province", CLAUSE("0x0100, GB/T 2260")), U16("city", CLAUSE("0x0100, GB/T 2260")),        \
         TEXT_FIXED("manufacturer", maker, CLAUSE("0x0100")),                                       \
         TEXT_FIXED("model", model_width, FLAGS(model_flags), CLAUSE("0x0100")),                    \
-        TEXT_FIXED("terminal_id", id_width, CLAUSE("0x0100")),                                     \
-        U8("plate_color", NAMES(plate_colors), FLAGS(WIRE_LISTED), CLAUSE("0x0100")),              \
-        TEXT_REST("plate", FLAGS(WIRE_PRINTABLE), CLAUSE("0x0100, VIN without a plate"))
+        TEXT_FIXED("terminal_id", id_width, EMQX("dev_id"), CLAUSE("0x0100")),                     \
+        U8("plate_color", EMQX("color"), NAMES(plate_colors), FLAGS(WIRE_LISTED),                  \
+           CLAUSE("0x0100")),                                                                      \
+        TEXT_REST("plate", EMQX("license_number"), FLAGS(WIRE_PRINTABLE),                          \
+                  CLAUSE("0x0100, VIN without a plate"))
 
 static const struct wire_row register_2011[] = {REGISTER(5, 8, 7, WIRE_BLANKS), END_OF_ROWS};
 static const struct wire_row register_2013[] = {REGISTER(5, 20, 7, 0), END_OF_ROWS};
@@ -75,7 +78,8 @@ static const struct wire_name register_results[] = {{0, "ok"},
                                                     {4, "no_such_terminal"},
                                                     {0, NULL}};
 static const struct wire_row register_response[] = {
-    U16("ack_serial", CLAUSE("0x8100")), U8("result", NAMES(register_results), CLAUSE("0x8100")),
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x8100")),
+    U8("result", NAMES(register_results), CLAUSE("0x8100")),
     TEXT_REST("auth_code", FLAGS(WIRE_OPTIONAL), CLAUSE("0x8100, with result 0")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_register_response[] = {
     LAYOUT("any", EVERY_EDITION, 0, register_response), END_OF_LAYOUTS};
@@ -83,10 +87,10 @@ const struct jt808_layout jt808_layouts_register_response[] = {
 /* ---- authentication ------------------------------------------------------------------------- */
 
 static const struct wire_row authentication_2013[] = {
-    TEXT_REST("auth_code", FLAGS(WIRE_PRINTABLE), CLAUSE("0x0102")), END_OF_ROWS};
+    TEXT_REST("auth_code", EMQX("code"), FLAGS(WIRE_PRINTABLE), CLAUSE("0x0102")), END_OF_ROWS};
 #define AUTH_CODE                                                                                  \
-    COUNT("auth_code_length", 1, R_COUNT, CLAUSE("0x0102, 2019")),                                 \
-        TEXT_REST("auth_code", .count = R_COUNT, CLAUSE("0x0102, 2019"))
+    COUNT("auth_code_length", 1, R_COUNT, EMQX(""), CLAUSE("0x0102, 2019")),                       \
+        TEXT_REST("auth_code", EMQX("code"), .count = R_COUNT, CLAUSE("0x0102, 2019"))
 static const struct wire_row authentication_2019[] = {
     AUTH_CODE, TEXT_FIXED("imei", 15, CLAUSE("0x0102, 2019")),
     TEXT_FIXED("software_version", 20, CLAUSE("0x0102, 2019")), END_OF_ROWS};
@@ -110,15 +114,16 @@ static const struct wire_bits comm_bits = {
     .names = {"gprs", "cdma", "td_scdma", "wcdma", "cdma2000", "td_lte", NULL, "other"}};
 
 #define ATTRIBUTES(maker, model_width, id_width)                                                   \
-    BITS("terminal_type", 2, type_bits, CLAUSE("0x0107")),                                         \
+    BITS("terminal_type", 2, type_bits, EMQX("type"), CLAUSE("0x0107")),                           \
         TEXT_FIXED("manufacturer", maker, CLAUSE("0x0107")),                                       \
         ROW("manufacturer_length", WIRE_FACT, .value = (maker), CLAUSE("bytes of manufacturer")),  \
         TEXT_FIXED("model", model_width, CLAUSE("0x0107")),                                        \
-        TEXT_FIXED("terminal_id", id_width, CLAUSE("0x0107")),                                     \
+        TEXT_FIXED("terminal_id", id_width, EMQX("id"), CLAUSE("0x0107")),                         \
         DIGITS("iccid", 10, CLAUSE("0x0107")),                                                     \
         TEXT_COUNTED("hardware_version", 1, CLAUSE("0x0107")),                                     \
         TEXT_COUNTED("firmware_version", 1, CLAUSE("0x0107")),                                     \
-        BITS("gnss", 1, gnss_bits, CLAUSE("0x0107")), BITS("comm", 1, comm_bits, CLAUSE("0x0107"))
+        BITS("gnss", 1, gnss_bits, EMQX("gnss_prop"), CLAUSE("0x0107")),                           \
+        BITS("comm", 1, comm_bits, EMQX("comm_prop"), CLAUSE("0x0107"))
 
 static const struct wire_row attributes_2013[] = {ATTRIBUTES(5, 20, 7), END_OF_ROWS};
 static const struct wire_row attributes_2019[] = {ATTRIBUTES(5, 30, 30), END_OF_ROWS};
@@ -142,7 +147,7 @@ static const struct wire_name upgrade_results[] = {{0, "ok"},
                                                    {0x13, "unsupported_version"},
                                                    {0, NULL}};
 static const struct wire_row upgrade_result[] = {
-    U8("upgrade_type", NAMES(upgrade_types), CLAUSE("0x0108")),
+    U8("upgrade_type", EMQX("type"), NAMES(upgrade_types), CLAUSE("0x0108")),
     U8("result", NAMES(upgrade_results), CLAUSE("0x0108")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_upgrade_result[] = {
     LAYOUT("any", EVERY_EDITION, 0, upgrade_result), END_OF_LAYOUTS};
@@ -154,8 +159,15 @@ static const struct wire_row upgrade_package[] = {
     COUNT("data_length", 4, R_COUNT, CLAUSE("0x8108")),
     HEX_REST("data_hex", .count = R_COUNT, CLAUSE("0x8108")),
     END_OF_ROWS};
+/* EMQX takes the data for a text. */
+static const struct wire_row upgrade_package_emqx[] = {U8("type"),
+                                                       TEXT_FIXED("manufacturer", 5),
+                                                       TEXT_COUNTED("version", 1),
+                                                       COUNT("fw_len", 4, R_COUNT),
+                                                       TEXT_REST("firmware", .count = R_COUNT),
+                                                       END_OF_ROWS};
 const struct jt808_layout jt808_layouts_upgrade_package[] = {
-    LAYOUT("any", EVERY_EDITION, 0, upgrade_package), END_OF_LAYOUTS};
+    LAYOUT_EMQX("any", EVERY_EDITION, 0, upgrade_package, upgrade_package_emqx), END_OF_LAYOUTS};
 
 static const struct wire_name upgrade_states[] = {
     {1, "downloading"},     {2, "downloaded"},
@@ -179,13 +191,14 @@ static const struct wire_name control_commands[] = {
     {5, "factory_settings"}, {6, "close_data_link"}, {7, "close_radio"}, {0, NULL}};
 static const struct wire_row terminal_control[] = {
     U8("command", NAMES(control_commands), CLAUSE("0x8105")),
-    TEXT_REST("params", FLAGS(WIRE_OPTIONAL), CLAUSE("0x8105, values divided by semicolons")),
+    TEXT_REST("params", EMQX("param"), FLAGS(WIRE_OPTIONAL),
+              CLAUSE("0x8105, values divided by semicolons")),
     END_OF_ROWS};
 const struct jt808_layout jt808_layouts_terminal_control[] = {
     LAYOUT("any", EVERY_EDITION, 0, terminal_control), END_OF_LAYOUTS};
 
-static const struct wire_row rsa_key[] = {U32("e", CLAUSE("0x0A00, 0x8A00")),
-                                          HEX_FIXED("n_hex", 128, CLAUSE("0x0A00, 0x8A00")),
-                                          END_OF_ROWS};
+static const struct wire_row rsa_key[] = {
+    U32("e", CLAUSE("0x0A00, 0x8A00")),
+    HEX_FIXED("n_hex", 128, EMQX("n"), CLAUSE("0x0A00, 0x8A00")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_rsa_key[] = {LAYOUT("any", EVERY_EDITION, 0, rsa_key),
                                                      END_OF_LAYOUTS};

@@ -21,23 +21,24 @@ extern const struct wire_row jt808_rows_tag_16[], jt808_rows_tag_32[], jt808_row
 
 static const struct wire_row recorder_command[] = {
     U8("command", CLAUSE("0x8700, 0x8701, GB/T 19056")),
-    HEX_REST("data_hex", FLAGS(WIRE_OPTIONAL), CLAUSE("0x8700, 0x8701")), END_OF_ROWS};
+    HEX_REST("data_hex", EMQX("param"), FLAGS(WIRE_OPTIONAL), CLAUSE("0x8700, 0x8701")),
+    END_OF_ROWS};
 ONE_LAYOUT(recorder_command, recorder_command);
 
 static const struct wire_row recorder_data[] = {
-    U16("ack_serial", CLAUSE("0x0700")), U8("command", CLAUSE("0x0700")),
-    HEX_REST("data_hex", CLAUSE("0x0700")), END_OF_ROWS};
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0700")), U8("command", CLAUSE("0x0700")),
+    HEX_REST("data_hex", EMQX("data"), CLAUSE("0x0700")), END_OF_ROWS};
 static const struct wire_row recorder_data_2011[] = {
     U8("command", CLAUSE("0x0700, 2011")), U16("total", CLAUSE("0x0700, 2011")),
-    HEX_REST("data_hex", .prefix = 2, CLAUSE("0x0700, 2011")), END_OF_ROWS};
+    HEX_REST("data_hex", EMQX("data"), .prefix = 2, CLAUSE("0x0700, 2011")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_recorder_data[] = {
     LAYOUT("2011", 2011, 2011, 2011, recorder_data_2011),
     LAYOUT("any", EVERY_EDITION, 0, recorder_data), END_OF_LAYOUTS};
 
-static const struct wire_row waybill[] = {
-    COUNT("length", 4, R_LENGTH, CLAUSE("0x0701")),
-    HEX_REST("content_hex", .count = R_LENGTH, CLAUSE("0x0701, no format is defined")),
-    END_OF_ROWS};
+static const struct wire_row waybill[] = {COUNT("length", 4, R_LENGTH, CLAUSE("0x0701")),
+                                          HEX_REST("content_hex", EMQX("data"), .count = R_LENGTH,
+                                                   CLAUSE("0x0701, no format is defined")),
+                                          END_OF_ROWS};
 ONE_LAYOUT(waybill, waybill);
 
 static const struct wire_name card_states[] = {{1, "inserted"}, {2, "removed"}, {0, NULL}};
@@ -46,11 +47,12 @@ static const struct wire_name card_results[] = {{0, "ok"},      {1, "key_failed"
 #define DRIVER                                                                                     \
     U8("status", NAMES(card_states), FLAGS(WIRE_LISTED), CLAUSE("0x0702")),                        \
         TIME("time", CLAUSE("0x0702")),                                                            \
-        U8("card_result", NAMES(card_results), FLAGS(WIRE_OPTIONAL), CLAUSE("0x0702")),            \
+        U8("card_result", EMQX("ic_result"), NAMES(card_results), FLAGS(WIRE_OPTIONAL),            \
+           CLAUSE("0x0702")),                                                                      \
         TEXT_COUNTED("driver_name", 1, FLAGS(WIRE_OPTIONAL), CLAUSE("0x0702, card_result 0")),     \
         TEXT_FIXED("certificate", 20, CLAUSE("0x0702")),                                           \
-        TEXT_COUNTED("agency", 1, CLAUSE("0x0702")),                                               \
-        DIGITS("valid_until", 4, CLAUSE("0x0702, YYYYMMDD"))
+        TEXT_COUNTED("agency", 1, EMQX("organization"), CLAUSE("0x0702")),                         \
+        DIGITS("valid_until", 4, EMQX("cert_expiry"), CLAUSE("0x0702, YYYYMMDD"))
 static const struct wire_row driver_2013[] = {DRIVER, END_OF_ROWS};
 static const struct wire_row driver_2019[] = {
     DRIVER, TEXT_FIXED("id_card", 20, CLAUSE("0x0702, 2019")), END_OF_ROWS};
@@ -58,7 +60,7 @@ static const struct wire_row driver_2011[] = {
     TEXT_COUNTED("driver_name", 1, FLAGS(WIRE_PRINTABLE), CLAUSE("0x0702, 2011")),
     TEXT_FIXED("id_card", 20, CLAUSE("0x0702, 2011")),
     TEXT_FIXED("certificate", 40, CLAUSE("0x0702, 2011")),
-    TEXT_COUNTED("agency", 1, CLAUSE("0x0702, 2011")), END_OF_ROWS};
+    TEXT_COUNTED("agency", 1, EMQX("organization"), CLAUSE("0x0702, 2011")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_driver[] = {
     LAYOUT("2011", 2011, 2011, 2011, driver_2011), LAYOUT("2013", 2012, 2018, 2013, driver_2013),
     LAYOUT("2019", 2019, 2999, 2019, driver_2019), END_OF_LAYOUTS};
@@ -79,8 +81,8 @@ static const struct wire_name media_events[] = {{0, "platform"},
                                                 {7, "distance"},
                                                 {0, NULL}};
 #define MEDIA                                                                                      \
-    U32("media_id", CLAUSE("0x0800, 0x0801")),                                                     \
-        U8("media_type", NAMES(media_types), CLAUSE("0x0800, 0x0801")),                            \
+    U32("media_id", EMQX("id"), CLAUSE("0x0800, 0x0801")),                                         \
+        U8("media_type", EMQX("type"), NAMES(media_types), CLAUSE("0x0800, 0x0801")),              \
         U8("format", NAMES(media_formats), CLAUSE("0x0800, 0x0801")),                              \
         U8("event", NAMES(media_events), CLAUSE("0x0800, 0x0801")),                                \
         U8("channel", CLAUSE("0x0800, 0x0801"))
@@ -89,33 +91,36 @@ ONE_LAYOUT(media_event, media_event);
 
 static const struct wire_row media_data[] = {
     MEDIA, STRUCT("location", jt808_rows_location_base, CLAUSE("0x0801")),
-    HEX_REST("data_hex", FLAGS(WIRE_SHOW_LENGTH), CLAUSE("0x0801")), END_OF_ROWS};
+    HEX_REST("data_hex", EMQX("multimedia"), FLAGS(WIRE_SHOW_LENGTH), CLAUSE("0x0801")),
+    END_OF_ROWS};
 static const struct wire_row media_data_2011[] = {
     MEDIA, U32("total_packages", CLAUSE("0x0801, 2011")), U32("package_id", CLAUSE("0x0801, 2011")),
-    HEX_REST("data_hex", FLAGS(WIRE_SHOW_LENGTH), CLAUSE("0x0801")), END_OF_ROWS};
+    HEX_REST("data_hex", EMQX("multimedia"), FLAGS(WIRE_SHOW_LENGTH), CLAUSE("0x0801")),
+    END_OF_ROWS};
 const struct jt808_layout jt808_layouts_media_data[] = {
     LAYOUT("2011", 2011, 2011, 2011, media_data_2011), LAYOUT("any", EVERY_EDITION, 0, media_data),
     END_OF_LAYOUTS};
 
 static const struct wire_row one_word[] = {{.kind = WIRE_UINT, .width = 2}, END_OF_ROWS};
 static const struct wire_row media_response[] = {
-    U32("media_id", CLAUSE("0x8800")),
-    COUNT("count", 1, R_COUNT, FLAGS(WIRE_OPTIONAL), CLAUSE("0x8800, absent if all arrived")),
-    LIST("package_ids", one_word, R_COUNT, CLAUSE("0x8800")), END_OF_ROWS};
+    U32("media_id", EMQX("mm_id"), CLAUSE("0x8800")),
+    COUNT("count", 1, R_COUNT, EMQX("length"), FLAGS(WIRE_OPTIONAL),
+          CLAUSE("0x8800, absent if all arrived")),
+    LIST("package_ids", one_word, R_COUNT, EMQX("retx_ids"), CLAUSE("0x8800")), END_OF_ROWS};
 ONE_LAYOUT(media_response, media_response);
 
 static const struct wire_name photo_save[] = {{0, "upload"}, {1, "store"}, {0, NULL}};
 static const struct wire_row camera_shot[] = {
-    U8("channel", CLAUSE("0x8801")),
+    U8("channel", EMQX("channel_id"), CLAUSE("0x8801")),
     U16("command", CLAUSE("0x8801: 0 stop, 65535 video, else photos")),
-    U16("interval", UNIT("s"), CLAUSE("0x8801")),
+    U16("interval", EMQX("period"), UNIT("s"), CLAUSE("0x8801")),
     U8("save", NAMES(photo_save), CLAUSE("0x8801")),
     U8("resolution", CLAUSE("0x8801: 1 320x240 .. 8 704x576")),
     U8("quality", CLAUSE("0x8801, 1 is best")),
-    U8("brightness", CLAUSE("0x8801")),
+    U8("brightness", EMQX("bright"), CLAUSE("0x8801")),
     U8("contrast", CLAUSE("0x8801")),
-    U8("saturation", CLAUSE("0x8801")),
-    U8("chroma", CLAUSE("0x8801")),
+    U8("saturation", EMQX("saturate"), CLAUSE("0x8801")),
+    U8("chroma", EMQX("chromaticity"), CLAUSE("0x8801")),
     END_OF_ROWS};
 ONE_LAYOUT(camera_shot, camera_shot);
 
@@ -123,13 +128,15 @@ static const struct wire_name shot_results[] = {
     {0, "ok"}, {1, "failed"}, {2, "channel_unsupported"}, {0, NULL}};
 static const struct wire_row one_id[] = {{.kind = WIRE_UINT, .width = 4}, END_OF_ROWS};
 static const struct wire_row camera_response[] = {
-    U16("ack_serial", CLAUSE("0x0805")), U8("result", NAMES(shot_results), CLAUSE("0x0805")),
-    COUNT("count", 2, R_COUNT, FLAGS(WIRE_OPTIONAL), CLAUSE("0x0805, only with result 0")),
-    LIST("media_ids", one_id, R_COUNT, CLAUSE("0x0805")), END_OF_ROWS};
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0805")),
+    U8("result", NAMES(shot_results), CLAUSE("0x0805")),
+    COUNT("count", 2, R_COUNT, EMQX("length"), FLAGS(WIRE_OPTIONAL),
+          CLAUSE("0x0805, only with result 0")),
+    LIST("media_ids", one_id, R_COUNT, EMQX("ids"), CLAUSE("0x0805")), END_OF_ROWS};
 ONE_LAYOUT(camera_response, camera_response);
 
 #define MEDIA_SEARCH                                                                               \
-    U8("media_type", NAMES(media_types), CLAUSE("0x8802, 0x8803")),                                \
+    U8("media_type", EMQX("type"), NAMES(media_types), CLAUSE("0x8802, 0x8803")),                  \
         U8("channel", CLAUSE("0x8802, 0x8803, 0 is all")),                                         \
         U8("event", NAMES(media_events), CLAUSE("0x8802, 0x8803")),                                \
         TIME("start_time", CLAUSE("0x8802, 0x8803")), TIME("end_time", CLAUSE("0x8802, 0x8803"))
@@ -141,44 +148,46 @@ ONE_LAYOUT(media_search, media_search);
 ONE_LAYOUT(media_upload, media_upload);
 
 #define FOUND_PLACE                                                                                \
-    U8("media_type", NAMES(media_types), CLAUSE("0x0802")), U8("channel", CLAUSE("0x0802")),       \
-        U8("event", NAMES(media_events), CLAUSE("0x0802")),                                        \
+    U8("media_type", EMQX("type"), NAMES(media_types), CLAUSE("0x0802")),                          \
+        U8("channel", CLAUSE("0x0802")), U8("event", NAMES(media_events), CLAUSE("0x0802")),       \
         STRUCT("location", jt808_rows_location_base)
-static const struct wire_row found_media[] = {U32("media_id", CLAUSE("0x0802")), FOUND_PLACE,
-                                              END_OF_ROWS};
+static const struct wire_row found_media[] = {U32("media_id", EMQX("id"), CLAUSE("0x0802")),
+                                              FOUND_PLACE, END_OF_ROWS};
 static const struct wire_row found_media_2011[] = {FOUND_PLACE, END_OF_ROWS};
 static const struct wire_row media_search_response[] = {
-    U16("ack_serial", CLAUSE("0x0802")), U16("total", CLAUSE("0x0802, may exceed the items here")),
-    LIST("items", found_media, 0, CLAUSE("0x0802")), END_OF_ROWS};
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0802")),
+    U16("total", EMQX("length"), CLAUSE("0x0802, may exceed the items here")),
+    LIST("items", found_media, 0, EMQX("result"), CLAUSE("0x0802")), END_OF_ROWS};
 static const struct wire_row media_search_response_2011[] = {
-    U16("ack_serial", CLAUSE("0x0802")), U16("total", CLAUSE("0x0802")),
-    COUNT("count", 2, R_COUNT, CLAUSE("0x0802, 2011")),
-    LIST("items", found_media_2011, R_COUNT, CLAUSE("0x0802")), END_OF_ROWS};
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0802")),
+    U16("total", EMQX("length"), CLAUSE("0x0802")),
+    COUNT("count", 2, R_COUNT, EMQX(""), CLAUSE("0x0802, 2011")),
+    LIST("items", found_media_2011, R_COUNT, EMQX("result"), CLAUSE("0x0802")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_media_search_response[] = {
     LAYOUT("2011", 2011, 2011, 2011, media_search_response_2011),
     LAYOUT("any", EVERY_EDITION, 0, media_search_response), END_OF_LAYOUTS};
 
 static const struct wire_row media_upload_single[] = {
-    U32("media_id", CLAUSE("0x8805")), U8("delete", NAMES(keep_delete), CLAUSE("0x8805")),
-    END_OF_ROWS};
+    U32("media_id", EMQX("id"), CLAUSE("0x8805")),
+    U8("delete", EMQX("flag"), NAMES(keep_delete), CLAUSE("0x8805")), END_OF_ROWS};
 ONE_LAYOUT(media_upload_single, media_upload_single);
 
 static const struct wire_name start_stop[] = {{0, "stop"}, {1, "start"}, {0, NULL}};
 static const struct wire_row audio_recording[] = {
     U8("command", NAMES(start_stop), CLAUSE("0x8804")),
-    U16("duration", UNIT("s"), CLAUSE("0x8804, 0 is endless")),
+    U16("duration", EMQX("time"), UNIT("s"), CLAUSE("0x8804, 0 is endless")),
     U8("save", NAMES(photo_save), CLAUSE("0x8804")),
-    U8("sample_rate", CLAUSE("0x8804: 0 8k, 1 11k, 2 23k, 3 32k")), END_OF_ROWS};
+    U8("sample_rate", EMQX("rate"), CLAUSE("0x8804: 0 8k, 1 11k, 2 23k, 3 32k")), END_OF_ROWS};
 ONE_LAYOUT(audio_recording, audio_recording);
 
-static const struct wire_row pass_through[] = {U8("type", CLAUSE("0x0900, 0x8900")),
-                                               HEX_REST("data_hex", CLAUSE("0x0900, 0x8900")),
-                                               END_OF_ROWS};
+static const struct wire_row pass_through[] = {
+    U8("type", CLAUSE("0x0900, 0x8900")),
+    HEX_REST("data_hex", EMQX("data"), CLAUSE("0x0900, 0x8900")), END_OF_ROWS};
 ONE_LAYOUT(pass_through, pass_through);
 
 static const struct wire_row compressed_data[] = {
     COUNT("length", 4, R_LENGTH, CLAUSE("0x0901")),
-    HEX_REST("data_hex", .count = R_LENGTH, CLAUSE("0x0901, GZIP")), END_OF_ROWS};
+    HEX_REST("data_hex", EMQX("data"), .count = R_LENGTH, CLAUSE("0x0901, GZIP")), END_OF_ROWS};
 ONE_LAYOUT(compressed_data, compressed_data);
 
 /* ---- JT/T 1078 ------------------------------------------------------------------------------ */

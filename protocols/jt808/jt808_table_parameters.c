@@ -14,9 +14,11 @@
 
 enum { R_COUNT = 1 };
 
+/* Parameters with an alias are numbers and texts for EMQX, too. */
 #define UINT_PARAM(id_, len, name_, ...)                                                           \
     {                                                                                              \
-        .id = (id_), .name = (name_), .length = (len), .rows = (const struct wire_row[])           \
+        .id = (id_), .name = (name_), .alias = (name_), .length = (len),                           \
+        .rows = (const struct wire_row[])                                                          \
         {                                                                                          \
             {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS         \
         }                                                                                          \
@@ -24,7 +26,7 @@ enum { R_COUNT = 1 };
 /* The 2011 text has DWORDs for some that are narrower since. */
 #define UINT_PARAM_2013(id_, len, name_, ...)                                                      \
     {                                                                                              \
-        .id = (id_), .name = (name_), .length = (len), .since = 2012,                              \
+        .id = (id_), .name = (name_), .alias = (name_), .length = (len), .since = 2012,            \
         .rows = (const struct wire_row[])                                                          \
         {                                                                                          \
             {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS         \
@@ -32,13 +34,29 @@ enum { R_COUNT = 1 };
     }
 #define UINT_PARAM_2011(id_, name_)                                                                \
     {                                                                                              \
-        .id = (id_), .name = (name_), .length = 4, .until = 2011,                                  \
+        .id = (id_), .name = (name_), .alias = (name_), .length = 4, .until = 2011,                \
         .rows = (const struct wire_row[])                                                          \
         {                                                                                          \
             {.name = "value", .kind = WIRE_UINT, .width = 4}, END_OF_ROWS                          \
         }                                                                                          \
     }
 #define TEXT_PARAM(id_, name_, clause_)                                                            \
+    {                                                                                              \
+        .id = (id_), .name = (name_), .alias = (name_), .any_length = true,                        \
+        .rows = (const struct wire_row[])                                                          \
+        {                                                                                          \
+            {.name = "value", .kind = WIRE_TEXT, .clause = (clause_)}, END_OF_ROWS                 \
+        }                                                                                          \
+    }
+/* Those that EMQX passes on as bytes. */
+#define UINT_PARAM_1078(id_, len, name_, ...)                                                      \
+    {                                                                                              \
+        .id = (id_), .name = (name_), .length = (len), .rows = (const struct wire_row[])           \
+        {                                                                                          \
+            {.name = "value", .kind = WIRE_UINT, .width = (len), __VA_ARGS__}, END_OF_ROWS         \
+        }                                                                                          \
+    }
+#define TEXT_PARAM_2019(id_, name_, clause_)                                                       \
     {                                                                                              \
         .id = (id_), .name = (name_), .any_length = true, .rows = (const struct wire_row[])        \
         {                                                                                          \
@@ -76,10 +94,10 @@ static const struct wire_item parameters[] = {
     UINT_PARAM(0x0020, 4, "report_strategy", CLAUSE("parameter 0x0020: 0 time, 1 distance, 2 both")),
     UINT_PARAM(0x0021, 4, "report_scheme", CLAUSE("parameter 0x0021: 0 by ACC, 1 by login and ACC")),
     UINT_PARAM(0x0022, 4, "report_interval_no_driver", CLAUSE("parameter 0x0022"), UNIT("s")),
-    TEXT_PARAM(0x0023, "slave_apn", "parameter 0x0023, 2019"),
-    TEXT_PARAM(0x0024, "slave_user", "parameter 0x0024, 2019"),
-    TEXT_PARAM(0x0025, "slave_password", "parameter 0x0025, 2019"),
-    TEXT_PARAM(0x0026, "slave_address", "parameter 0x0026, 2019"),
+    TEXT_PARAM_2019(0x0023, "slave_apn", "parameter 0x0023, 2019"),
+    TEXT_PARAM_2019(0x0024, "slave_user", "parameter 0x0024, 2019"),
+    TEXT_PARAM_2019(0x0025, "slave_password", "parameter 0x0025, 2019"),
+    TEXT_PARAM_2019(0x0026, "slave_address", "parameter 0x0026, 2019"),
     UINT_PARAM(0x0027, 4, "report_interval_sleeping", CLAUSE("parameter 0x0027"), UNIT("s")),
     UINT_PARAM(0x0028, 4, "report_interval_emergency", CLAUSE("parameter 0x0028"), UNIT("s")),
     UINT_PARAM(0x0029, 4, "report_interval", CLAUSE("parameter 0x0029"), UNIT("s")),
@@ -126,7 +144,7 @@ static const struct wire_item parameters[] = {
     HEX_PARAM(0x0076, 0x0000, "av_channels"),
     HEX_PARAM(0x0077, 0x0000, "av_channel_parameters"),
     HEX_PARAM(0x0079, 0x0000, "alarm_recording"),
-    UINT_PARAM(0x007a, 4, "video_alarm_mask", CLAUSE("JT/T 1078 parameter 0x007A")),
+    UINT_PARAM_1078(0x007a, 4, "video_alarm_mask", CLAUSE("JT/T 1078 parameter 0x007A")),
     HEX_PARAM(0x007b, 0x0000, "image_analysis"),
     HEX_PARAM(0x007c, 0x0000, "sleep_wake"),
     UINT_PARAM(0x0080, 4, "odometer", CLAUSE("parameter 0x0080"), UNIT("km"), .decimals = 1),
@@ -164,29 +182,30 @@ const struct wire_items jt808_parameters = {.id_width = 4,
 /* Terminals state counts that are too small or too large: items are read while bytes remain. */
 #define PARAMS ROW("params", WIRE_ITEMS, .items = &jt808_parameters, .count = R_COUNT)
 
-static const struct wire_row set_parameters[] = {COUNT("count", 1, R_COUNT, CLAUSE("0x8103")),
-                                                 PARAMS, END_OF_ROWS};
+static const struct wire_row set_parameters[] = {
+    COUNT("count", 1, R_COUNT, EMQX("length"), CLAUSE("0x8103")), PARAMS, END_OF_ROWS};
 static const struct wire_row set_parameters_2011[] = {
-    COUNT("count", 1, R_COUNT, CLAUSE("0x8103")),
-    COUNT("package_count", 1, R_COUNT, CLAUSE("0x8103, 2011")), PARAMS, END_OF_ROWS};
+    COUNT("count", 1, R_COUNT, EMQX("length"), CLAUSE("0x8103")),
+    COUNT("package_count", 1, R_COUNT, EMQX(""), CLAUSE("0x8103, 2011")), PARAMS, END_OF_ROWS};
 const struct jt808_layout jt808_layouts_set_parameters[] = {
     LAYOUT("2011", 2011, 2011, 2011, set_parameters_2011),
     LAYOUT("any", EVERY_EDITION, 0, set_parameters), END_OF_LAYOUTS};
 
-static const struct wire_row parameters_response[] = {U16("ack_serial", CLAUSE("0x0104")),
-                                                      COUNT("count", 1, R_COUNT, CLAUSE("0x0104")),
-                                                      PARAMS, END_OF_ROWS};
+static const struct wire_row parameters_response[] = {
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0104")),
+    COUNT("count", 1, R_COUNT, EMQX("length"), CLAUSE("0x0104")), PARAMS, END_OF_ROWS};
 static const struct wire_row parameters_response_2011[] = {
-    U16("ack_serial", CLAUSE("0x0104")), COUNT("count", 1, R_COUNT, CLAUSE("0x0104")),
-    COUNT("package_count", 1, R_COUNT, CLAUSE("0x0104, 2011")), PARAMS, END_OF_ROWS};
+    U16("ack_serial", EMQX("seq"), CLAUSE("0x0104")),
+    COUNT("count", 1, R_COUNT, EMQX("length"), CLAUSE("0x0104")),
+    COUNT("package_count", 1, R_COUNT, EMQX(""), CLAUSE("0x0104, 2011")), PARAMS, END_OF_ROWS};
 const struct jt808_layout jt808_layouts_parameters_response[] = {
     LAYOUT("2011", 2011, 2011, 2011, parameters_response_2011),
     LAYOUT("any", EVERY_EDITION, 0, parameters_response), END_OF_LAYOUTS};
 
 static const struct wire_row one_id[] = {{.kind = WIRE_UINT, .width = 4, .flags = WIRE_AS_HEX},
                                          END_OF_ROWS};
-static const struct wire_row query_parameters[] = {COUNT("count", 1, R_COUNT, CLAUSE("0x8106")),
-                                                   LIST("ids", one_id, R_COUNT, CLAUSE("0x8106")),
-                                                   END_OF_ROWS};
+static const struct wire_row query_parameters[] = {
+    COUNT("count", 1, R_COUNT, EMQX("length"), CLAUSE("0x8106")),
+    LIST("ids", one_id, R_COUNT, CLAUSE("0x8106")), END_OF_ROWS};
 const struct jt808_layout jt808_layouts_query_parameters[] = {
     LAYOUT("any", EVERY_EDITION, 0, query_parameters), END_OF_LAYOUTS};

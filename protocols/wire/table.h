@@ -73,6 +73,12 @@ enum wire_flag {
     WIRE_TRIM = 1 << 19,        /* text that is filled with NULs or blanks at its end */
     WIRE_SECRET = 1 << 21,      /* left out where others may read it (struct wire_json) */
     WIRE_EXACT = 1 << 20,       /* the extent is what `count` says, although nothing follows */
+    /* Of the alias shape only: */
+    WIRE_ALIAS_DIGITS = 1 << 22, /* bytes are shown as hexadecimal digits in capitals */
+    WIRE_ALIAS_SHORT = 1 << 23,  /* the same, without zeros in front of the last four digits */
+    WIRE_ALIAS_WHOLE = 1 << 24,  /* a part stands for the whole number that it is of */
+    WIRE_ALIAS_GROUPS = 1 << 25, /* the values say how the texts of the list with this flag that
+                                  * comes next are divided: a list for each */
 };
 
 /* Names of the bits of a word. */
@@ -94,9 +100,11 @@ struct wire_name {
 };
 
 struct wire_row {
-    const char *name;   /* as the standard has it, in snake case; null in a list of plain values */
-    uint8_t name_len;   /* of the name; 0: not counted yet (it is only a matter of speed) */
-    const char *unit;   /* of the shown value; null if it has none */
+    const char *name;  /* as the standard has it, in snake case; null in a list of plain values */
+    const char *alias; /* of the alias shape; null: the name; "": not there, and the members of such
+                         * a struct stand in the object around it */
+    uint8_t name_len;  /* of the name; 0: not counted yet (it is only a matter of speed) */
+    const char *unit;  /* of the shown value; null if it has none */
     const char *clause; /* where in the standard, or what it means */
     uint8_t kind;       /* enum wire_kind */
     uint8_t width;      /* bytes; for WIRE_PART bits */
@@ -134,6 +142,8 @@ struct wire_item {
     uint32_t id;
     uint32_t last_id; /* a range of ids; 0 stands for id alone */
     const char *name;
+    const char *alias;                 /* of the alias shape, which has bytes if this is null */
+    const struct wire_row *alias_rows; /* of the alias shape; null: `rows` */
     const char *layout; /* said beside the fields, if they do not tell it from the first layout */
     uint16_t length;    /* exact number of bytes, if `any_length` is false */
     bool any_length;
@@ -151,6 +161,15 @@ struct wire_items {
     uint8_t length_width; /* 0: the items have no length */
     const char *id_key;   /* member with the id; null: "id" */
     bool by_name; /* shown as an object with the names as keys (one-byte ids); else as a list */
+    enum wire_alias_items {
+        WIRE_ALIAS_VALUES,  /* {"id": number, "value": ...} */
+        WIRE_ALIAS_PAIRS,   /* {"0x0A": value} */
+        WIRE_ALIAS_RECORDS, /* {"Type": alias, ...fields} */
+    } alias_items;          /* how the alias shape shows a list of them */
+    struct {
+        uint32_t from;
+        const char *list;
+    } alias_vendor; /* unknown ones by name with such an id are in an object of their own */
     const struct wire_item *item; /* sorted by id; `n` of them */
     size_t n;
 };

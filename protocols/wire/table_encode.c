@@ -71,18 +71,24 @@ static const struct wire_row *counted_row(const struct wire_row *count)
 static const char *json_name(const struct encoder *e, const struct wire_row *row)
 {
     bool raw = e->shape == WIRE_SHAPE_WIRE && (row->flags & WIRE_SHOW_RAW) != 0;
-    return raw ? "raw" : row->name;
+    return raw ? "raw" : wire_row_name(row, e->shape);
+}
+
+/* What the object has for a row; null if nothing. */
+static json_t *member_of(const struct encoder *e, const struct object *o,
+                         const struct wire_row *row)
+{
+    return json_object_get(o->json, json_name(e, row));
 }
 
 static bool row_is_given(const struct encoder *e, const struct object *o,
                          const struct wire_row *row)
 {
-    if (json_object_get(o->json, json_name(e, row)) != NULL ||
-        json_object_get(o->exact, row->name) != NULL) {
+    if (member_of(e, o, row) != NULL || json_object_get(o->exact, row->name) != NULL) {
         return true;
     }
     const struct wire_row *list = row->kind == WIRE_COUNT ? counted_row(row) : NULL;
-    return list != NULL && json_object_get(o->json, list->name) != NULL;
+    return list != NULL && member_of(e, o, list) != NULL;
 }
 
 /* ---- members that nothing asked for --------------------------------------------------------- */
@@ -280,7 +286,7 @@ static bool encode_count(struct encoder *e, struct object *o, const struct wire_
     }
     struct pending *p = &o->pending[o->pending_count];
     *p = (struct pending){.row = row, .at = e->out->len, .exact = exact != NULL};
-    p->given = json_object_get(o->json, row->name);
+    p->given = e->shape == WIRE_SHAPE_ALIAS ? NULL : json_object_get(o->json, row->name);
     o->pending_count++;
     if (exact != NULL) {
         return wire_enc_exact(e, row, exact);
@@ -340,7 +346,7 @@ static uint64_t derived_bits(const struct encoder *e, const struct object *o,
     uint64_t bits = 0;
     for (const struct wire_row *row = word + 1; row->kind != WIRE_END; row++) {
         if (row->when == word->keep && (row->flags & WIRE_UNLESS) == 0 && edition_has(e, row) &&
-            json_object_get(o->json, row->name) != NULL) {
+            member_of(e, o, row) != NULL) {
             bits |= row->when_value;
         }
     }
@@ -396,7 +402,9 @@ static bool check_flags(struct encoder *e, const struct wire_row *row, json_t *n
 
 static bool encode_missing(struct encoder *e, const struct object *o, const struct wire_row *row)
 {
-    if ((row->flags & WIRE_DEFAULTS) == 0) {
+    /* Applications of an older edition do not know what a newer one added. */
+    bool added = e->shape == WIRE_SHAPE_ALIAS && row->since != 0;
+    if ((row->flags & WIRE_DEFAULTS) == 0 && !added) {
         return wire_enc_fail(e, NULL, "this field%s%s", row->unit != NULL ? " in " : "",
                              row->unit != NULL ? row->unit : "");
     }
@@ -415,7 +423,7 @@ static bool encode_missing(struct encoder *e, const struct object *o, const stru
 static bool encode_leaf(struct encoder *e, struct object *o, const struct wire_row *row)
 {
     json_t *exact = json_object_get(o->exact, row->name);
-    json_t *value = json_object_get(o->json, json_name(e, row));
+    json_t *value = member_of(e, o, row);
     json_t *flags = flags_of(o, row);
     wire_enc_enter(e, row->name, 0);
     bool fine;
@@ -447,7 +455,7 @@ static bool encode_pack(struct encoder *e, const struct object *o, const struct 
 {
     uint64_t word = 0;
     for (const struct wire_row *part = row->rows; part->kind != WIRE_END; part++) {
-        json_t *value = json_object_get(o->json, part->name);
+        json_t *value = member_of(e, o, part);
         uint64_t raw = 0;
         if (!edition_has(e, part)) {
             continue;
@@ -732,8 +740,12 @@ static bool encode_listed_item(struct encoder *e, const struct wire_items *items
     const struct wire_item *known = wire_item_by_id(items, (uint32_t)id, e->edition);
     bool is_text = known != NULL && known->rows != NULL && known->rows[0].kind == WIRE_TEXT;
     json_t *length = json_object_get(value, "length");
+    bool bytes = known == NULL || known->alias == NULL;
     bool fine;
-    if (hex != NULL && !is_text) {
+    if (e->shape == WIRE_SHAPE_ALIAS && bytes) {
+        static const struct wire_row rest = {.kind = WIRE_HEX};
+        fine = wire_enc_value(e, &rest, json_object_get(value, "value"));
+    } else if (hex != NULL && !is_text) {
         fine = wire_enc_hex(e, hex);
     } else if (json_is_integer(length) && json_integer_value(length) > 0 && !items->by_name &&
                wire_item_has_other_width(known, (size_t)json_integer_value(length))) {
@@ -840,7 +852,7 @@ static bool settle_values(struct encoder *e, const struct object *o, const struc
 
 static bool encode_list(struct encoder *e, struct object *o, const struct wire_row *row)
 {
-    json_t *list = json_object_get(o->json, row->name);
+    json_t *list = member_of(e, o, row);
     uint64_t count = 0;
     unsigned depth = e->depth;
     size_t start = e->out->len;
@@ -873,8 +885,11 @@ static bool encode_row(struct encoder *e, struct object *o, const struct wire_ro
     case WIRE_ITEMS:
         return encode_list(e, o, row);
     case WIRE_STRUCT:
+        if (json_name(e, row)[0] == '\0') { /* its members stand in this object */
+            return encode_object(e, row->rows, o->json, false);
+        }
         wire_enc_enter(e, row->name, 0);
-        fine = encode_object(e, row->rows, json_object_get(o->json, row->name), false);
+        fine = encode_object(e, row->rows, member_of(e, o, row), false);
         wire_enc_leave(e);
         return fine;
     default:
@@ -888,8 +903,9 @@ static bool encode_object(struct encoder *e, const struct wire_row *rows, json_t
     if (!json_is_object(json)) {
         return wire_enc_fail(e, json, "an object");
     }
-    o.exact = json_object_get(json, "exact");
-    if (!check_notes(e, &o)) {
+    bool alias = e->shape == WIRE_SHAPE_ALIAS; /* it has no notes */
+    o.exact = alias ? NULL : json_object_get(json, "exact");
+    if (!alias && !check_notes(e, &o)) {
         return false;
     }
     for (const struct wire_row *row = rows; row->kind != WIRE_END; row++) {
@@ -903,6 +919,9 @@ static bool encode_object(struct encoder *e, const struct wire_row *rows, json_t
         if (!encode_row(e, &o, row)) {
             return false;
         }
+    }
+    if (alias) {
+        return true;
     }
     json_t *extra = json_object_get(json, "extra_hex");
     bool own_row =

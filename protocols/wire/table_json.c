@@ -15,6 +15,8 @@
 
 #include <stdio.h>
 
+#include "wire/base64.h"
+
 /* Longest text with other characters than ASCII that is converted; longer ones stay bytes. The
  * longest text of any standard served has 1024 bytes. */
 #define TEXT_MAX 1024
@@ -32,6 +34,10 @@ void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_sha
     json->hide_secrets = false;
     json->list_notes = 0;
     json->range_count = 0;
+    json->groups = PG_BYTES_NONE;
+    json->grouped = false;
+    json->aside = false;
+    json->vendor_count = 0;
     json->level[0].first_note = 0;
     json->level[0].first_count = 0;
     json->level[0].flat = false;
@@ -43,6 +49,9 @@ void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_sha
 static void note(struct wire_json *json, enum wire_note_kind kind, const char *name,
                  const char *reason, struct pg_bytes bytes)
 {
+    if (json->shape == WIRE_SHAPE_ALIAS) {
+        return;
+    }
     if (json->note_count == WIRE_JSON_NOTES) {
         json->overflow = true;
         return;
@@ -185,6 +194,9 @@ static void settle_counts(struct wire_json *json, unsigned reg, uint64_t actual)
 
 static void remember_count(struct wire_json *json, const struct wire_event *event)
 {
+    if (json->shape == WIRE_SHAPE_ALIAS) {
+        return; /* it is shown, and says nothing else */
+    }
     if (json->count_count == WIRE_JSON_COUNTS) {
         json->overflow = true;
         return;
@@ -427,12 +439,117 @@ static void write_text(struct wire_json *json, const struct wire_event *event)
         ssize_t m = wire_text_encode(json->charset, utf8, (size_t)n, again, sizeof(again));
         exact = exact && m == (ssize_t)text.len && memcmp(again, text.data, text.len) == 0;
     }
-    if (!exact && row->name == NULL) {
+    if (!exact && row->name == NULL && json->shape != WIRE_SHAPE_ALIAS) {
         json->out->len = start; /* an entry of a list has no place for notes */
         write_hex_object(json->out, event->bytes);
     } else if (!exact) {
         note(json, WIRE_NOTE_EXACT, row->name, NULL, event->bytes);
     }
+}
+
+/* ---- values of the alias shape -------------------------------------------------------------- */
+
+void wire_json_base64(struct json_out *out, struct pg_bytes bytes)
+{
+    size_t len = wire_base64_len(bytes.len);
+    json_out_sep(out);
+    if (json_out_room(out, len + 2)) {
+        char *at = out->data + out->len;
+        *at = '"';
+        wire_base64_encode(bytes, at + 1);
+        at[len + 1] = '"';
+        out->len += len + 2;
+    }
+}
+
+/* A plain time as an object of its six numbers. */
+static void write_alias_time(struct json_out *out, struct pg_bytes bytes)
+{
+    static const char *const names[] = {"Year", "Month", "Day", "Hour", "Minute", "Second"};
+    json_out_open(out, '{');
+    for (size_t i = 0; i < bytes.len; i++) {
+        json_out_key(out, names[i]);
+        json_out_u64(out, bytes.data[i]);
+    }
+    json_out_close(out, '}');
+}
+
+static void write_alias_bytes(struct json_out *out, const struct wire_row *row,
+                              struct pg_bytes bytes)
+{
+    if ((row->flags & (WIRE_ALIAS_DIGITS | WIRE_ALIAS_SHORT)) == 0) {
+        wire_json_base64(out, bytes);
+        return;
+    }
+    while ((row->flags & WIRE_ALIAS_SHORT) != 0 && bytes.len > 2 && bytes.data[0] == 0) {
+        bytes.data++;
+        bytes.len--;
+    }
+    size_t start = out->len;
+    json_out_hex(out, bytes);
+    for (size_t i = start; i < out->len; i++) {
+        char *digit = &out->data[i];
+        *digit = *digit >= 'a' && *digit <= 'f' ? (char)(*digit - 'a' + 'A') : *digit;
+    }
+}
+
+static void write_alias_value(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    uint64_t raw = 0;
+    if (row->kind == WIRE_TIME && (row->flags & WIRE_BINARY_TIME) != 0) {
+        write_alias_time(json->out, event->bytes);
+    } else if (row->kind == WIRE_TIME || row->kind == WIRE_DIGITS) {
+        json_out_hex(json->out, event->bytes);
+    } else if (row->kind == WIRE_HEX) {
+        write_alias_bytes(json->out, row, event->bytes);
+    } else if (row->kind == WIRE_TEXT) {
+        write_text(json, event);
+    } else if (row->kind == WIRE_SIGNMAG) {
+        write_signmag(json, event);
+    } else if (row->kind == WIRE_FACT && row->names != NULL) {
+        json_out_word(json->out, name_of(row->names, event->raw));
+    } else if ((row->flags & WIRE_ALIAS_WHOLE) != 0) {
+        for (size_t i = 0; i < event->bytes.len; i++) {
+            raw = raw << 8 | event->bytes.data[i];
+        }
+        json_out_u64(json->out, raw);
+    } else {
+        json_out_u64(json->out, event->raw);
+    }
+}
+
+static void write_alias_field(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_row *row = event->row;
+    bool shown = row->alias == NULL || row->alias[0] != '\0';
+    if (!shown || json->grouped || (row->kind == WIRE_FACT && row->names == NULL) ||
+        (json->hide_secrets && (row->flags & WIRE_SECRET) != 0)) {
+        return;
+    }
+    if (row->name != NULL && !json->level[json->depth].flat) {
+        json_out_key(json->out, wire_row_name(row, json->shape));
+    }
+    write_alias_value(json, event);
+}
+
+/* The texts of a list, a list for each value of the one that divides them. */
+static void write_groups(struct wire_json *json, const struct wire_event *event)
+{
+    struct pg_bytes left = event->bytes;
+    struct wire_event text = {.kind = WIRE_EV_FIELD, .row = event->row->rows};
+    for (size_t i = 0; i < json->groups.len; i++) {
+        json_out_open(json->out, '[');
+        for (unsigned n = json->groups.data[i]; n > 0 && left.len >= text.row->width; n--) {
+            text.bytes = (struct pg_bytes){left.data, text.row->width};
+            write_text(json, &text);
+            left.data += text.row->width;
+            left.len -= text.row->width;
+        }
+        json_out_close(json->out, ']');
+    }
+    json->grouped = false;
+    json->groups = PG_BYTES_NONE;
 }
 
 static void write_value(struct wire_json *json, const struct wire_event *event)
@@ -482,6 +599,10 @@ static void write_field(struct wire_json *json, const struct wire_event *event)
 {
     const struct wire_row *row = event->row;
     bool native = json->shape == WIRE_SHAPE_NATIVE;
+    if (json->shape == WIRE_SHAPE_ALIAS) {
+        write_alias_field(json, event);
+        return;
+    }
     /* A count that is a marker has no list to be told by, so it is told like any other value. */
     bool counts = row->kind == WIRE_COUNT && wire_marker_of(row, event->raw) == WIRE_MARKER_NONE;
     if (counts) {
@@ -591,8 +712,129 @@ static void write_item_head(struct wire_json *json, const struct wire_event *eve
     }
 }
 
+/* ---- items of the alias shape --------------------------------------------------------------- */
+
+/* The item with its id in front. */
+static struct pg_bytes whole_item(const struct wire_event *event)
+{
+    size_t id = event->kind == WIRE_EV_REST && !event->has_id ? 0 : event->row->items->id_width;
+    return (struct pg_bytes){event->bytes.data - id, event->bytes.len + id};
+}
+
+static void keep_vendor_item(struct wire_json *json, const struct wire_event *event)
+{
+    unsigned i = 0;
+    while (i < json->vendor_count && json->vendor[i].id != event->raw) {
+        i++;
+    }
+    if (i == WIRE_JSON_VENDOR) {
+        json->overflow = true;
+        return;
+    }
+    json->vendor[i] = (struct wire_vendor){.id = (uint32_t)event->raw, .bytes = event->bytes};
+    json->vendor_count += i == json->vendor_count;
+}
+
+static void write_vendor_items(struct wire_json *json, const struct wire_event *event)
+{
+    if (json->vendor_count == 0 || event->row->kind != WIRE_ITEMS) {
+        return;
+    }
+    json_out_key(json->out, event->row->items->alias_vendor.list);
+    json_out_open(json->out, '{');
+    for (unsigned i = 0; i < json->vendor_count; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "%u", json->vendor[i].id);
+        json_out_key(json->out, id);
+        wire_json_base64(json->out, json->vendor[i].bytes);
+    }
+    json_out_close(json->out, '}');
+    json->vendor_count = 0;
+}
+
+/* What stands in front of the value of a listed item, in its object. */
+static void write_alias_head(struct wire_json *json, const struct wire_event *event,
+                             const char *type)
+{
+    char id[16];
+    switch (event->row->items->alias_items) {
+    case WIRE_ALIAS_RECORDS:
+        json_out_key(json->out, "Type");
+        json_out_word(json->out, type);
+        break;
+    case WIRE_ALIAS_PAIRS:
+        (void)snprintf(id, sizeof(id), "0x%02X", (unsigned)event->raw);
+        json_out_key(json->out, id);
+        break;
+    case WIRE_ALIAS_VALUES:
+        json_out_key(json->out, "id");
+        json_out_u64(json->out, event->raw);
+        break;
+    }
+}
+
+/* An item that has no alias, or that cannot be read: its bytes. */
+static void write_alias_opaque(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_items *items = event->row->items;
+    char id[16];
+    if (items->by_name && items->alias_vendor.list != NULL &&
+        event->raw >= items->alias_vendor.from) {
+        keep_vendor_item(json, event);
+        return;
+    }
+    if (items->by_name) {
+        (void)snprintf(id, sizeof(id), "%u", (unsigned)event->raw);
+        write_item_key(json, event, id);
+        wire_json_base64(json->out, event->bytes);
+        return;
+    }
+    json_out_open(json->out, '{');
+    write_alias_head(json, event, "CustomData");
+    if (items->alias_items == WIRE_ALIAS_RECORDS) {
+        json_out_key(json->out, "Data");
+        wire_json_base64(json->out, whole_item(event));
+    } else if (items->alias_items == WIRE_ALIAS_PAIRS) {
+        wire_json_base64(json->out, event->bytes);
+    } else {
+        json_out_key(json->out, "value");
+        wire_json_base64(json->out, event->bytes);
+    }
+    json_out_close(json->out, '}');
+}
+
+/* An item begins: in its own rows, in the rows of this shape, or as bytes. */
+static void write_alias_item(struct wire_json *json, const struct wire_event *event)
+{
+    const struct wire_item *item = event->item;
+    const struct wire_items *items = event->row->items;
+    const struct wire_row *rows = item->alias_rows != NULL ? item->alias_rows : event->rows;
+    if (item->alias == NULL) {
+        write_alias_opaque(json, event);
+        json->aside = true;
+        return;
+    }
+    if (items->by_name) {
+        write_item_key(json, event, item->alias);
+        push(json, !is_flat(rows), is_flat(rows));
+    } else {
+        push(json, true, items->alias_items == WIRE_ALIAS_PAIRS);
+        write_alias_head(json, event, item->alias);
+    }
+    if (item->alias_rows != NULL) {
+        struct wire_walked walked;
+        (void)wire_walk(rows, event->bytes, 0, wire_json_visit, json, &walked);
+        pop(json);
+        json->aside = true;
+    }
+}
+
 static void write_item_start(struct wire_json *json, const struct wire_event *event)
 {
+    if (json->shape == WIRE_SHAPE_ALIAS) {
+        write_alias_item(json, event);
+        return;
+    }
     if (json->shape == WIRE_SHAPE_NATIVE && event->row->items->by_name) {
         bool flat = is_flat(event->item->rows);
         write_item_key(json, event, event->item->name);
@@ -628,6 +870,10 @@ static bool write_other_width(struct wire_json *json, const struct wire_event *e
 
 static void write_item_hex(struct wire_json *json, const struct wire_event *event)
 {
+    if (json->shape == WIRE_SHAPE_ALIAS) {
+        write_alias_opaque(json, event);
+        return;
+    }
     if (json->shape == WIRE_SHAPE_NATIVE && event->row->items->by_name) {
         write_item_key(json, event, NULL);
         write_hex_object(json->out, event->bytes);
@@ -648,6 +894,10 @@ static void write_item_hex(struct wire_json *json, const struct wire_event *even
 /* What follows the items that could be read. */
 static void write_rest(struct wire_json *json, const struct wire_event *event)
 {
+    if (json->shape == WIRE_SHAPE_ALIAS) {
+        write_alias_opaque(json, event);
+        return;
+    }
     json_out_open(json->out, '{');
     if (event->has_id) {
         const char *key = event->row->items->id_key;
@@ -663,7 +913,7 @@ static void write_rest(struct wire_json *json, const struct wire_event *event)
 
 static bool list_is_object(const struct wire_json *json, const struct wire_row *row)
 {
-    return json->shape == WIRE_SHAPE_NATIVE && row->kind == WIRE_ITEMS && row->items->by_name;
+    return json->shape != WIRE_SHAPE_WIRE && row->kind == WIRE_ITEMS && row->items->by_name;
 }
 
 static void write_truncated(struct wire_json *json, const struct wire_event *event)
@@ -679,10 +929,30 @@ static void write_truncated(struct wire_json *json, const struct wire_event *eve
     }
 }
 
+static void write_struct_start(struct wire_json *json, const char *name)
+{
+    bool has_object = name[0] != '\0';
+    if (has_object) {
+        json_out_key(json->out, name);
+    }
+    push(json, has_object, false);
+}
+
+/* What a list that ends leaves to be written, or to be known by a later one. */
+static void write_alias_list_end(struct wire_json *json, const struct wire_event *event)
+{
+    if (json->grouped) {
+        write_groups(json, event);
+    } else if ((event->row->flags & WIRE_ALIAS_GROUPS) != 0) {
+        json->groups = event->bytes;
+    }
+    write_vendor_items(json, event);
+}
+
 void wire_json_visit(void *context, const struct wire_event *event)
 {
     struct wire_json *json = context;
-    if (json->overflow) {
+    if (json->overflow || (json->aside && event->kind != WIRE_EV_ITEM_END)) {
         return;
     }
     switch (event->kind) {
@@ -690,27 +960,37 @@ void wire_json_visit(void *context, const struct wire_event *event)
         write_field(json, event);
         break;
     case WIRE_EV_STRUCT:
-        json_out_key(json->out, event->row->name);
-        push(json, true, false);
+        write_struct_start(json, wire_row_name(event->row, json->shape));
         break;
     case WIRE_EV_ENTRY:
         push(json, true, false);
         break;
+    case WIRE_EV_ITEM_END:
+        if (json->aside) {
+            json->aside = false;
+            break;
+        }
+        pop(json);
+        break;
     case WIRE_EV_STRUCT_END:
     case WIRE_EV_ENTRY_END:
-    case WIRE_EV_ITEM_END:
         pop(json);
         break;
     case WIRE_EV_LIST:
         if (!json->level[json->depth].flat) {
-            json_out_key(json->out, event->row->name);
+            json_out_key(json->out, wire_row_name(event->row, json->shape));
         }
+        json->grouped = json->shape == WIRE_SHAPE_ALIAS && json->groups.len > 0 &&
+                        (event->row->flags & WIRE_ALIAS_GROUPS) != 0;
         json_out_open(json->out, list_is_object(json, event->row) ? '{' : '[');
         if (list_is_object(json, event->row)) {
             memset(json->seen, 0, sizeof(json->seen));
         }
         break;
     case WIRE_EV_LIST_END:
+        if (json->shape == WIRE_SHAPE_ALIAS) {
+            write_alias_list_end(json, event);
+        }
         json_out_close(json->out, list_is_object(json, event->row) ? '}' : ']');
         if (json->list_notes != 0) {
             note_list(json, event);

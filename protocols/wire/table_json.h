@@ -2,11 +2,16 @@
 #ifndef WIRE_TABLE_JSON_H
 #define WIRE_TABLE_JSON_H
 
-/* JSON of a body by its rows, both ways, in two shapes.
+/* JSON of a body by its rows, both ways, in three shapes.
  *
  * native   physical values (degrees, km/h), ISO times, names for values that have one; items under
  *          their names; null for a value that says "invalid", with the reason beside it
  * wire     the integers, digits and texts as they stand on the wire
+ * alias    the wire shape under other names, as applications of another gateway know it (`alias` of
+ *          rows and items). Bytes are in base64, plain times are objects of six numbers, bits of a
+ *          word are shown only as the word. Nothing is noted beside the values, so that this shape
+ *          does not always give the bytes back; members that nothing asks for are ignored, and so
+ *          are counts: lists and texts say how long they are
  *
  * What is decoded encodes to the same bytes. Where the shown value alone would give other bytes,
  * the object has one more member, which the clean case lacks: "exact"     {"model": "00004d31"} the
@@ -29,6 +34,7 @@
 enum wire_shape {
     WIRE_SHAPE_NATIVE,
     WIRE_SHAPE_WIRE,
+    WIRE_SHAPE_ALIAS,
 };
 
 /* ---- out ------------------------------------------------------------------------------------ */
@@ -36,6 +42,7 @@ enum wire_shape {
 #define WIRE_JSON_NOTES  64
 #define WIRE_JSON_DEPTH  12
 #define WIRE_JSON_COUNTS 16
+#define WIRE_JSON_VENDOR 32
 
 /* A visitor (wire_visit) that writes the members of an object. Initialise with wire_json_begin();
  * between that and wire_json_end() the object of `out` is open. */
@@ -76,7 +83,25 @@ struct wire_json {
     unsigned range_count; /* values that were not in their range */
     bool overflow;        /* deeper or more notes than there is room for: throw the body away */
     uint16_t seen[256];   /* items by name: how often each id was there */
+    /* The alias shape: */
+    struct pg_bytes groups; /* values of the latest list with WIRE_ALIAS_GROUPS */
+    bool grouped;           /* in the list that is divided by them, which is written at its end */
+    bool aside;             /* in an item that was written as a whole when it began */
+    struct wire_vendor {
+        uint32_t id;
+        struct pg_bytes bytes;
+    } vendor[WIRE_JSON_VENDOR]; /* items that are written at the end of their list */
+    unsigned vendor_count;
 };
+
+/* The name of a row in a shape. */
+static inline const char *wire_row_name(const struct wire_row *row, enum wire_shape shape)
+{
+    return shape == WIRE_SHAPE_ALIAS && row->alias != NULL ? row->alias : row->name;
+}
+
+/* Bytes as the alias shape has them: a text in base64. */
+void wire_json_base64(struct json_out *out, struct pg_bytes bytes);
 
 void wire_json_begin(struct wire_json *json, struct json_out *out, enum wire_shape shape,
                      enum wire_charset charset);

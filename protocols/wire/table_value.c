@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "wire/base64.h"
+
 /* ---- errors --------------------------------------------------------------------------------- */
 
 void wire_enc_enter(struct encoder *e, const char *name, size_t index)
@@ -497,11 +499,30 @@ bool wire_enc_hex(struct encoder *e, json_t *hex)
     return true;
 }
 
+/* Bytes in base64; the same way. */
+static bool base64_value(struct encoder *e, const json_t *value, uint8_t **bytes, size_t *len)
+{
+    size_t letters = json_is_string(value) ? json_string_length(value) : 1;
+    *bytes = malloc(letters / 4 * 3 + 1);
+    if (*bytes == NULL) {
+        return wire_enc_fail(e, value, "less (out of memory)");
+    }
+    if (!json_is_string(value) ||
+        !wire_base64_decode(json_string_value(value), letters, *bytes, len)) {
+        free(*bytes);
+        *bytes = NULL;
+        return wire_enc_fail(e, value, "bytes in base64");
+    }
+    return true;
+}
+
 static bool encode_hex(struct encoder *e, const struct wire_row *row, const json_t *value)
 {
     uint8_t *bytes;
     size_t len;
-    if (!hex_value(e, value, &bytes, &len)) {
+    bool base64 = e->shape == WIRE_SHAPE_ALIAS && row->kind == WIRE_HEX &&
+                  (row->flags & (WIRE_ALIAS_DIGITS | WIRE_ALIAS_SHORT)) == 0;
+    if (!(base64 ? base64_value(e, value, &bytes, &len) : hex_value(e, value, &bytes, &len))) {
         return false;
     }
     bool fine = row->width == 0 || len == row->width

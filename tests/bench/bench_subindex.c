@@ -58,6 +58,33 @@ static int wildcard_text(char *out, size_t room, unsigned n)
     }
 }
 
+/* Three for each device, which all match door_topic() of it: one exact, two with wildcards. */
+static int device_text(char *out, size_t room, unsigned n)
+{
+    switch (n % 3) {
+    case 0:
+        return snprintf(out, room, "fleet/%07u/events/door", n / 3);
+    case 1:
+        return snprintf(out, room, "fleet/%07u/+/door", n / 3);
+    default:
+        return snprintf(out, room, "fleet/%07u/events/#", n / 3);
+    }
+}
+
+/* Half of them exact, the others with wildcards; two of these are for all devices. */
+static int crowd_text(char *out, size_t room, unsigned n)
+{
+    switch (n) {
+    case 0:
+        return snprintf(out, room, "fleet/+/events/#");
+    case 1:
+        return snprintf(out, room, "+/+/+/door");
+    default:
+        return n % 2 == 0 ? snprintf(out, room, "fleet/%07u/events/door", n)
+                          : snprintf(out, room, "fleet/%07u/+/status", n);
+    }
+}
+
 static void fill(struct pg_subindex *index, const char *name, unsigned count,
                  int (*text_of)(char *, size_t, unsigned))
 {
@@ -137,6 +164,33 @@ static int site_topic(char *out, size_t room, unsigned n)
     return snprintf(out, room, "site/a/device/%07u", n / 3 * 3 + 1);
 }
 
+static int door_topic(char *out, size_t room, unsigned n)
+{
+    return snprintf(out, room, "fleet/%07u/events/door", n);
+}
+
+/* Of one that has an exact filter. */
+static int crowd_topic(char *out, size_t room, unsigned n)
+{
+    return door_topic(out, room, n < 2 ? 2 : n / 2 * 2);
+}
+
+/* An index of its own for one pair of filters and topics. */
+static bool measure_alone(const char *title, unsigned filters, unsigned topics,
+                          int (*text_of)(char *, size_t, unsigned),
+                          int (*topic_of)(char *, size_t, unsigned))
+{
+    struct pg_subindex *index = pg_subindex_new(4);
+
+    if (index == NULL)
+        return false;
+    puts(title);
+    fill(index, "mixed", filters, text_of);
+    measure(index, "3 filters, random", topics, topic_of);
+    pg_subindex_free(&index);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 1000000;
@@ -166,6 +220,12 @@ int main(int argc, char **argv)
     measure(index, "+ in the middle, random", count / 10, fleet_topic);
     measure(index, "nobody", count, unknown_topic);
     pg_subindex_free(&index);
+
+    if (!measure_alone("three filters of its own for each topic, two with wildcards:", count,
+                       count / 3, device_text, door_topic) ||
+        !measure_alone("one of its own for each topic, and two with wildcards for all:", count,
+                       count, crowd_text, crowd_topic))
+        return 1;
     rcu_unregister_thread();
     return 0;
 }

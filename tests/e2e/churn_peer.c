@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Links of mqtt_churn; see churn_peer.h. */
+/* Links of mqtt_churn and soak_load; see churn_peer.h. */
 
 #include "churn_peer.h"
 
@@ -70,7 +70,7 @@ static void watch(struct link *link, int operation)
         give_up("epoll_ctl: %s", strerror(errno));
 }
 
-void link_open(struct link *link, void *owner, enum mqtt_version version, const char *client_id)
+void link_open(struct link *link, void *owner, const struct mqtt_connect *packet)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&gateway, sizeof(gateway)) != 0)
@@ -85,12 +85,8 @@ void link_open(struct link *link, void *owner, enum mqtt_version version, const 
     empty(&link->out);
     watch(link, EPOLL_CTL_ADD);
 
-    struct mqtt_connect packet = {.version = version, .client_id = text_bytes(client_id)};
-    if (version == MQTT_V5) {
-        mqtt_props_set(&packet.props, MQTT_PROP_SESSION_EXPIRY);
-        packet.props.session_expiry_s = 3600;
-    }
-    link->out.len += mqtt_encode_connect(&packet, room(&link->out, 256), 256);
+    size_t size = mqtt_encode_connect(packet, NULL, 0);
+    link->out.len += mqtt_encode_connect(packet, room(&link->out, size), size);
     link_flush(link);
 }
 
@@ -174,18 +170,13 @@ void send_ack(struct link *link, enum mqtt_version version, enum mqtt_type type,
                                            room(&link->out, MQTT_SHORT_ACK_MAX));
 }
 
-void send_subscribe(struct link *link, enum mqtt_version version, const char *const *filters,
-                    size_t count)
+void send_filters(struct link *link, enum mqtt_version version, enum mqtt_type type,
+                  const struct mqtt_filter *filters, size_t count)
 {
-    struct mqtt_filter list[16];
-    struct mqtt_subscribe packet = {.packet_id = UINT16_MAX};
-    if (count > sizeof(list) / sizeof(list[0]))
-        give_up("too many filters");
-    for (size_t i = 0; i < count; i++)
-        list[i] = (struct mqtt_filter){.filter = text_bytes(filters[i]), .qos = 2};
-    size_t size = 2048;
-    link->out.len += mqtt_encode_subscribe(&packet, MQTT_SUBSCRIBE, version, list, count,
-                                           room(&link->out, size), size);
+    const struct mqtt_subscribe packet = {.packet_id = UINT16_MAX};
+    size_t size = mqtt_encode_subscribe(&packet, type, version, filters, count, NULL, 0);
+    link->out.len +=
+        mqtt_encode_subscribe(&packet, type, version, filters, count, room(&link->out, size), size);
 }
 
 void send_ping(struct link *link)

@@ -2,8 +2,8 @@
 #ifndef CHURN_PEER_H
 #define CHURN_PEER_H
 
-/* The sockets and the bytes of mqtt_churn: links that are opened, cut and taken over, and packets
- * on them. It knows nothing of what the packets mean to the ledger. One thread. */
+/* The sockets and the bytes of mqtt_churn and soak_load: links that are opened, cut and taken over,
+ * and packets on them. It knows nothing of what the packets mean. One thread. */
 
 #include <string.h>
 
@@ -44,8 +44,8 @@ enum cut {
 };
 
 void peer_init(int epoll_fd, uint16_t port);
-/* Connect (blocking: this is loopback) and queue CONNECT for a session that lasts. */
-void link_open(struct link *link, void *owner, enum mqtt_version version, const char *client_id);
+/* Connect (blocking: this is loopback) and queue this CONNECT. */
+void link_open(struct link *link, void *owner, const struct mqtt_connect *packet);
 /* Read what there is, set `eof` at the end or at a reset. */
 void link_read(struct link *link);
 /* Send what is queued; asks epoll for room where the kernel takes less. */
@@ -57,8 +57,9 @@ void link_drop(struct link *link, enum cut cut, enum mqtt_version version, unsig
 
 void send_publish(struct link *link, enum mqtt_version version, const struct mqtt_publish *packet);
 void send_ack(struct link *link, enum mqtt_version version, enum mqtt_type type, uint16_t id);
-void send_subscribe(struct link *link, enum mqtt_version version, const char *const *filters,
-                    size_t count);
+/* MQTT_SUBSCRIBE or MQTT_UNSUBSCRIBE. */
+void send_filters(struct link *link, enum mqtt_version version, enum mqtt_type type,
+                  const struct mqtt_filter *filters, size_t count);
 void send_ping(struct link *link);
 
 /* Say what is wrong and end the program with 1. */

@@ -321,8 +321,13 @@ static void received(struct client *c, struct link *link, const struct mqtt_pack
 
 static void open_link(struct client *c, struct link *link)
 {
+    struct mqtt_connect packet = {.version = c->version, .client_id = text_bytes(c->id)};
+    if (c->version == MQTT_V5) {
+        mqtt_props_set(&packet.props, MQTT_PROP_SESSION_EXPIRY);
+        packet.props.session_expiry_s = 3600;
+    }
     connections++;
-    link_open(link, c, c->version, c->id);
+    link_open(link, c, &packet);
 }
 
 static struct link *other_link(struct client *c, const struct link *link)
@@ -333,29 +338,22 @@ static struct link *other_link(struct client *c, const struct link *link)
 static void subscribe(struct client *c)
 {
     char filters[GROUP_MAX * TOPICS][64];
-    const char *list[GROUP_MAX * TOPICS];
+    struct mqtt_filter list[GROUP_MAX * TOPICS];
     size_t count = 0;
     if (arguments.shared) {
-        snprintf(filters[0], 64, "$share/g/churn/%u/#", c->group);
-        list[0] = filters[0];
-        send_subscribe(c->active, c->version, list, 1);
-        return;
-    }
-    switch (c->index % 3) { /* every kind of filter takes part */
-    case 0:
+        snprintf(filters[count++], 64, "$share/g/churn/%u/#", c->group);
+    } else if (c->index % 3 == 0) { /* every kind of filter takes part */
         snprintf(filters[count++], 64, "churn/%u/#", c->group);
-        break;
-    case 1:
+    } else if (c->index % 3 == 1) {
         snprintf(filters[count++], 64, "churn/%u/+/+", c->group);
-        break;
-    default:
+    } else {
         for (unsigned p = 0; p < arguments.group; p++)
             for (unsigned t = 0; t < TOPICS; t++)
                 snprintf(filters[count++], 64, "churn/%u/%u/qos%u", c->group, p, t + 1);
     }
     for (size_t i = 0; i < count; i++)
-        list[i] = filters[i];
-    send_subscribe(c->active, c->version, list, count);
+        list[i] = (struct mqtt_filter){.filter = text_bytes(filters[i]), .qos = 2};
+    send_filters(c->active, c->version, MQTT_SUBSCRIBE, list, count);
 }
 
 /* The client lives on this link from now on: no older one has anything to say any more. */

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -200,6 +201,17 @@ def test_counters_are_explained(gateway):
     every = json.loads(gw.ctl("counters", "--all", "--json"))["counters"]
     assert len(every) > len(rows) and len({row["name"] for row in every}) == len(every)
     assert "a client was admitted" in gw.ctl("counters")
+
+
+def test_memory_tells_what_the_process_has(gateway):
+    gw = gateway()
+    status = (pathlib.Path("/proc") / str(gw.process.pid) / "status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
+    memory = json.loads(gw.ctl("memory", "--json"))
+    assert peak / 2 < memory["resident_bytes"] < peak * 2
+    # A sanitizer's allocator does not tell.
+    assert 0 <= memory["heap_used_bytes"] <= memory["heap_bytes"]
+    assert re.match(r"\d+ bytes resident, heap of \d+ bytes, \d+ of it in use$", gw.ctl("memory"))
 
 
 def test_config_show_is_a_configuration(gateway, folder):

@@ -2,11 +2,13 @@
 """The store on the disk, with the real daemon: what it promises to publishers and subscribers over
 crashes, and what becomes of them when the disk does not take any more."""
 import json
+import os
 import re
 import resource
 import subprocess
 import time
 
+from jt808wire import UNREGISTER, Terminal
 from mqttwire import MqttPeer, acknowledge, publish, PUBACK
 from polygate import BIN, TIMEOUT
 
@@ -130,6 +132,23 @@ def test_clean_start_leaves_nothing_for_a_crash_to_bring_back(gateway):
     assert sub.connack.session_present
     sub.barrier()
     assert publisher(gw).publish("t", "new", 1, 1) == 0x10  # no matching subscribers
+
+
+def test_a_terminal_that_unregistered_stays_so_over_a_crash(gateway):
+    gw = open_gateway(gateway, 'jt808 { code_secret = "a secret of the test" }\n')
+    first = gw.connect("jt808", Terminal).login()
+    old = first.code
+    other = gw.connect("jt808", Terminal, phone="013912345679").login().code
+    first.expect_general(UNREGISTER, first.say(UNREGISTER))
+    crash(gw)
+    again = gw.connect("jt808", Terminal)
+    again.authenticate(old, result=1)
+    new = again.login().code
+    assert new != old
+    crash(gw)
+    # Its new code holds, as do those of others.
+    gw.connect("jt808", Terminal).authenticate(new)
+    gw.connect("jt808", Terminal, phone="013912345679").authenticate(other)
 
 
 def test_session_that_ends_with_its_client_is_not_in_the_store(gateway):
@@ -277,14 +296,14 @@ def resident_bytes(gw):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) * 1024
 
 
-def fill_queue(gw, topic, count, size):
+def fill_queue(gw, topic, count, size, first=0):
     """`count` messages of QoS 1, each with its number first, from a client before MQTT 5."""
     pub = gw.connect("mqtt", MqttPeer)
     pub.login("filler")
     sent = acknowledged = 0
     while acknowledged < count:
         if sent < count:
-            pub.send(b"".join(publish(topic, f"{i} ".ljust(size, "x"), 1, i % 60000 + 1)
+            pub.send(b"".join(publish(topic, f"{first + i} ".ljust(size, "x"), 1, i % 60000 + 1)
                               for i in range(sent, min(sent + 500, count))))
             sent = min(sent + 500, count)
         while acknowledged < sent - 500 or (sent == count and acknowledged < count):
@@ -293,13 +312,20 @@ def fill_queue(gw, topic, count, size):
     pub.close()
 
 
+# PG_QUEUE_MESSAGES=1000000 is what it is about, and takes half a minute.
+QUEUE_MESSAGES = int(os.environ.get("PG_QUEUE_MESSAGES", "50000"))
+
+
 def test_large_queue_comes_back_paced_and_does_not_fill_memory(gateway):
-    count, window = 50000, 20
+    count, window = QUEUE_MESSAGES, 20
     gw = open_gateway(gateway)
     sub = durable(gw, "s")
     sub.subscribe("t", 1)
     sub.close()
-    fill_queue(gw, "t", count, 1000)
+    fill_queue(gw, "t", 10000, 1000)
+    assert wait_store(gw, queued=10000)["index_bytes"] <= 10000 * 32
+    fill_queue(gw, "t", count - 10000, 1000, first=10000)
+    assert wait_store(gw, queued=count)["index_bytes"] <= count * 32
     crash(gw)
     before = resident_bytes(gw)
     sub = gw.connect("mqtt", MqttPeer)

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import resource
 import subprocess
 
 import pytest
@@ -187,3 +188,57 @@ def test_a_log_of_another_store_is_told_and_repaired(folder):
     assert "it does from now on" in run("repair", folder / "one")
     assert "0 places are damaged" in run("check", folder / "one")
     run("export", folder / "one")
+
+
+def limited(size, *arguments, stdin=None):
+    """As run(), with files that cannot grow beyond `size` bytes; all of what it said, and the status."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    done = subprocess.run([polygate.CTL, "store", *map(str, arguments)], input=stdin, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                          timeout=polygate.TIMEOUT, preexec_fn=limit, restore_signals=False)
+    return done.returncode, done.stdout
+
+
+def test_an_import_for_which_the_disk_has_no_room_leaves_nothing(folder):
+    text = lines_of(HEAD, *EVERYTHING, END)
+    run("import", folder / "whole", stdin=text)
+    largest = max(f.stat().st_size for f in (folder / "whole").rglob("*") if f.is_file())
+    sizes, size = [], 1
+    while size < largest:
+        sizes.append(size)
+        size = max(size + 1, size * 3 // 2)
+    for size in sizes:
+        status, said = limited(size, "import", folder / "one", stdin=text)
+        assert status == 1 and "polygatectl store import: " in said, f"{size} of {largest} bytes: {status} {said}"
+        assert not os.path.exists(folder / "one/data.mdb") and not os.path.exists(folder / "one/log"), size
+    run("import", folder / "one", stdin=text)  # nothing is in its way
+
+
+def test_an_export_that_cannot_be_written_says_so(folder):
+    run("import", folder / "one", stdin=lines_of(HEAD, *EVERYTHING, END))
+    before = run("export", folder / "one")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([polygate.CTL, "store", "export", folder / "one"], stdout=full, text=True,
+                              stderr=subprocess.PIPE, check=False, timeout=polygate.TIMEOUT)
+    assert done.returncode == 1 and "cannot be written" in done.stderr, done.stderr
+    assert run("export", folder / "one") == before
+
+
+@pytest.mark.parametrize("part", ["data.mdb", "log/0000000000000001.seg"])
+def test_what_cannot_be_read_is_named(folder, part):
+    """A directory in the place of a file fails at its first read, whoever asks."""
+    run("import", folder / "one", stdin=lines_of(HEAD, *EVERYTHING, END))
+    os.unlink(folder / "one" / part)
+    os.mkdir(folder / "one" / part)
+    for word in ("export", "stats", "check"):
+        said = run(word, folder / "one", status=1)
+        if part.startswith("log") or word != "check":  # the check is of the log
+            assert os.path.basename(part) in said or str(folder / "one") in said, said
+    assert os.path.isdir(folder / "one" / part)
+
+
+def test_lines_that_cannot_be_read_are_no_end(folder):
+    assert run("import", folder / "one", folder, status=1)
+    assert not os.path.exists(folder / "one/data.mdb")

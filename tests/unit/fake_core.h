@@ -68,6 +68,12 @@ void fake_kick(const char *client_id, enum pg_reason reason);
 /* What pg_subscribe() says; PG_PENDING: decided by fake_decide_subscription(). */
 extern enum pg_reason fake_subscribe_result;
 void fake_decide_subscription(struct pg_client *client, uint64_t token, enum pg_reason reason);
+/* What pg_may_publish() says, if it is there (fake_exchange.c); for PG_PENDING a test calls the
+ * frontend's `published`. */
+extern enum pg_reason fake_may_publish_result;
+/* What pg_unsubscribe() says of a subscription that there is; for PG_PENDING a test calls the
+ * frontend's `unsubscribed`. */
+extern enum pg_reason fake_unsubscribe_result;
 /* What pg_conn_frame_limit_max() says. */
 extern size_t fake_frame_limit_max;
 /* The longest life that sessions get, in seconds. */
@@ -87,6 +93,11 @@ struct fake_rounds {
 struct fake_rounds fake_rounds(void);
 /* Forget them; no limit of frames. For those who link fake_exchange.c, with fake_begin(). */
 void fake_exchange_begin(void);
+
+/* ---- facts: fake_facts.c ---------------------------------------------------------------------- */
+
+/* What pg_fact_set() says; PG_PENDING is ended by calling the frontend. With an error nothing is set. */
+extern enum pg_reason fake_fact_result;
 
 /* ---- what was asked for ---------------------------------------------------------------------- */
 

@@ -298,6 +298,13 @@ static void will_drop(struct pg_store *store, struct pg_bytes client_id)
     answer(lock(store), FAKE_WILL_DROP, NULL, NULL, NULL);
 }
 
+static void fact_put(struct pg_store *store, struct pg_bytes space, struct pg_bytes key,
+                     struct pg_bytes value, uint32_t expires_wall_s, struct pg_store_done *done)
+{
+    (void)space, (void)key, (void)value, (void)expires_wall_s;
+    answer(lock(store), FAKE_OTHER, done, NULL, NULL);
+}
+
 static void retain(struct pg_store *store, struct pg_msg *msg, struct pg_store_done *done)
 {
     (void)msg;
@@ -419,6 +426,7 @@ static const struct pg_store_ops fake_ops = {
     .will_put = will_put,
     .will_drop = will_drop,
     .retain = retain,
+    .fact_put = fact_put,
     .stats = stats,
     .drain = drain,
     .free = fake_free,

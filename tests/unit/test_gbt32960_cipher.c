@@ -151,7 +151,7 @@ static void known_answers_of_every_cipher_and_mode(void)
         memcpy(key.iv, iv.data, iv.len);
         CU_ASSERT_TRUE(gbt_decrypt(&key, cipher, out, &len));
         CU_ASSERT(len == plain.len && memcmp(out, plain.data, len) == 0);
-        CU_ASSERT_TRUE(gbt_encrypt(&key, plain, out, &len));
+        CU_ASSERT_TRUE(gbt_encrypt(&key, plain, out, sizeof(out), &len));
         CU_ASSERT_EQUAL(len, cipher.len);
         CU_ASSERT(known[i].mode == GBT_MODE_CBC_PREFIX || memcmp(out, cipher.data, len) == 0);
         CU_ASSERT_TRUE(gbt_decrypt(&key, (struct pg_bytes){.data = out, .len = len}, back, &len));
@@ -200,7 +200,7 @@ static void rsa_goes_block_by_block(void)
     CU_ASSERT_TRUE(gbt_decrypt(&key, (struct pg_bytes){cipher, n}, out, &len));
     CU_ASSERT(len == sizeof(plain) && memcmp(out, plain, len) == 0);
     CU_ASSERT_FALSE(gbt_decrypt(&key, (struct pg_bytes){cipher, n - 1}, out, &len));
-    CU_ASSERT_FALSE(gbt_encrypt(&key, (struct pg_bytes){plain, 6}, out, &len));
+    CU_ASSERT_FALSE(gbt_encrypt(&key, (struct pg_bytes){plain, 6}, out, sizeof(out), &len));
     EVP_PKEY_free(key.pkey);
 }
 
@@ -284,6 +284,57 @@ static void an_encrypted_report_is_read_and_answered_encrypted(void)
     end_with_keys();
 }
 
+/* What a vehicle is sent under its public key, and what it is when the gateway has none. */
+static void an_answer_goes_out_under_the_public_key_of_the_vehicle(void)
+{
+    static const struct {
+        const char *algorithm, *in, *out;
+        uint8_t flag;
+        enum gbt_key_use use;
+    } cases[] = {{"RSA", "rsa", "rsa-out", GBT_RSA, GBT_USE_RSA},
+                 {"SM2", "sm2", "sm2-out", GBT_SM2, GBT_USE_SM2}};
+
+    for (size_t i = 0; i < 4; i++) {
+        bool rsa = i % 2 == 0;
+        bool known = i < 2;
+        EVP_PKEY *ours = rsa ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
+                             : EVP_PKEY_Q_keygen(NULL, NULL, "SM2");
+        EVP_PKEY *theirs = rsa ? EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)
+                               : EVP_PKEY_Q_keygen(NULL, NULL, "SM2");
+        char keys[128];
+        uint8_t plain[] = {26, 3, 1, 8, 0, 5};
+        uint8_t cipher[512], out[512];
+        size_t len = 0;
+        write_key("ours.pem", ours, true);
+        write_key("theirs.pem", theirs, false);
+        (void)snprintf(keys, sizeof(keys), "* %s ours.pem\n%s* %s theirs.pem\n", cases[i % 2].in,
+                       known ? "" : "#", cases[i % 2].out);
+        begin_with_keys(keys);
+        conf()->report_ack = GBT_REPORT_ACK_ALWAYS;
+        struct pg_conn *conn = logged_in(VIN);
+        struct gbt_frame frame = up_frame(GBT_2025, GBT_REALTIME_REPORT, VIN);
+        frame.encryption = cases[i % 2].flag;
+        frame.unit = (struct pg_bytes){
+            cipher, encrypt_with(ours, rsa, (struct pg_bytes){plain, 6}, cipher, sizeof(cipher))};
+        feed_frame(conn, &frame);
+        struct down d = down(conn);
+        CU_ASSERT_EQUAL(d.frame.response, GBT_SUCCESS);
+        if (known) {
+            const struct gbt_key vehicle = {.use = (uint8_t)cases[i % 2].use, .pkey = theirs};
+            CU_ASSERT_EQUAL(d.frame.encryption, cases[i % 2].flag);
+            CU_ASSERT_TRUE(gbt_decrypt(&vehicle, d.frame.unit, out, &len));
+        } else {
+            CU_ASSERT_EQUAL(d.frame.encryption, GBT_PLAIN);
+            len = d.frame.unit.len;
+            memcpy(out, d.frame.unit.data, len);
+        }
+        CU_ASSERT(len == sizeof(plain) && memcmp(out, plain, len) == 0);
+        end_with_keys();
+        EVP_PKEY_free(ours);
+        EVP_PKEY_free(theirs);
+    }
+}
+
 static void a_command_is_encrypted_as_the_vehicle_speaks(void)
 {
     begin_with_keys(VIN " aes ecb " KEY_128 "\n");
@@ -360,7 +411,7 @@ static void a_key_is_exchanged_only_under_another_key(void)
     CU_ASSERT_TRUE(down_is(conn, GBT_KEY_EXCHANGE, GBT_ERROR, VIN, ""));
     memcpy(key.bytes, bytes.data, bytes.len);
     size_t len;
-    CU_ASSERT_TRUE(gbt_encrypt(&key, unit, sealed, &len));
+    CU_ASSERT_TRUE(gbt_encrypt(&key, unit, sealed, sizeof(sealed), &len));
     frame.unit = (struct pg_bytes){sealed, len};
     frame.encryption = GBT_AES;
     feed_frame(conn, &frame);
@@ -481,6 +532,7 @@ int main(void)
         TEST(known_answers_of_every_cipher_and_mode),
         TEST(rsa_goes_block_by_block),
         TEST(sm2_is_read_in_both_forms),
+        TEST(an_answer_goes_out_under_the_public_key_of_the_vehicle),
         TEST(an_encrypted_report_is_read_and_answered_encrypted),
         TEST(a_command_is_encrypted_as_the_vehicle_speaks),
         TEST(signatures_are_verified),

@@ -4,6 +4,8 @@
  * In both editions: login, reports without a fault, batteries of any size, alarms, commands, outages,
  * refusals. */
 
+#include <time.h>
+
 #include "gbt32960/gbt32960_simulator.h"
 #include "gbt32960_vehicle.h"
 
@@ -184,6 +186,37 @@ static void around_an_alarm_reports_come_each_second(void)
     end_road();
 }
 
+/* From 30 s before a level-3 alarm records are to be there, one a second; the part before it comes as
+ * re-issued ones (B.3.5.2). Nothing else was stored. */
+static void the_seconds_before_an_alarm_are_reissued(void)
+{
+    const struct fake_message *m = NULL;
+    char time[40] = "";
+
+    begin_road(GBT_2016, 96);
+    connect_road();
+    for (unsigned i = 0; i < 1200 && road.alarms == 0; i++) {
+        pass(500);
+    }
+    CU_ASSERT_EQUAL_FATAL(road.alarms, 1);
+    int64_t began_ms = road.now_ms;
+    pass(40000);
+    CU_ASSERT_EQUAL(fake_count_on("gbt32960/" VIN "/up/reissue_report", &m), 30);
+    CU_ASSERT_EQUAL(gbt_simulator_counts(road.vehicle)->reissued, 30);
+    CU_ASSERT_EQUAL(gbt_simulator_counts(road.vehicle)->reports_stored, 30);
+    CU_ASSERT_FALSE(payload_has(m, "\"max_level\":3"));
+    /* The latest of them is of the second before the alarm, wall clock of UTC+8. */
+    time_t last = (time_t)((INT64_C(1772323201000) + began_ms) / 1000 - 1 + 8 * 3600);
+    struct tm tm;
+    CU_ASSERT_NOT_EQUAL(
+        strftime(time, sizeof(time), "\"time\":\"%Y-%m-%dT%H:%M:%S+08:00\"", gmtime_r(&last, &tm)),
+        0);
+    CU_ASSERT(payload_has(m, time));
+    pass(60000);
+    CU_ASSERT_EQUAL(fake_count_on("gbt32960/" VIN "/up/reissue_report", NULL), 30);
+    end_road();
+}
+
 static void commands_are_obeyed_and_answered(void)
 {
     static const struct {
@@ -279,6 +312,7 @@ int main(void)
         TEST(time_passes_in_reports_as_on_the_clock),
         TEST(a_large_battery_goes_in_parts_in_2016_and_whole_in_2025),
         TEST(around_an_alarm_reports_come_each_second),
+        TEST(the_seconds_before_an_alarm_are_reissued),
         TEST(commands_are_obeyed_and_answered),
         TEST(what_could_not_be_sent_is_reissued),
         TEST(without_an_answer_it_logs_in_three_times_and_hangs_up),

@@ -12,7 +12,7 @@
 #include "testbed.h"
 
 #define FEW  500u
-#define MANY 4500u
+#define MANY 12500u
 
 /* Bytes of each client without the frontend's and the transport's own state. */
 #define BYTES_MAX 470u

@@ -156,6 +156,54 @@ static void a_code_is_not_valid_any_more_after_unregistering(void)
     fake_end();
 }
 
+/* The terminal is told when the store has it that its code is not valid any more, and not before. */
+static void an_unregistration_is_answered_when_it_is_safe(void)
+{
+    fake_begin(&jt808_protocol);
+    struct pg_conn *conn = logged_in("013800138005");
+    struct pg_client *client = fake_client(conn);
+    fake_fact_result = PG_PENDING;
+    up(conn, "013800138005", 0x0003, 2, "");
+    CU_ASSERT_EQUAL(fake_written(conn).len, 0);
+    CU_ASSERT_TRUE(fake_is_paused(conn));
+    CU_ASSERT_PTR_EQUAL(fake_client(conn), client);
+    jt808_protocol.remembered(client, 0, PG_STORE_FAILED);
+    fake_turn();
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "0002 0003 01"));
+    CU_ASSERT_FALSE(fake_is_paused(conn));
+    up(conn, "013800138005", 0x0200, 3, LOCATION); /* it is there as before */
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "0003 0200 00"));
+    up(conn, "013800138005", 0x0003, 4, "");
+    CU_ASSERT_EQUAL(fake_written(conn).len, 0);
+    jt808_protocol.remembered(client, 0, PG_OK);
+    fake_turn();
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "0004 0003 00"));
+    CU_ASSERT_FALSE(fake_is_paused(conn));
+    CU_ASSERT_PTR_NULL(fake_client(conn));
+    fake_end();
+
+    fake_begin(&jt808_protocol);
+    fake_fact_result = PG_QUOTA_EXCEEDED; /* at once */
+    conn = logged_in("013800138006");
+    up(conn, "013800138006", 0x0003, 2, "");
+    CU_ASSERT_TRUE(down_is(conn, 0x8001, "0002 0003 01"));
+    fake_end();
+    fake_fact_result = PG_OK;
+}
+
+/* The terminal comes elsewhere while it waits for that. */
+static void an_unregistration_that_is_overtaken_leaves_nothing(void)
+{
+    fake_begin(&jt808_protocol);
+    struct pg_conn *conn = logged_in("013800138007");
+    fake_fact_result = PG_PENDING;
+    up(conn, "013800138007", 0x0003, 2, "");
+    fake_kick("013800138007", PG_TAKEN_OVER);
+    CU_ASSERT_TRUE(fake_is_closed(conn, NULL) || !fake_is_paused(conn));
+    fake_end();
+    fake_fact_result = PG_OK;
+}
+
 /* Unregistration, registration and login in one segment: nothing is taken in the wrong state. */
 static void frames_behind_an_unregistration_wait_for_its_end(void)
 {
@@ -1059,6 +1107,10 @@ int main(void)
          a_code_belongs_to_the_phone_that_registered},
         {"J7: a code is not valid any more after unregistering",
          a_code_is_not_valid_any_more_after_unregistering},
+        {"an unregistration is answered when it is safe",
+         an_unregistration_is_answered_when_it_is_safe},
+        {"an unregistration that is overtaken leaves nothing",
+         an_unregistration_that_is_overtaken_leaves_nothing},
         {"frames behind an unregistration wait for its end",
          frames_behind_an_unregistration_wait_for_its_end},
         {"the edition of 2011 is told by its registration",

@@ -88,8 +88,11 @@ DISK ssize_t writev(int fd, const struct iovec *ranges, int count)
     return fails() ? -1 : REAL(writev)(fd, ranges, count);
 }
 
+static _Atomic unsigned syncs;
+
 DISK int fdatasync(int fd)
 {
+    syncs++;
     if (standstill.on) {
         sem_post(&standstill.reached);
         sem_wait(&standstill.go);
@@ -333,6 +336,113 @@ static void a_disk_that_becomes_read_only(void)
     at_each_call(INT_MAX / 2, EROFS, false);
 }
 
+static void received(struct pg_store_session *session, uint16_t packet_id, struct pg_msg *msg)
+{
+    struct waiting *w = waiter();
+    store->ops->receive(store, session, packet_id, msg, &w->done);
+    CU_ASSERT_EQUAL(await(w), PG_OK);
+}
+
+static enum pg_reason enqueue_msg(struct pg_store_session *session, uint64_t number,
+                                  struct pg_msg *msg)
+{
+    struct waiting *w = waiter();
+    enqueue_only(session, number, msg, &w->done);
+    return await(w);
+}
+
+/* A message of QoS 2 is received, and the disk goes away when one of two sessions has it: the other one
+ * gets it all the same, whatever becomes of the process. Else its publisher would send it anew, and the
+ * first one had it twice. */
+static void a_message_that_was_received_is_not_refused_half_way(bool crash)
+{
+    begin();
+    struct pg_store_session *sender = make_session("sender"), *a = make_session("a");
+    struct pg_store_session *b = make_session("b");
+    struct pg_msg *msg = message("t", "once"), *other = message("t", "other");
+    received(sender, 7, msg);
+    CU_ASSERT_EQUAL(enqueue_msg(a, 1, msg), PG_OK);
+    disk_fails(1, INT_MAX / 2, ENOSPC, false);
+    CU_ASSERT_EQUAL(enqueue_msg(a, 2, other), PG_STORE_FAILED); /* it is nowhere */
+    CU_ASSERT_EQUAL(enqueue_msg(b, 1, msg), PG_OK);
+    store->ops->routed(store, msg);
+    CU_ASSERT_STRING_EQUAL(queue_of(b), "1=once ");
+    if (!crash)
+        disk_works();
+    pg_store_free(&store);
+    disk_works();
+    CU_ASSERT_FATAL(open_store());
+    CU_ASSERT_EQUAL(restored.unrouted, crash ? 1 : 0);
+    CU_ASSERT_EQUAL(restored.unrouted_clients, crash ? 1 : 0); /* a */
+    CU_ASSERT_EQUAL(stats().queued, crash ? 1 : 2);
+    pg_msg_unref(&msg);
+    pg_msg_unref(&other);
+    finish();
+}
+
+static void a_message_that_was_received_reaches_all_when_the_disk_works_again(void)
+{
+    a_message_that_was_received_is_not_refused_half_way(false);
+}
+
+static void a_message_that_was_received_reaches_all_after_a_crash(void)
+{
+    a_message_that_was_received_is_not_refused_half_way(true);
+}
+
+/* A client that comes back for what waited: each page is settled before the next is asked for, and
+ * nobody waits for that. */
+static void reading_a_queue_does_not_cost_a_sync_for_each_page(void)
+{
+    enum { PAGES = 200, PAGE = 10 };
+    begin();
+    struct pg_store_session *session = make_session("c1");
+    for (uint64_t n = 1; n <= PAGES * PAGE; n++) {
+        struct pg_msg *msg = message("t", "x");
+        enqueue_only(session, n, msg, NULL);
+        pg_msg_unref(&msg);
+    }
+    store->ops->drain(store);
+    unsigned before = syncs;
+    int64_t began_ms = pg_now_ms();
+    uint64_t next = 0;
+    for (unsigned i = 0; i < PAGES; i++) {
+        struct pg_store_page *page = fetch(session, next, PAGE);
+        CU_ASSERT_EQUAL(page->count, PAGE);
+        for (uint32_t k = 0; k < page->count; k++) {
+            store->ops->send(store, session, page->entries[k].number, (uint16_t)(k + 1), NULL);
+            store->ops->settle(store, session, page->entries[k].number);
+        }
+        next = page->next;
+        pg_store_page_free(&page);
+    }
+    struct pg_store_page *page = fetch(session, 0, PAGE);
+    CU_ASSERT(page->count == 0 && page->at_end); /* what was settled is gone at once */
+    pg_store_page_free(&page);
+    int64_t took_ms = pg_now_ms() - began_ms;
+    /* One for 20 ms, and those of segments that begin and are given back meanwhile. */
+    CU_ASSERT(syncs - before <= took_ms / 20 + PAGES / 2);
+    reopen();
+    CU_ASSERT_EQUAL(stats().queued, 0);
+    finish();
+}
+
+/* They are written by themselves, when nothing else comes. */
+static void what_was_deferred_is_written_soon(void)
+{
+    begin();
+    struct pg_store_session *session = make_session("c1");
+    CU_ASSERT_EQUAL(enqueue(session, 1, "x"), PG_OK);
+    uint64_t commits = stats().commits;
+    store->ops->settle(store, session, 1);
+    int64_t began_ms = pg_now_ms();
+    while (stats().commits == commits && pg_now_ms() - began_ms < 20000)
+        usleep(1000); /* between two looks, not instead of one */
+    CU_ASSERT_EQUAL(stats().commits, commits + 1);
+    CU_ASSERT_EQUAL(stats().queued, 0);
+    finish();
+}
+
 struct counting {
     struct pg_store_done done; /* first */
     _Atomic unsigned kept, refused;
@@ -347,8 +457,14 @@ static void counted(struct pg_store_done *done, enum pg_reason result)
         counting->refused++;
 }
 
-/* What waits for a disk that stands still is bounded: messages are refused at once, and nothing that
- * was refused is kept. What makes the store smaller is still taken. */
+static void noticed(void *arg)
+{
+    ++*(_Atomic unsigned *)arg;
+}
+
+/* What waits for a disk that stands still is bounded: the store says that it is busy, then messages
+ * are refused at once, and nothing that was refused is kept. What makes the store smaller is still
+ * taken. When enough is through it says so, once. */
 static void a_disk_that_stands_still(void)
 {
     struct counting counting = {.done.fn = counted};
@@ -362,11 +478,16 @@ static void a_disk_that_stands_still(void)
     sem_init(&standstill.go, 0, 0);
     memset(payload, 'p', 1000);
     payload[1000] = '\0';
+    _Atomic unsigned eased = 0;
+    store->eased = noticed;
+    store->eased_arg = &eased;
     standstill.on = true;
     struct pg_msg *first = message("t", payload);
     enqueue_only(session, 1, first, &counting.done);
     pg_msg_unref(&first);
     sem_wait(&standstill.reached);
+    CU_ASSERT_FALSE(pg_store_busy(store));
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
     for (uint64_t n = 2; n <= 1000; n++) {
         struct pg_msg *msg = message("t", payload);
         enqueue_only(session, n, msg, &counting.done);
@@ -377,6 +498,9 @@ static void a_disk_that_stands_still(void)
     CU_ASSERT(stats().backlog_bytes <= 100 * 1024);
     CU_ASSERT_EQUAL(stats().backlog, 1000 - counting.refused);
     CU_ASSERT_EQUAL(stats().refused, counting.refused);
+    CU_ASSERT_TRUE(pg_store_busy(store));
+    CU_ASSERT_EQUAL(stats().health, PG_BUSY);
+    CU_ASSERT_EQUAL(eased, 0);
     store->ops->settle(store, session, 1);
     standstill.on = false;
     sem_post(&standstill.go);
@@ -384,7 +508,10 @@ static void a_disk_that_stands_still(void)
     store->ops->fact_put(store, PG_BYTES_OF("a"), PG_BYTES_OF("b"), PG_BYTES_NONE, 0, &w->done);
     CU_ASSERT_EQUAL(await(w), PG_OK);
     CU_ASSERT_EQUAL(counting.kept + counting.refused, 1000);
-    recover(session); /* there is room again, at the latest when the last ones are counted out */
+    CU_ASSERT_FALSE(pg_store_busy(store));
+    CU_ASSERT_EQUAL(stats().health, PG_OK);
+    CU_ASSERT_EQUAL(eased, 1);
+    recover(session);
     CU_ASSERT_EQUAL(stats().queued, counting.kept); /* one was settled, one came */
     finish();
     sem_destroy(&standstill.reached);
@@ -399,7 +526,11 @@ int main(void)
         TEST(a_disk_that_is_full_for_one_write),
         TEST(a_disk_that_breaks_at_each_call_and_is_mended),
         TEST(a_disk_that_becomes_read_only),
+        TEST(reading_a_queue_does_not_cost_a_sync_for_each_page),
+        TEST(what_was_deferred_is_written_soon),
         TEST(a_disk_that_stands_still),
+        TEST(a_message_that_was_received_reaches_all_when_the_disk_works_again),
+        TEST(a_message_that_was_received_reaches_all_after_a_crash),
         CU_TEST_INFO_NULL,
     };
     CU_SuiteInfo suites[] = {{"store, on a disk that fails", NULL, NULL, NULL, NULL, tests},

@@ -215,6 +215,7 @@ static const struct pg_protocol probe_protocol = {
     .bytes = bytes,
     .admitted = admitted,
     .published = published,
+    .remembered = published,
     .subscribed = subscribed,
     .unsubscribed = subscribed,
     .released = subscribed,

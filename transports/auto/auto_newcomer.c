@@ -248,7 +248,8 @@ static void read_head(struct newcomer *newcomer)
             set_deadline(newcomer, newcomer->config->settings.limits.login_timeout,
                          PG_LOGIN_TIMEOUT);
         newcomer->len = (uint16_t)(newcomer->len + n);
-    } while (is_unknown(newcomer) && (size_t)n == room);
+    } while (is_unknown(newcomer) &&
+             net_stream_reads_on(&newcomer->stream, (size_t)n, room, newcomer->len));
 }
 
 static void begin_tls(struct newcomer *newcomer)

@@ -9,9 +9,9 @@
  *                SECURING ---------finish---------+        any of them --close--> CLOSED
  *
  * A stream waits (net_poll.h) for bytes while the owner wants them, and for room to write only when
- * somebody asked for it. What a security layer has deciphered and the owner did not take does not
- * make the socket readable; it is looked for whenever bytes are wanted again, and such streams are on
- * a list of their own, which is served at the end of the turn, too.
+ * somebody asked for it. What a security layer has read and the owner did not take does not make the
+ * socket readable; it is looked for whenever bytes are wanted again, and such streams are on a list of
+ * their own, which is served at the end of the turn, too.
  *
  * Thread: a stream's worker. */
 
@@ -29,16 +29,16 @@
 #include "net_poll.h"
 #include "worker.h"
 
-/* Most that one stream may give per wake-up; what a layer holds by then is read in any case. No
- * option: it is a few reads, so that a busy peer makes the others wait for a fraction of a
+/* Most that one stream may give per wake-up. No option: it is a few reads, so that a busy peer makes the others wait for a fraction of a
  * millisecond, and how much a peer may send is what the limits of listeners are for. */
 #define BYTES_PER_TURN (256u * 1024)
 
 /* A worker's part; only its own thread touches it. */
 struct net_part {
-    alignas(64) struct net_security *ready; /* of streams whose layer holds bytes */
+    alignas(64) struct net_security *ready; /* of streams whose layer holds bytes that are wanted */
+    struct net_security *serving;           /* those whose turn it is */
     struct pg_task serve;
-    bool is_due; /* serve is to run, or running */
+    bool is_due; /* serve is to run */
 };
 static struct net_part parts[PG_WORKERS_MAX];
 
@@ -125,16 +125,23 @@ static void make_ready(struct net_stream *stream)
     part->ready = stream->security;
 }
 
+static bool take_off(struct net_security **at, const struct net_stream *stream)
+{
+    while (*at && (*at)->stream != stream)
+        at = &(*at)->next_ready;
+    if (!*at)
+        return false;
+    *at = (*at)->next_ready;
+    return true;
+}
+
 /* A stream can be closed, and its memory freed, between its events and the end of the turn. */
 static void leave_ready(struct net_stream *stream)
 {
+    struct net_part *part = &parts[stream->worker];
     net_poll_forget(stream->worker, stream);
-    if (!stream->is_ready)
-        return;
-    struct net_security **at = &parts[stream->worker].ready;
-    while ((*at)->stream != stream)
-        at = &(*at)->next_ready;
-    *at = (*at)->next_ready;
+    if (stream->is_ready && !take_off(&part->ready, stream))
+        (void)take_off(&part->serving, stream);
     stream->is_ready = false;
 }
 
@@ -195,6 +202,8 @@ void net_stream_handshake_ends(struct net_stream *stream)
     stream->stalled = false;
     stream->waits = false;
     net_stream_watch(stream);
+    if (!stream->held && has_pending(stream))
+        make_ready(stream);
 }
 
 void net_stream_move(struct net_stream *to, struct net_stream *from, const struct net_owner *owner)
@@ -246,11 +255,15 @@ ssize_t net_stream_read(struct net_stream *stream, uint8_t *buffer, size_t room,
     return n;
 }
 
-bool net_stream_reads_on(const struct net_stream *stream, size_t n, size_t room, size_t total)
+bool net_stream_reads_on(struct net_stream *stream, size_t n, size_t room, size_t total)
 {
-    if (!stream->security)
-        return n == room && total < BYTES_PER_TURN;
-    return total < BYTES_PER_TURN || has_pending(stream);
+    if (!(stream->security ? has_pending(stream) : n == room))
+        return false;
+    if (total < BYTES_PER_TURN)
+        return true;
+    if (stream->security)
+        make_ready(stream); /* the socket need not tell of it */
+    return false;
 }
 
 ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int count)
@@ -377,16 +390,19 @@ static void serve(void *socket, int events)
     }
 }
 
+/* One round: a stream that is ready again has its turn after what has come of it is delivered. */
 static void serve_ready(struct pg_task *task, struct pg_worker *worker)
 {
     (void)task;
     struct net_part *part = &parts[pg_worker_index(worker)];
-    while (part->ready) {
-        struct net_stream *stream = part->ready->stream;
-        part->ready = part->ready->next_ready;
+    part->is_due = false;
+    part->serving = part->ready;
+    part->ready = NULL;
+    while (part->serving) {
+        struct net_stream *stream = part->serving->stream;
+        part->serving = part->serving->next_ready;
         stream->is_ready = false;
         if (stream->state == NET_STREAM_OPEN)
             serve_open(stream, EV_READ);
     }
-    part->is_due = false;
 }

@@ -112,9 +112,9 @@ void net_stream_block(struct net_stream *stream, bool on);
 /* Bytes read, 0 if there are none now, or one of those above. */
 ssize_t net_stream_read(struct net_stream *stream, uint8_t *buffer, size_t room,
                         struct net_trouble *trouble);
-/* After a read that gave `n` of `room` bytes, `total` in this turn: whether to go on. One busy peer
- * must not starve the others. */
-bool net_stream_reads_on(const struct net_stream *stream, size_t n, size_t room, size_t total);
+/* After a read that gave `n` of `room` bytes, `total` in this turn: whether to go on now. If not, the
+ * owner is told when there is more. One busy peer must not starve the others. */
+bool net_stream_reads_on(struct net_stream *stream, size_t n, size_t room, size_t total);
 /* Bytes written, 0 if there is no room, or -1 with errno. No signal is raised. */
 ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int count);
 

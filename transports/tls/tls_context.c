@@ -306,6 +306,8 @@ static void set_manners(SSL_CTX *ctx, const struct tls_conf *c)
 {
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* One read takes what is there, not a record's head, and then its body. */
+    SSL_CTX_set_read_ahead(ctx, 1);
     /* An end without close_notify is an end: frontends' frames have lengths of their own. */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                  SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);

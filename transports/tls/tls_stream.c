@@ -3,8 +3,8 @@
 /* TLS as the security layer of a stream: OpenSSL on the stream's socket.
  *
  * A step of a handshake may cost a private-key operation, which is the longest that a worker ever
- * computes. Streams with something to do for their handshake wait in a line, of which one is served
- * per turn of the loop; everybody else's bytes are served between two of them.
+ * computes. There is one per turn of the loop: the first stream with something to do for its handshake
+ * is served at once, and others stand in a line; everybody else's bytes are served between two of them.
  *
  * Writes gather small chunks into records of RECORD_MAX bytes, and are repeated from the same byte
  * when the kernel is full, as OpenSSL demands. Ending sends close_notify (RFC 8446, 6.1), unless
@@ -50,6 +50,7 @@ struct tls_worker {
     struct ev_check step; /* active while somebody is in the line, as the next */
     struct ev_idle stay;  /* keeps the loop from sleeping */
     struct ev_loop *loop;
+    unsigned stepped; /* the turn in which a step was made last */
 };
 static struct tls_worker workers[PG_WORKERS_MAX];
 
@@ -77,9 +78,9 @@ static void stay_awake(struct ev_loop *loop, struct ev_idle *watcher, int events
     (void)events;
 }
 
-static void stand_in_line(struct net_security *security)
+static void stand_in_line(struct tls_layer *tls)
 {
-    struct tls_layer *tls = (struct tls_layer *)security;
+    struct net_stream *stream = tls->security.stream;
     struct tls_worker *w = worker_of(tls);
     if (tls->in_line)
         return;
@@ -90,15 +91,14 @@ static void stand_in_line(struct net_security *security)
         w->last->next = tls;
     } else {
         w->first = tls;
-        w->loop = pg_worker_loop(net_stream_worker(security->stream));
         ev_check_init(&w->step, step_next);
         ev_idle_init(&w->stay, stay_awake);
         ev_check_start(w->loop, &w->step);
         ev_idle_start(w->loop, &w->stay);
     }
     w->last = tls;
-    security->stream->waits = true;
-    net_stream_watch(security->stream);
+    stream->waits = true;
+    net_stream_watch(stream);
 }
 
 static void leave_line(struct tls_layer *tls)
@@ -177,12 +177,27 @@ static void step(struct tls_layer *tls)
 
 static void step_next(struct ev_loop *loop, struct ev_check *watcher, int events)
 {
-    (void)loop;
     (void)events;
     struct tls_worker *w =
         (struct tls_worker *)(void *)((char *)watcher - offsetof(struct tls_worker, step));
     struct tls_layer *tls = w->first;
     leave_line(tls);
+    w->stepped = ev_iteration(loop);
+    step(tls);
+}
+
+/* The socket is ready for a step. */
+static void go_on(struct net_security *security)
+{
+    struct tls_layer *tls = (struct tls_layer *)security;
+    struct tls_worker *w = worker_of(tls);
+    w->loop = pg_worker_loop(net_stream_worker(security->stream));
+    unsigned turn = ev_iteration(w->loop);
+    if (w->first || w->stepped == turn) {
+        stand_in_line(tls);
+        return;
+    }
+    w->stepped = turn;
     step(tls);
 }
 
@@ -219,7 +234,7 @@ static ssize_t layer_read(struct net_security *security, uint8_t *buffer, size_t
 
 static bool layer_pending(const struct net_security *security)
 {
-    return SSL_pending(((const struct tls_layer *)security)->ssl) > 0;
+    return SSL_has_pending(((const struct tls_layer *)security)->ssl) == 1;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -317,7 +332,7 @@ static void layer_free(struct net_security **security)
 }
 
 static const struct net_layer tls_stream_layer = {
-    .handshake = stand_in_line,
+    .handshake = go_on,
     .read = layer_read,
     .write = layer_write,
     .pending = layer_pending,

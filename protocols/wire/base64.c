@@ -3,30 +3,27 @@
 /* Base64 (RFC 4648, 4). Strict: padding is there, and bits that say nothing are 0, so that each
  * sequence of bytes has one form. No state. */
 
-#include "ctl_store_text.h"
+#include "wire/base64.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-char *ctl_to_base64(struct pg_bytes bytes)
+void wire_base64_encode(struct pg_bytes bytes, char *to)
 {
-    char *text = malloc((bytes.len + 2) / 3 * 4 + 1), *at = text;
-    if (!text)
-        return NULL;
     for (size_t i = 0; i < bytes.len; i += 3) {
         size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
         uint32_t group = (uint32_t)bytes.data[i] << 16;
-        if (n > 1)
+        if (n > 1) {
             group |= (uint32_t)bytes.data[i + 1] << 8;
-        if (n > 2)
+        }
+        if (n > 2) {
             group |= bytes.data[i + 2];
-        for (size_t k = 0; k < 4; k++)
-            *at++ = k <= n ? letters[group >> (18 - 6 * k) & 63] : '=';
+        }
+        for (size_t k = 0; k < 4; k++) {
+            *to++ = k <= n ? letters[group >> (18 - 6 * k) & 63] : '=';
+        }
     }
-    *at = '\0';
-    return text;
 }
 
 /* 0 to 63; -1: not a letter. */
@@ -36,7 +33,7 @@ static int value_of(char letter)
     return at ? (int)(at - letters) : -1;
 }
 
-bool ctl_from_base64(const char *text, size_t len, uint8_t *to, size_t *bytes)
+bool wire_base64_decode(const char *text, size_t len, uint8_t *to, size_t *bytes)
 {
     *bytes = 0;
     if (len % 4 != 0)
