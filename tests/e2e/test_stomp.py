@@ -3,11 +3,15 @@
 goes frame by frame is in test_stomp_conformance.py."""
 import json
 import queue
+import select
+import socket
+import threading
 import time
 
 import pytest
 import stomp
 
+from authority import Authority
 from jt808wire import TEXT, Terminal
 from mqttwire import MqttPeer
 from polygate import TIMEOUT
@@ -164,6 +168,89 @@ def test_stomp_py_is_not_dropped_while_heartbeats_go(gw, connect):
         peer.heartbeats += 1
     assert conn.is_connected()
     assert conn.events.events.empty()
+
+
+class IdleProxy:
+    """A proxy that drops a connection on which nothing has passed for `idle_s` one way."""
+
+    def __init__(self, port, idle_s):
+        self.upstream, self.idle_s = port, idle_s
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        self.dropped = queue.Queue()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listening.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.upstream))
+            threading.Thread(target=self.relay, args=(client, server), daemon=True).start()
+
+    def relay(self, client, server):
+        heard = dict.fromkeys((client, server), time.monotonic())
+        open_ = True
+        while open_:
+            wait = min(heard.values()) + self.idle_s - time.monotonic()
+            if wait <= 0:
+                self.dropped.put(client.getpeername())
+                break
+            for side in select.select([client, server], [], [], wait)[0]:
+                data = side.recv(65536)
+                open_ = open_ and bool(data)
+                (server if side is client else client).sendall(data)
+                heard[side] = time.monotonic()
+        client.close()
+        server.close()
+
+    def close(self):
+        self.listening.close()
+
+
+def test_heartbeats_hold_a_connection_behind_a_proxy_that_drops_idle_ones(gw):
+    """Both ways, without a message; the proxy shows that it does drop those who agreed on none."""
+    proxy = IdleProxy(gw.port("stomp"), idle_s=4)
+    try:
+        beating = StompPeer(proxy.port)
+        beating.login(heart_beat="1000,1000")
+        silent = StompPeer(proxy.port)
+        silent.login()
+        ours, dropped = beating.socket.getsockname(), None
+        while not dropped or beating.heartbeats < 8:
+            assert beating.read(1) == b"\n"
+            beating.heartbeats += 1
+            beating.send(b"\n")
+            if not proxy.dropped.empty():
+                dropped = proxy.dropped.get()
+                assert dropped == silent.socket.getsockname()
+        silent.expect_close()
+        beating.receipt("SEND", "still here", destination="/topic/t")
+        assert proxy.dropped.empty() and dropped != ours
+    finally:
+        proxy.close()
+
+
+def test_stomp_py_over_tls(folder, gateway):
+    """TLS by itself, without WebSocket: what the STOMP clients of servers use."""
+    authority = Authority(folder)
+    authority.issue("server")
+    gw = gateway('listener "stomps" { bind = {"127.0.0.1:0"} transport = tls protocol = stomp '
+                 f'certificates = {{"{folder}/server.pem"}} keys = {{"{folder}/server.key"}} }}\n')
+    to = ("localhost", gw.port("stomps"))
+    conn = stomp.Connection12([to], reconnect_attempts_max=1)
+    conn.set_ssl(for_hosts=[to], ca_certs=str(folder / "ca.pem"))
+    conn.events = Listener()
+    conn.set_listener("", conn.events)
+    conn.connect(wait=True)
+    conn.events.next("connected")
+    conn.subscribe("/topic/t", id="1", headers={"receipt": "s"})
+    assert conn.events.next("receipt") == "s"
+    body = "over TLS " * 10000  # many records
+    conn.send("/topic/t", body)
+    assert conn.events.next("message").body == body
+    bye(conn)
 
 
 def test_stomp_py_reconnects_to_its_durable_subscription(gw, connect):
