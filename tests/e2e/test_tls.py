@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The TLS transport with real clients: who is let in, what a reload changes, what a bad peer costs."""
+import signal
 import socket
 import ssl
 import struct
@@ -457,6 +458,66 @@ def test_big_messages_and_a_slow_reader(gateway, ca):
     sub.sendall(bytes.fromhex("e000"))
     assert sub.recv(1) == b"", "close_notify comes"
     pub.close()
+
+
+class ByHand:
+    """TLS whose records go into segments as the test wants."""
+
+    def __init__(self, gw, c):
+        self.raw = socket.create_connection(("127.0.0.1", gw.port("mqtt")), TIMEOUT)
+        self.came, self.goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = c.wrap_bio(self.came, self.goes, server_hostname="localhost")
+        self.wait(self.tls.do_handshake)
+
+    def wait(self, what, *arguments):
+        while True:
+            try:
+                return what(*arguments)
+            except ssl.SSLWantReadError:
+                self.raw.sendall(self.goes.read())
+                data = self.raw.recv(65536)
+                assert data, "the end"
+                self.came.write(data)
+
+    def records(self, *payloads):
+        for payload in payloads:
+            self.tls.write(payload)
+        return self.goes.read()
+
+    def expect(self, data):
+        got = b""
+        while len(got) < len(data):
+            got += self.wait(self.tls.read, len(data) - len(got))
+        assert got == data
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_records_may_be_joined_and_cut_anyhow(gateway, ca, version):
+    gw = gateway("limits { frame_size = 1m }\n", listeners={"mqtt": listener(ca)})
+    c = context(ca)
+    c.minimum_version = c.maximum_version = version
+    peer = ByHand(gw, c)
+    peer.raw.sendall(peer.records(CONNECT, PING))  # with TLS 1.3, right behind the handshake
+    peer.expect(CONNACK + PONG)
+    data = peer.records(*[PING] * 300)
+    for cut in (-1, -10, 3, 1000):
+        peer.raw.sendall(data[:cut])
+        if cut < 0:
+            peer.expect(PONG * 299)  # what is whole does not wait for what is not
+        peer.raw.sendall(data[cut:])
+        peer.expect(PONG if cut < 0 else PONG * 300)
+        data = peer.records(*[PING] * 300)
+    peer.raw.sendall(data)
+    peer.expect(PONG * 300)
+    # As much as is read in one turn, and a little, all of which is there when the gateway looks.
+    full = publish_packet(16378, 65)
+    assert len(full) == 16384
+    peer.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    gw.process.send_signal(signal.SIGSTOP)
+    peer.raw.sendall(peer.records(*[full] * 16, PING))
+    gw.process.send_signal(signal.SIGCONT)
+    peer.expect(PONG)
+    peer.raw.close()
 
 
 @pytest.mark.parametrize("text, says", [
