@@ -50,9 +50,9 @@ struct pg_client {
     uint32_t expiry_s;
     uint32_t since_wall_s;
     struct pg_conn *conn;
-    struct pg_client *next, **link; /* on the connection */
-    struct pg_session *session;     /* attached, or the joining one */
-    struct pg_client_pending *pending;        /* NULL: nothing */
+    struct pg_client *next, **link;    /* on the connection */
+    struct pg_session *session;        /* attached, or the joining one */
+    struct pg_client_pending *pending; /* NULL: nothing */
     struct pg_client *next_due;
     uint16_t id_len, username_len;
     uint8_t text[]; /* identifier, user name, cookie */
@@ -64,7 +64,7 @@ struct pg_question {
     struct pg_question *next, **link;
     struct pg_client *client;
     struct pg_access_request *request;
-    enum { ASK_PUBLISH, ASK_SEND, ASK_SUBSCRIBE, ASK_RESUME } kind;
+    enum { ASK_PUBLISH, ASK_SEND, ASK_WHETHER, ASK_SUBSCRIBE, ASK_RESUME } kind;
     uint64_t token;
     struct pg_msg *msg;         /* publish, send */
     uint16_t receipt;           /* publish: of QoS 2; 0: none */

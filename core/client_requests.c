@@ -113,6 +113,8 @@ struct publication {
     struct pg_msg *msg;     /* lent */
     uint64_t token;
     uint16_t receipt;
+    bool whether; /* it is not published: only whether it may be is asked */
+    bool allowed; /* that has been asked, and it may */
 };
 
 static enum pg_reason route_allowed(struct pg_client *client, const struct publication *p,
@@ -130,6 +132,8 @@ static enum pg_reason route_allowed(struct pg_client *client, const struct publi
 static enum pg_reason publish_allowed(struct pg_client *client, const struct publication *p)
 {
     struct pg_ticket *ticket = NULL;
+    if (p->whether)
+        return PG_OK;
     if (p->msg->qos > 0 && client_worker(client)->server->store) {
         ticket = pg_ticket_new(client, p->token, PG_BYTES_NONE, published);
         if (!ticket)
@@ -189,6 +193,7 @@ static void publish_decided(void *arg, enum pg_reason reason)
         .msg = q->msg,
         .token = q->token,
         .receipt = q->receipt,
+        .whether = q->kind == ASK_WHETHER,
     };
     q->request = NULL;
     if (reason == PG_OK)
@@ -225,12 +230,12 @@ static enum pg_reason ask_and_publish(struct pg_client *client, const struct pub
 {
     struct pg_worker *worker = client_worker(client);
     struct pg_config *config = client_config(worker);
-    if (!pg_access_checks_actions(config))
+    if (p->allowed || !pg_access_checks_actions(config))
         return publish_allowed(client, p);
     struct pg_question *q = new_question(client, p->target);
     if (!q)
         return PG_NO_MEMORY;
-    q->kind = p->target.data ? ASK_SEND : ASK_PUBLISH;
+    q->kind = p->whether ? ASK_WHETHER : p->target.data ? ASK_SEND : ASK_PUBLISH;
     q->token = p->token;
     q->msg = pg_msg_ref(p->msg);
     q->receipt = p->receipt;
@@ -260,7 +265,8 @@ static void enter_mount(struct pg_client *client, struct publication *p, enum pg
 static enum pg_reason publish(struct pg_client *client, struct publication *p)
 {
     enum pg_reason reason;
-    pg_conn_meter_message(client->conn);
+    if (!p->whether)
+        pg_conn_meter_message(client->conn);
     enter_mount(client, p, &reason);
     if (!p->msg) {
         count_publication(client, reason, pg_conn_topic_prefix(client->conn));
@@ -282,6 +288,17 @@ static enum pg_reason publish(struct pg_client *client, struct publication *p)
 enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
 {
     return publish(client, &(struct publication){.msg = msg, .token = token});
+}
+
+enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return publish(client,
+                   &(struct publication){.msg = pg_msg_ref(msg), .token = token, .whether = true});
+}
+
+enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return publish(client, &(struct publication){.msg = msg, .token = token, .allowed = true});
 }
 
 enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,

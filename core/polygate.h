@@ -27,7 +27,8 @@
  *   2  2026-11  pg_publish_once() in place of pg_receipt_begin(); pg_receipt_end() and
  *               pg_unsubscribe() may answer later, by `released` and `unsubscribed`; `later` of
  *               pg_delivery_received()
- *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol
+ *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol; pg_may_publish()
+ *               and pg_publish_allowed()
  */
 
 #include <stdarg.h>
@@ -485,6 +486,15 @@ PG_API void pg_client_end(struct pg_client *client, enum pg_reason reason);
  * known. A topic of the form <parent>/p2p/<client id> reaches that one session. */
 PG_API enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg,
                                  uint64_t token) PG_CHECKED;
+/* Whether pg_publish() would be refused by the rules for topics or by those for access; for several
+ * messages of which all or none are to be published. Nothing is published, and `msg` is lent. PG_OK, a
+ * refusal, or PG_PENDING, in which case `published` is called with `token`. */
+PG_API enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg,
+                                     uint64_t token) PG_CHECKED;
+/* As pg_publish(), of a message that pg_may_publish() has just said PG_OK about: the access rules are
+ * not asked again. */
+PG_API enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg,
+                                         uint64_t token) PG_CHECKED;
 /* Send to one client by its identifier, no subscription needed; results as pg_publish, and
  * PG_NO_SUCH_CLIENT. `msg` is given. */
 PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,

@@ -270,12 +270,11 @@ static stomp_handler *const handlers[STOMP_COMMAND_COUNT] = {
 
 /* The rules that hold for every frame. */
 static bool may_come(struct pg_conn *conn, struct stomp_conn *m,
-                     const struct stomp_request *request)
+                     const struct stomp_request *request, enum stomp_fault fault)
 {
     const struct stomp_frame *frame = request->frame;
     enum stomp_command command = stomp_frame_command(frame);
     bool connects = command == STOMP_CONNECT || command == STOMP_STOMP;
-    enum stomp_fault fault = stomp_frame_check(frame, (enum stomp_version)m->version);
     if (fault != STOMP_F_OK) {
         pg_conn_count(conn, STOMP_COUNT_MALFORMED, 1);
         stomp_fail(conn, request, PG_MALFORMED, "%s (STOMP, %s)", stomp_fault_sentence(fault),
@@ -300,12 +299,12 @@ static void handle(struct pg_conn *conn, struct stomp_conn *m, const struct stom
 {
     struct stomp_texts texts = {.version = (enum stomp_version)m->version};
     struct stomp_request request = {.frame = frame, .texts = &texts};
+    enum stomp_fault fault = stomp_frame_check(frame, texts.version);
     /* A receipt that cannot be read is none: the frame is refused below. */
-    if (m->state != STOMP_FRESH &&
-        stomp_frame_check(frame, (enum stomp_version)m->version) == STOMP_F_OK) {
+    if (m->state != STOMP_FRESH && fault == STOMP_F_OK) {
         request.receipt = stomp_value(frame, STOMP_H_RECEIPT, &texts);
     }
-    if (may_come(conn, m, &request)) {
+    if (may_come(conn, m, &request, fault)) {
         handlers[frame->command](conn, m, &request);
     }
     if (texts.failed && !pg_conn_closing(conn)) {
@@ -420,7 +419,8 @@ const struct pg_protocol stomp_protocol = {
     .counters = stomp_counters,
     .conn_size = sizeof(struct stomp_conn),
     .subprotocols = stomp_subprotocols,
-    .media = PG_MEDIA_BOTH, /* text is what consoles show and libraries send; bodies may be anything */
+    .media =
+        PG_MEDIA_BOTH, /* text is what consoles show and libraries send; bodies may be anything */
     .check = stomp_check,
     .sniff = stomp_sniff,
     .open = stomp_open,
@@ -428,6 +428,7 @@ const struct pg_protocol stomp_protocol = {
     .admitted = stomp_admitted,
     .published = stomp_published,
     .subscribed = stomp_subscribed,
+    .unsubscribed = stomp_unsubscribed,
     .deliver = stomp_deliver,
     .client_ended = stomp_client_ended,
     .evict = stomp_evict,

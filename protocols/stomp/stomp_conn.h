@@ -51,9 +51,10 @@ enum stomp_counter {
     STOMP_COUNT_ABORTED,
 };
 
-/*                CONNECT                  admitted
+/*                CONNECT                  admitted               SUBSCRIBE
  *  STOMP_FRESH ----------> STOMP_CONNECTING -----> STOMP_ONLINE <------> STOMP_SUBSCRIBING
- *      |                         |                     |    SUBSCRIBE
+ *      |                         |                     |    <----------> STOMP_COMMITTING
+ *      |                         |                     |       COMMIT
  *      |                         |          DISCONNECT |
  *      |                         |                     v
  *      |                         |               STOMP_LEAVING
@@ -66,6 +67,7 @@ enum stomp_state {
     STOMP_CONNECTING,  /* admission is out: reading is off; closing cancels it */
     STOMP_ONLINE,      /* client is set; every frame is allowed; heart-beats run */
     STOMP_SUBSCRIBING, /* ONLINE, and the answer to a subscription is out: reading is off */
+    STOMP_COMMITTING,  /* ONLINE, and whether all of a transaction is allowed is asked: the same */
     STOMP_LEAVING,     /* DISCONNECT came, results of publications are out: reading is off */
     STOMP_CLOSED,      /* last words are said; nothing more is read or written */
 };
@@ -112,6 +114,7 @@ struct stomp_sub {
     uint8_t ack;  /* enum stomp_ack_mode */
     uint8_t form; /* enum stomp_form: how its messages' destinations are written */
     bool durable;
+    bool fresh; /* retained messages come for it; those that are not have had theirs */
     uint16_t id_len;
     uint16_t head_len; /* MESSAGE up to the message-id's value, as it is sent; behind the id */
     uint8_t id[];
@@ -184,6 +187,7 @@ struct stomp_dues {
 /* ---- transactions: stomp_transaction.c -------------------------------------------------------- */
 
 struct stomp_transactions;
+struct stomp_transaction;
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
@@ -195,6 +199,7 @@ struct stomp_conn {
     uint8_t version;       /* enum stomp_version */
     bool named;            /* the client gave its identifier: its session can be durable */
     bool pending_full;     /* reading is off until some of `dues` are answered */
+    bool fresh;            /* there may be subscriptions that are */
     uint32_t heartbeat_ms; /* something is sent at least so often; 0: no matter */
     uint32_t peer_sends_ms, peer_wants_ms;
     struct pg_timer heartbeat;       /* of what is sent */
@@ -206,9 +211,10 @@ struct stomp_conn {
     struct stomp_sub *subs;
     struct stomp_filter *filters[STOMP_FILTER_PLACES];
     uint32_t sub_count;
-    struct stomp_sub *subscribing; /* whose answer is out */
-    struct stomp_due *subscribe;   /* ... and its receipt */
-    struct stomp_aside *aside;     /* for durable subscriptions that have not been made again */
+    struct stomp_sub *subscribing;        /* whose answer is out */
+    struct stomp_transaction *committing; /* the same */
+    struct stomp_due *waiting;            /* ... and the receipt of its frame */
+    struct stomp_aside *aside; /* for durable subscriptions that have not been made again */
     struct stomp_unacked_list unacked;
     uint64_t last_number; /* of messages */
     struct stomp_dues dues;
@@ -314,13 +320,28 @@ void stomp_done(struct pg_conn *conn, struct stomp_conn *m, const struct stomp_r
 
 /* The message of a SEND; NULL: closed. */
 struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request *request);
-/* Publish, and answer when the result is known. `msg` is given. */
+/* Publish, and answer when the result is known. `msg` is given. Whether a part of a COMMIT may be
+ * published has been asked. */
 void stomp_publish(struct pg_conn *conn, struct stomp_conn *m, struct pg_msg *msg,
                    struct pg_bytes receipt, enum stomp_due_kind kind);
+/* What the answer to the next frame has as its token, if the core gives it later. */
+static inline uint64_t stomp_next_token(const struct stomp_conn *m)
+{
+    return m->dues.first + m->dues.count;
+}
 /* An answer behind those that wait; a known one may leave at once. false: closed. */
 bool stomp_due(struct pg_conn *conn, struct stomp_conn *m, enum stomp_due_kind kind,
                struct pg_bytes receipt, enum pg_reason reason);
 void stomp_dues_free(struct stomp_conn *m);
+/* Nothing is read until the answer to this frame is there: to `state`, with its receipt. false:
+ * closed. */
+bool stomp_wait(struct pg_conn *conn, struct stomp_conn *m, enum stomp_state state,
+                struct pg_bytes receipt);
+/* It is there: PG_OK goes on, with the receipt in *receipt, and stomp_waited() follows; a refusal
+ * closes (false). */
+bool stomp_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason,
+                    struct pg_bytes *receipt);
+void stomp_waited(struct pg_conn *conn, struct stomp_conn *m);
 
 /* ---- subscriptions: stomp_subscribe.c ---------------------------------------------------------- */
 
@@ -357,12 +378,16 @@ bool stomp_ack_target(struct pg_conn *conn, struct stomp_conn *m,
 bool stomp_transact(struct pg_conn *conn, struct stomp_conn *m,
                     const struct stomp_request *request);
 void stomp_transactions_free(struct pg_conn *conn, struct stomp_conn *m);
+/* The token of questions whether a message of a transaction may be published, and an answer. */
+#define STOMP_WHETHER UINT64_MAX
+void stomp_commit_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason);
 
 /* ---- answers of the core ---------------------------------------------------------------------- */
 
 void stomp_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
 void stomp_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void stomp_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void stomp_unsubscribed(struct pg_client *client, uint64_t token, enum pg_reason reason);
 void stomp_deliver(struct pg_client *client);
 
 #endif

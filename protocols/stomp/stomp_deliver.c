@@ -320,6 +320,26 @@ static struct stomp_sub *next_in_turn(struct stomp_filter *filter)
     return sub;
 }
 
+/* Retained messages are for whoever has subscribed since the last of them came: the others with this
+ * destination have had them. */
+static bool has_fresh(const struct stomp_filter *filter)
+{
+    const struct stomp_sub *sub = filter->subs;
+    while (sub != NULL && !sub->fresh) {
+        sub = sub->next_of_same;
+    }
+    return sub != NULL;
+}
+
+/* Nothing is left of what was there when they were made. */
+static void end_fresh(struct stomp_conn *m)
+{
+    for (struct stomp_sub *sub = m->subs; sub != NULL; sub = sub->next) {
+        sub->fresh = false;
+    }
+    m->fresh = false;
+}
+
 static void pass_by(struct pg_conn *conn, struct stomp_conn *m, struct stomp_filter *filter,
                     struct passing *p)
 {
@@ -327,9 +347,12 @@ static void pass_by(struct pg_conn *conn, struct stomp_conn *m, struct stomp_fil
         pass_to(conn, m, next_in_turn(filter), p);
         return;
     }
+    bool fresh_alone = p->d->retain && has_fresh(filter);
     for (struct stomp_sub *sub = filter->subs; sub != NULL && !pg_conn_closing(conn);
          sub = sub->next_of_same) {
-        pass_to(conn, m, sub, p);
+        if (sub->fresh || !fresh_alone) {
+            pass_to(conn, m, sub, p);
+        }
     }
 }
 
@@ -359,7 +382,8 @@ static void pass_p2p(struct pg_conn *conn, struct stomp_conn *m, struct passing 
         return;
     }
     uint8_t head[160];
-    struct stomp_writer w = {.data = head, .version = (enum stomp_version)m->version};
+    struct stomp_writer w = {
+        .data = head, .room = sizeof(head), .version = (enum stomp_version)m->version};
     stomp_put_message_head(&w, pg_bytes_str(stomp_conf_of(conn)->p2p_subscription));
     const struct stomp_message message = {
         .msg = p->d->msg,
@@ -443,12 +467,26 @@ static void pass(struct pg_conn *conn, struct stomp_conn *m, const struct pg_del
     }
 }
 
+/* Whether the next delivery may be taken. */
+static bool takes(const struct pg_conn *conn, const struct stomp_conn *m)
+{
+    bool online =
+        m->state == STOMP_ONLINE || m->state == STOMP_SUBSCRIBING || m->state == STOMP_COMMITTING;
+    return online && m->client != NULL &&
+           m->unacked.count < (size_t)stomp_conf_of(conn)->prefetch && pg_conn_has_room(conn);
+}
+
 void stomp_take(struct pg_conn *conn, struct stomp_conn *m)
 {
     struct pg_delivery d;
-    while ((m->state == STOMP_ONLINE || m->state == STOMP_SUBSCRIBING) && m->client != NULL &&
-           m->unacked.count < (size_t)stomp_conf_of(conn)->prefetch && pg_conn_has_room(conn) &&
-           pg_delivery_next(m->client, &d)) {
+    while (takes(conn, m)) {
+        if (!pg_delivery_next(m->client, &d)) {
+            /* With messages unacknowledged there may be more, which the window keeps back. */
+            if (m->fresh && m->state == STOMP_ONLINE && m->unacked.count == 0) {
+                end_fresh(m);
+            }
+            return;
+        }
         pass(conn, m, &d);
     }
 }

@@ -386,30 +386,9 @@ enum stomp_version stomp_negotiate(struct pg_bytes accept, unsigned served)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-void stomp_put(struct stomp_writer *w, struct pg_bytes bytes)
-{
-    if (w->data != NULL && bytes.len > 0) {
-        memcpy(w->data + w->len, bytes.data, bytes.len);
-    }
-    w->len += bytes.len;
-}
-
-/* The letter behind the backslash; 0: the octet stands for itself. */
-static char letter_of(uint8_t octet, enum stomp_version version)
-{
-    switch (octet) {
-    case '\n':
-        return 'n';
-    case ':':
-        return 'c';
-    case '\\':
-        return '\\';
-    case '\r':
-        return version == STOMP_V12 ? 'r' : 0;
-    default:
-        return 0;
-    }
-}
+/* The letter that an octet is written as, behind a backslash, by 1.2; 1.1 has none for the carriage
+ * return. 0: it stands for itself. */
+static const uint8_t letters[256] = {['\n'] = 'n', [':'] = 'c', ['\\'] = '\\', ['\r'] = 'r'};
 
 void stomp_put_text(struct stomp_writer *w, struct pg_bytes text)
 {
@@ -419,11 +398,11 @@ void stomp_put_text(struct stomp_writer *w, struct pg_bytes text)
     }
     size_t from = 0;
     for (size_t i = 0; i < text.len; i++) {
-        char letter = letter_of(text.data[i], w->version);
-        if (letter == 0) {
+        uint8_t letter = letters[text.data[i]];
+        if (letter == 0 || (letter == 'r' && w->version != STOMP_V12)) {
             continue;
         }
-        const uint8_t pair[] = {'\\', (uint8_t)letter};
+        const uint8_t pair[] = {'\\', letter};
         stomp_put(w, (struct pg_bytes){.data = text.data + from, .len = i - from});
         stomp_put(w, (struct pg_bytes){.data = pair, .len = 2});
         from = i + 1;
@@ -447,25 +426,24 @@ static bool has_octet(struct pg_bytes text, int octet)
     return text.len > 0 && memchr(text.data, octet, text.len) != NULL;
 }
 
-/* Whether a text can be written at all: never with NUL; without escapes, not with the ends of a
- * line, nor a name with a colon. */
-static bool writable(const struct stomp_writer *w, struct pg_bytes text, bool name)
+bool stomp_writable(enum stomp_version version, struct pg_bytes text, bool name)
 {
     if (has_octet(text, 0)) {
         return false;
     }
-    if (w->version == STOMP_V12) {
+    if (version == STOMP_V12) {
         return true;
     }
     if (has_octet(text, '\r')) {
         return false;
     }
-    return w->version == STOMP_V11 || !(has_octet(text, '\n') || (name && has_octet(text, ':')));
+    return version == STOMP_V11 || !(has_octet(text, '\n') || (name && has_octet(text, ':')));
 }
 
 bool stomp_put_header(struct stomp_writer *w, struct pg_bytes name, struct pg_bytes value)
 {
-    if (name.len == 0 || !writable(w, name, true) || !writable(w, value, false)) {
+    if (name.len == 0 || !stomp_writable(w->version, name, true) ||
+        !stomp_writable(w->version, value, false)) {
         return false;
     }
     stomp_put_text(w, name);

@@ -12,6 +12,8 @@
  * standard  STOMP 1.2: STOMP Frames, Value Encoding, Body, Size Limits, Augmented BNF; 1.1 and 1.0,
  *           the same */
 
+#include <string.h>
+
 #include "polygate.h"
 
 enum stomp_version {
@@ -248,19 +250,31 @@ const char *stomp_version_name(enum stomp_version version); /* "1.2" */
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Writes the head of a frame, or only counts: length and bytes come out of the same walk, made
- * twice. */
+/* Writes the head of a frame as far as there is room, and counts on. What turned out longer is
+ * written once more, by the same walk, with as much room as it counted. */
 struct stomp_writer {
-    uint8_t *data; /* NULL: a dry run */
-    size_t len;
+    uint8_t *data;
+    size_t room;                /* at `data`; 0: only to count */
+    size_t len;                 /* when it is not above `room` all of it is there */
     enum stomp_version version; /* whose escapes are used; STOMP_V_UNKNOWN and 1.0: none */
 };
 
-void stomp_put(struct stomp_writer *w, struct pg_bytes bytes);     /* as they are */
+/* Bytes as they are. */
+static inline void stomp_put(struct stomp_writer *w, struct pg_bytes bytes)
+{
+    size_t at = w->len;
+    w->len += bytes.len;
+    if (w->len <= w->room && bytes.len > 0) {
+        memcpy(w->data + at, bytes.data, bytes.len);
+    }
+}
 void stomp_put_text(struct stomp_writer *w, struct pg_bytes text); /* with the version's escapes */
 void stomp_put_number(struct stomp_writer *w, uint64_t number);
-/* `name:value` and an end of line. Without escapes, a text that would break the line, or the name, is
- * left out with its header (false). */
+/* Whether a text can be written at all: never with NUL; without escapes, not with the ends of a
+ * line, nor a name with a colon. */
+bool stomp_writable(enum stomp_version version, struct pg_bytes text, bool name);
+/* `name:value` and an end of line; false: name or value cannot be written, and the header is left
+ * out. */
 bool stomp_put_header(struct stomp_writer *w, struct pg_bytes name, struct pg_bytes value);
 
 #endif

@@ -24,23 +24,23 @@
 static const struct pg_bytes user_prefix = PG_BYTES_OF("user.");
 
 /* What a header means in MESSAGE, so that no user property may be called so. */
-static const enum stomp_header reserved[] = {
-    STOMP_H_ACK,
-    STOMP_H_CONTENT_LENGTH,
-    STOMP_H_CONTENT_TYPE,
-    STOMP_H_CORRELATION_HEX,
-    STOMP_H_CORRELATION_ID,
-    STOMP_H_DESTINATION,
-    STOMP_H_EXPIRES,
-    STOMP_H_MESSAGE_ID,
-    STOMP_H_PAYLOAD_FORMAT,
-    STOMP_H_PERSISTENT,
-    STOMP_H_RECEIPT,
-    STOMP_H_REDELIVERED,
-    STOMP_H_REPLY_TO,
-    STOMP_H_RETAIN,
-    STOMP_H_SUBSCRIPTION,
-    STOMP_H_TRANSACTION,
+static const struct pg_bytes reserved[] = {
+    PG_BYTES_OF("ack"),
+    PG_BYTES_OF("content-length"),
+    PG_BYTES_OF("content-type"),
+    PG_BYTES_OF("correlation-id-hex"),
+    PG_BYTES_OF("correlation-id"),
+    PG_BYTES_OF("destination"),
+    PG_BYTES_OF("expires"),
+    PG_BYTES_OF("message-id"),
+    PG_BYTES_OF("payload-format"),
+    PG_BYTES_OF("persistent"),
+    PG_BYTES_OF("receipt"),
+    PG_BYTES_OF("redelivered"),
+    PG_BYTES_OF("reply-to"),
+    PG_BYTES_OF("retain"),
+    PG_BYTES_OF("subscription"),
+    PG_BYTES_OF("transaction"),
 };
 
 static bool begins(struct pg_bytes text, struct pg_bytes with)
@@ -51,7 +51,7 @@ static bool begins(struct pg_bytes text, struct pg_bytes with)
 static bool is_reserved(struct pg_bytes name)
 {
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (pg_bytes_equal(name, pg_bytes_str(stomp_header_name(reserved[i])))) {
+        if (name.len == reserved[i].len && memcmp(name.data, reserved[i].data, name.len) == 0) {
             return true;
         }
     }
@@ -243,12 +243,18 @@ void stomp_user_room_free(struct stomp_user_room *room)
 
 /* ---- to MESSAGE ------------------------------------------------------------------------------ */
 
-/* One header, or one more that was left out. */
-static void put(struct stomp_writer *w, const char *name, struct pg_bytes value, unsigned *left_out)
+static void put_content_type(struct stomp_writer *w, struct pg_bytes value, unsigned *left_out)
 {
-    if (value.data != NULL && !stomp_put_header(w, pg_bytes_str(name), value)) {
-        ++*left_out;
+    if (value.data == NULL) {
+        return;
     }
+    if (!stomp_writable(w->version, value, false)) {
+        ++*left_out;
+        return;
+    }
+    stomp_put(w, PG_BYTES_OF("content-type:"));
+    stomp_put_text(w, value);
+    stomp_put(w, PG_BYTES_OF("\n"));
 }
 
 static void put_correlation(struct stomp_writer *w, struct pg_bytes data)
@@ -257,17 +263,16 @@ static void put_correlation(struct stomp_writer *w, struct pg_bytes data)
     if (data.data == NULL) {
         return;
     }
-    /* pg_utf8_valid() is also about NUL. */
-    struct stomp_writer dry = {.version = w->version};
-    if (pg_utf8_valid(data) && stomp_put_header(&dry, PG_BYTES_OF("correlation-id"), data)) {
-        (void)stomp_put_header(w, PG_BYTES_OF("correlation-id"), data);
-        return;
-    }
-    stomp_put(w, PG_BYTES_OF("correlation-id-hex:"));
-    for (size_t i = 0; i < data.len; i++) {
-        const uint8_t pair[] = {(uint8_t)digits[data.data[i] >> 4],
-                                (uint8_t)digits[data.data[i] & 15]};
-        stomp_put(w, (struct pg_bytes){.data = pair, .len = 2});
+    if (pg_utf8_valid(data) && stomp_writable(w->version, data, false)) {
+        stomp_put(w, PG_BYTES_OF("correlation-id:"));
+        stomp_put_text(w, data);
+    } else {
+        stomp_put(w, PG_BYTES_OF("correlation-id-hex:"));
+        for (size_t i = 0; i < data.len; i++) {
+            const uint8_t pair[] = {(uint8_t)digits[data.data[i] >> 4],
+                                    (uint8_t)digits[data.data[i] & 15]};
+            stomp_put(w, (struct pg_bytes){.data = pair, .len = 2});
+        }
     }
     stomp_put(w, PG_BYTES_OF("\n"));
 }
@@ -275,11 +280,10 @@ static void put_correlation(struct stomp_writer *w, struct pg_bytes data)
 static void put_reply_to(struct stomp_writer *w, struct pg_bytes topic, const char *p2p_parent,
                          unsigned *left_out)
 {
-    struct stomp_writer dry = {.version = w->version};
     if (topic.data == NULL) {
         return;
     }
-    if (!stomp_put_header(&dry, PG_BYTES_OF("reply-to"), topic)) {
+    if (!stomp_writable(w->version, topic, false)) {
         ++*left_out;
         return;
     }
@@ -290,21 +294,20 @@ static void put_reply_to(struct stomp_writer *w, struct pg_bytes topic, const ch
 
 static void put_user(struct stomp_writer *w, const struct pg_property *property, unsigned *left_out)
 {
-    struct stomp_writer dry = {.version = w->version};
-    if (!stomp_put_header(&dry, property->name, property->value)) {
-        ++*left_out;
-        return;
-    }
+    size_t before = w->len;
     if (is_reserved(property->name)) {
         stomp_put(w, user_prefix);
     }
-    (void)stomp_put_header(w, property->name, property->value);
+    if (!stomp_put_header(w, property->name, property->value)) {
+        w->len = before;
+        ++*left_out;
+    }
 }
 
 void stomp_put_properties(struct stomp_writer *w, const struct pg_msg_props *props,
                           const char *p2p_parent, unsigned *left_out)
 {
-    put(w, "content-type", props->content_type, left_out);
+    put_content_type(w, props->content_type, left_out);
     put_correlation(w, props->correlation_data);
     put_reply_to(w, props->response_topic, p2p_parent, left_out);
     if (props->payload_is_utf8 || props->payload_is_bytes) {

@@ -109,7 +109,9 @@ static void tell_dues(struct pg_conn *conn, struct stomp_conn *m)
     }
     if (m->pending_full && dues->count <= (size_t)stomp_conf_of(conn)->pending_max / 2) {
         m->pending_full = false;
-        pg_conn_resume(conn);
+        if (m->waiting == NULL) {
+            pg_conn_resume(conn);
+        }
     }
 }
 
@@ -134,25 +136,27 @@ static bool grow(struct stomp_dues *dues)
     return true;
 }
 
+static bool keep_receipt(struct stomp_due *due, struct pg_bytes receipt)
+{
+    due->has_receipt = receipt.data != NULL;
+    due->receipt_len = (uint32_t)receipt.len;
+    if (receipt.len > 0) {
+        due->receipt = malloc(receipt.len);
+        if (due->receipt == NULL) {
+            return false;
+        }
+        memcpy(due->receipt, receipt.data, receipt.len);
+    }
+    return true;
+}
+
 static bool remember(struct stomp_dues *dues, enum stomp_due_kind kind, struct pg_bytes receipt,
                      enum pg_reason reason)
 {
     struct stomp_due due = {
-        .kind = (uint8_t)kind,
-        .known = reason != PG_PENDING,
-        .reason = (uint8_t)reason,
-        .has_receipt = receipt.data != NULL,
-        .receipt_len = (uint32_t)receipt.len,
-    };
-    if (!grow(dues)) {
+        .kind = (uint8_t)kind, .known = reason != PG_PENDING, .reason = (uint8_t)reason};
+    if (!grow(dues) || !keep_receipt(&due, receipt)) {
         return false;
-    }
-    if (receipt.len > 0) {
-        due.receipt = malloc(receipt.len);
-        if (due.receipt == NULL) {
-            return false;
-        }
-        memcpy(due.receipt, receipt.data, receipt.len);
     }
     *due_at(dues, dues->count) = due;
     dues->count++;
@@ -178,6 +182,15 @@ bool stomp_due(struct pg_conn *conn, struct stomp_conn *m, enum stomp_due_kind k
     return true;
 }
 
+static void free_waiting(struct stomp_conn *m)
+{
+    if (m->waiting != NULL) {
+        free(m->waiting->receipt);
+        free(m->waiting);
+        m->waiting = NULL;
+    }
+}
+
 void stomp_dues_free(struct stomp_conn *m)
 {
     for (uint32_t i = 0; i < m->dues.count; i++) {
@@ -185,12 +198,52 @@ void stomp_dues_free(struct stomp_conn *m)
     }
     free(m->dues.ring);
     m->dues = (struct stomp_dues){.ring = NULL};
+    free_waiting(m);
+}
+
+/* ---- frames that the next one waits for ------------------------------------------------------ */
+
+bool stomp_wait(struct pg_conn *conn, struct stomp_conn *m, enum stomp_state state,
+                struct pg_bytes receipt)
+{
+    m->waiting = calloc(1, sizeof(*m->waiting));
+    if (m->waiting == NULL || !keep_receipt(m->waiting, receipt)) {
+        pg_conn_close(conn, PG_NO_MEMORY, "for an answer that is waited for");
+        return false;
+    }
+    m->state = (uint8_t)state;
+    pg_conn_pause(conn);
+    return true;
+}
+
+bool stomp_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason,
+                    struct pg_bytes *receipt)
+{
+    *receipt = receipt_of(m->waiting);
+    m->state = STOMP_ONLINE;
+    if (reason != PG_OK) {
+        stomp_fail_receipt(conn, *receipt, reason, pg_reason_sentence(reason));
+        return false;
+    }
+    return true;
+}
+
+void stomp_waited(struct pg_conn *conn, struct stomp_conn *m)
+{
+    free_waiting(m);
+    if (!m->pending_full) {
+        pg_conn_resume(conn);
+    }
 }
 
 void stomp_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     struct stomp_conn *m = pg_client_cookie(client);
     struct pg_conn *conn = pg_client_conn(client);
+    if (token == STOMP_WHETHER) {
+        stomp_commit_answered(conn, m, reason);
+        return;
+    }
     if (m->state == STOMP_CLOSED || token < m->dues.first ||
         token - m->dues.first >= m->dues.count) {
         return;
@@ -199,6 +252,11 @@ void stomp_published(struct pg_client *client, uint64_t token, enum pg_reason re
     due->known = true;
     due->reason = (uint8_t)reason;
     tell_dues(conn, m);
+}
+
+void stomp_unsubscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
+{
+    stomp_published(client, token, reason);
 }
 
 /* ---- SEND ------------------------------------------------------------------------------------ */
@@ -241,7 +299,9 @@ struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request
 void stomp_publish(struct pg_conn *conn, struct stomp_conn *m, struct pg_msg *msg,
                    struct pg_bytes receipt, enum stomp_due_kind kind)
 {
-    enum pg_reason reason = pg_publish(m->client, msg, m->dues.first + m->dues.count);
+    uint64_t token = stomp_next_token(m);
+    enum pg_reason reason = kind == STOMP_DUE_PART ? pg_publish_allowed(m->client, msg, token)
+                                                   : pg_publish(m->client, msg, token);
     (void)stomp_due(conn, m, kind, receipt, reason);
 }
 

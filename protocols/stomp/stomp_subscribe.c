@@ -153,8 +153,7 @@ static struct stomp_sub *new_sub(const struct stomp_conn *m, struct pg_bytes id,
     sub->id_len = (uint16_t)id.len;
     memcpy(sub->id, id.data, id.len);
     sub->head_len = (uint16_t)w.len;
-    w.data = sub->id + id.len;
-    w.len = 0;
+    w = (struct stomp_writer){.data = sub->id + id.len, .room = w.len, .version = w.version};
     stomp_put_message_head(&w, named ? id : PG_BYTES_NONE);
     return sub;
 }
@@ -185,31 +184,36 @@ static void set_window(struct pg_conn *conn, struct stomp_conn *m)
     pg_client_set_window(m->client, (uint32_t)(sum == 0 || sum > most ? most : sum));
 }
 
-/* The core is to know a filter no more. */
-static void drop_filter(struct stomp_conn *m, struct stomp_filter *filter)
+/* The core is to know a filter no more; PG_PENDING: the store has not forgotten it yet. */
+static enum pg_reason drop_filter(struct stomp_conn *m, struct stomp_filter *filter)
 {
+    enum pg_reason reason = PG_OK;
     if (!filter->p2p && m->client != NULL) {
-        /* Nothing is told of it that the store would have to know first. */
-        enum pg_reason reason = pg_unsubscribe(m->client, text_of(filter), 0);
-        (void)reason;
+        reason = pg_unsubscribe(m->client, text_of(filter), stomp_next_token(m));
     }
     take_out(m, filter);
+    return reason;
 }
 
-/* End a subscription; its filter too, unless others have it or it is kept for a durable one. */
-static void end_sub(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub, bool give_up)
+/* End a subscription; its filter too, unless others have it or it is kept for a durable one. What is
+ * returned is as of pg_unsubscribe(), with the token of the next answer. */
+static enum pg_reason end_sub(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub,
+                              bool give_up)
 {
     struct stomp_filter *filter = sub->filter;
+    enum pg_reason reason = PG_OK;
     unlink_sub(m, sub);
     bool ends = filter->subs == NULL && (give_up || !filter->durable);
     if (ends) {
-        drop_filter(m, filter); /* before its deliveries go back, so that they do not come again */
+        /* Before its deliveries go back, so that they do not come again. */
+        reason = drop_filter(m, filter);
     }
     stomp_forget_sub(conn, m, sub);
     if (ends) {
         free(filter);
     }
     free(sub);
+    return reason;
 }
 
 void stomp_subs_leave(struct stomp_conn *m)
@@ -221,7 +225,7 @@ void stomp_subs_leave(struct stomp_conn *m)
     for (struct stomp_sub *sub = m->subs, *next; sub != NULL; sub = next) {
         next = sub->next;
         if (!sub->filter->durable && !sub->filter->p2p) {
-            end_sub(conn, m, sub, false);
+            (void)end_sub(conn, m, sub, false); /* the client is leaving: nobody is told */
         }
     }
 }
@@ -239,11 +243,6 @@ void stomp_subs_free(struct stomp_conn *m)
             m->filters[i] = filter->next;
             free(filter);
         }
-    }
-    if (m->subscribe != NULL) {
-        free(m->subscribe->receipt);
-        free(m->subscribe);
-        m->subscribe = NULL;
     }
 }
 
@@ -396,6 +395,7 @@ static struct stomp_sub *add_sub(struct pg_conn *conn, struct stomp_conn *m,
     sub->form = (uint8_t)wanted->destination.form;
     sub->prefetch = wanted->ack == STOMP_ACK_AUTO ? 0 : wanted->prefetch;
     sub->durable = wanted->durable;
+    sub->fresh = m->fresh = true;
     filter->durable = filter->durable || wanted->durable;
     if (wanted->ack != STOMP_ACK_AUTO || wanted->durable) {
         filter->qos = 1;
@@ -419,28 +419,6 @@ static void subscribed(struct pg_conn *conn, struct stomp_conn *m, struct stomp_
         stomp_write_receipt(conn, m, receipt, PG_OK);
     }
     stomp_send_aside(conn, m, sub);
-}
-
-/* Remember the receipt while the answer of the core is out. */
-static bool remember(struct stomp_conn *m, struct stomp_sub *sub, struct pg_bytes receipt)
-{
-    struct stomp_due *due = calloc(1, sizeof(*due));
-    if (due == NULL) {
-        return false;
-    }
-    due->has_receipt = receipt.data != NULL;
-    due->receipt_len = (uint32_t)receipt.len;
-    due->receipt = malloc(receipt.len + 1);
-    if (due->receipt == NULL) {
-        free(due);
-        return false;
-    }
-    if (receipt.len > 0) {
-        memcpy(due->receipt, receipt.data, receipt.len);
-    }
-    m->subscribe = due;
-    m->subscribing = sub;
-    return true;
 }
 
 void stomp_on_subscribe(struct pg_conn *conn, struct stomp_conn *m,
@@ -474,12 +452,8 @@ void stomp_on_subscribe(struct pg_conn *conn, struct stomp_conn *m,
     };
     enum pg_reason reason = pg_subscribe(m->client, &core, 0);
     if (reason == PG_PENDING) {
-        if (!remember(m, sub, request->receipt)) {
-            stomp_fail(conn, request, PG_NO_MEMORY, "for a subscription");
-            return;
-        }
-        m->state = STOMP_SUBSCRIBING;
-        pg_conn_pause(conn);
+        m->subscribing = sub;
+        (void)stomp_wait(conn, m, STOMP_SUBSCRIBING, request->receipt);
     } else if (reason != PG_OK) {
         stomp_fail(conn, request, reason, "%s", pg_reason_sentence(reason));
     } else {
@@ -491,23 +465,12 @@ void stomp_subscribed(struct pg_client *client, uint64_t token, enum pg_reason r
 {
     struct stomp_conn *m = pg_client_cookie(client);
     struct pg_conn *conn = pg_client_conn(client);
-    struct stomp_due *due = m->subscribe;
+    struct pg_bytes receipt;
     (void)token; /* one at a time */
-    if (m->state != STOMP_SUBSCRIBING || due == NULL) {
-        return;
-    }
-    struct pg_bytes receipt = {.data = due->has_receipt ? due->receipt : NULL,
-                               .len = due->receipt_len};
-    m->subscribe = NULL;
-    m->state = STOMP_ONLINE;
-    if (reason == PG_OK) {
+    if (m->state == STOMP_SUBSCRIBING && stomp_answered(conn, m, reason, &receipt)) {
         subscribed(conn, m, m->subscribing, receipt);
-        pg_conn_resume(conn);
-    } else {
-        stomp_fail_receipt(conn, receipt, reason, pg_reason_sentence(reason));
+        stomp_waited(conn, m);
     }
-    free(due->receipt);
-    free(due);
 }
 
 /* ---- UNSUBSCRIBE ----------------------------------------------------------------------------- */
@@ -526,10 +489,13 @@ void stomp_on_unsubscribe(struct pg_conn *conn, struct stomp_conn *m,
         stomp_fail(conn, request, PG_NO_SUBSCRIPTION, "no subscription with this id is active");
         return;
     }
-    end_sub(conn, m, sub, durable);
+    enum pg_reason reason = end_sub(conn, m, sub, durable);
     if (m->subs != NULL) {
         set_window(conn, m);
     }
-    stomp_done(conn, m, request);
-    stomp_take(conn, m);
+    /* That the core no longer had it, since a rule that came later forbids it, is no fault. */
+    if (stomp_due(conn, m, STOMP_DUE_FRAME, request->receipt,
+                  reason == PG_NO_SUBSCRIPTION ? PG_OK : reason)) {
+        stomp_take(conn, m);
+    }
 }

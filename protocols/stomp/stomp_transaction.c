@@ -3,9 +3,10 @@
 /* Transactions: BEGIN, COMMIT, ABORT, and the SEND, ACK and NACK frames that name one.
  *
  * What a frame says is judged when it comes, its message is made then, and nothing is visible before
- * COMMIT. COMMIT publishes and acknowledges in the order of the frames; its receipt leaves when every
- * result is known. The access rules are asked at COMMIT, one message after the other: a refusal ends
- * the connection with ERROR, and what stood in front of it has been published. A client that leaves
+ * COMMIT. COMMIT asks the access rules about every message first, and nothing is read meanwhile; one
+ * refusal ends the connection with ERROR, and nothing has been published. Then it publishes and
+ * acknowledges in the order of the frames, in one go; its receipt leaves when every result is known.
+ * What can still fail then is the store, and the room for retained messages. A client that leaves
  * aborts what it has open.
  *
  * Number, frames and bytes are bounded by stomp.transactions_max, transaction_frames and
@@ -25,25 +26,26 @@ struct step {
     bool refused;
 };
 
-struct transaction {
-    struct transaction *next;
+struct stomp_transaction {
+    struct stomp_transaction *next;
     struct step *steps;
     size_t count, size, bytes;
+    size_t asked; /* answers that are out, whether its messages may be published */
     size_t id_len;
     uint8_t id[];
 };
 
 struct stomp_transactions {
-    struct transaction *first;
+    struct stomp_transaction *first;
     size_t count, bytes;
 };
 
-static struct transaction **find(struct stomp_conn *m, struct pg_bytes id)
+static struct stomp_transaction **find(struct stomp_conn *m, struct pg_bytes id)
 {
     if (m->transactions == NULL) {
         return NULL;
     }
-    for (struct transaction **at = &m->transactions->first; *at != NULL; at = &(*at)->next) {
+    for (struct stomp_transaction **at = &m->transactions->first; *at != NULL; at = &(*at)->next) {
         if (pg_bytes_equal((struct pg_bytes){.data = (*at)->id, .len = (*at)->id_len}, id)) {
             return at;
         }
@@ -52,9 +54,9 @@ static struct transaction **find(struct stomp_conn *m, struct pg_bytes id)
 }
 
 /* Take a transaction out of the list. */
-static struct transaction *take(struct stomp_conn *m, struct transaction **at)
+static struct stomp_transaction *take(struct stomp_conn *m, struct stomp_transaction **at)
 {
-    struct transaction *t = *at;
+    struct stomp_transaction *t = *at;
     *at = t->next;
     m->transactions->count--;
     m->transactions->bytes -= t->bytes;
@@ -65,7 +67,7 @@ static struct transaction *take(struct stomp_conn *m, struct transaction **at)
     return t;
 }
 
-static void free_transaction(struct transaction *t)
+static void free_transaction(struct stomp_transaction *t)
 {
     for (size_t i = 0; i < t->count; i++) {
         if (t->steps[i].msg != NULL) {
@@ -81,6 +83,11 @@ void stomp_transactions_free(struct pg_conn *conn, struct stomp_conn *m)
     while (m->transactions != NULL) {
         pg_conn_count(conn, STOMP_COUNT_ABORTED, 1);
         free_transaction(take(m, &m->transactions->first));
+    }
+    if (m->committing != NULL) {
+        pg_conn_count(conn, STOMP_COUNT_ABORTED, 1);
+        free_transaction(m->committing);
+        m->committing = NULL;
     }
 }
 
@@ -105,7 +112,7 @@ void stomp_on_begin(struct pg_conn *conn, struct stomp_conn *m, const struct sto
     if (m->transactions == NULL) {
         m->transactions = calloc(1, sizeof(*m->transactions));
     }
-    struct transaction *t = m->transactions != NULL ? calloc(1, sizeof(*t) + id.len) : NULL;
+    struct stomp_transaction *t = m->transactions != NULL ? calloc(1, sizeof(*t) + id.len) : NULL;
     if (t == NULL) {
         stomp_fail(conn, request, PG_NO_MEMORY, "for a transaction");
         return;
@@ -119,14 +126,14 @@ void stomp_on_begin(struct pg_conn *conn, struct stomp_conn *m, const struct sto
 }
 
 /* The transaction that COMMIT or ABORT ends, out of the list; NULL: closed. */
-static struct transaction *ended_by(struct pg_conn *conn, struct stomp_conn *m,
-                                    const struct stomp_request *request)
+static struct stomp_transaction *ended_by(struct pg_conn *conn, struct stomp_conn *m,
+                                          const struct stomp_request *request)
 {
     struct pg_bytes id = stomp_required(conn, request, STOMP_H_TRANSACTION);
     if (id.data == NULL) {
         return NULL;
     }
-    struct transaction **at = find(m, id);
+    struct stomp_transaction **at = find(m, id);
     if (at == NULL) {
         stomp_fail(conn, request, PG_PROTOCOL_ERROR, "no transaction of this name is open");
         return NULL;
@@ -134,34 +141,81 @@ static struct transaction *ended_by(struct pg_conn *conn, struct stomp_conn *m,
     return take(m, at);
 }
 
-void stomp_on_commit(struct pg_conn *conn, struct stomp_conn *m,
-                     const struct stomp_request *request)
+/* All of it is allowed. */
+static void carry_out(struct pg_conn *conn, struct stomp_conn *m, struct stomp_transaction *t,
+                      struct pg_bytes receipt)
 {
-    struct transaction *t = ended_by(conn, m, request);
-    if (t == NULL) {
-        return;
-    }
     for (size_t i = 0; i < t->count && !pg_conn_closing(conn); i++) {
         struct step *step = &t->steps[i];
         if (step->msg != NULL) {
             struct pg_msg *msg = step->msg;
             step->msg = NULL;
-            stomp_publish(conn, m, msg, request->receipt, STOMP_DUE_PART);
+            stomp_publish(conn, m, msg, receipt, STOMP_DUE_PART);
         } else {
             /* What its subscription took with it meanwhile is no longer there. */
             (void)stomp_acknowledge(conn, m, step->number, NULL, step->refused);
         }
     }
     if (!pg_conn_closing(conn)) {
-        (void)stomp_due(conn, m, STOMP_DUE_COMMIT, request->receipt, PG_OK);
+        (void)stomp_due(conn, m, STOMP_DUE_COMMIT, receipt, PG_OK);
         stomp_take(conn, m);
     }
     free_transaction(t);
 }
 
+/* Ask about every message: PG_OK, the first refusal, or PG_PENDING. */
+static enum pg_reason ask(const struct stomp_conn *m, struct stomp_transaction *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->steps[i].msg == NULL) {
+            continue;
+        }
+        enum pg_reason reason = pg_may_publish(m->client, t->steps[i].msg, STOMP_WHETHER);
+        if (reason == PG_PENDING) {
+            t->asked++;
+        } else if (reason != PG_OK) {
+            return reason;
+        }
+    }
+    return t->asked > 0 ? PG_PENDING : PG_OK;
+}
+
+void stomp_on_commit(struct pg_conn *conn, struct stomp_conn *m,
+                     const struct stomp_request *request)
+{
+    struct stomp_transaction *t = ended_by(conn, m, request);
+    if (t == NULL) {
+        return;
+    }
+    enum pg_reason reason = ask(m, t);
+    if (reason == PG_OK) {
+        carry_out(conn, m, t, request->receipt);
+        return;
+    }
+    m->committing = t;
+    if (reason == PG_PENDING) {
+        (void)stomp_wait(conn, m, STOMP_COMMITTING, request->receipt);
+    } else {
+        stomp_fail(conn, request, reason, "%s", pg_reason_sentence(reason));
+    }
+}
+
+void stomp_commit_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason)
+{
+    struct stomp_transaction *t = m->committing;
+    struct pg_bytes receipt;
+    if (m->state != STOMP_COMMITTING || t == NULL || (--t->asked > 0 && reason == PG_OK) ||
+        !stomp_answered(conn, m, reason, &receipt)) {
+        return;
+    }
+    m->committing = NULL;
+    carry_out(conn, m, t, receipt);
+    stomp_waited(conn, m);
+}
+
 void stomp_on_abort(struct pg_conn *conn, struct stomp_conn *m, const struct stomp_request *request)
 {
-    struct transaction *t = ended_by(conn, m, request);
+    struct stomp_transaction *t = ended_by(conn, m, request);
     if (t != NULL) {
         pg_conn_count(conn, STOMP_COUNT_ABORTED, 1);
         free_transaction(t);
@@ -173,7 +227,7 @@ void stomp_on_abort(struct pg_conn *conn, struct stomp_conn *m, const struct sto
 
 /* Room for one more of `bytes`; NULL: closed. */
 static struct step *add_step(struct pg_conn *conn, struct stomp_conn *m,
-                             const struct stomp_request *request, struct transaction *t,
+                             const struct stomp_request *request, struct stomp_transaction *t,
                              size_t bytes)
 {
     const struct stomp_conf *conf = stomp_conf_of(conn);
@@ -205,7 +259,7 @@ static struct step *add_step(struct pg_conn *conn, struct stomp_conn *m,
 }
 
 static void add_send(struct pg_conn *conn, struct stomp_conn *m,
-                     const struct stomp_request *request, struct transaction *t)
+                     const struct stomp_request *request, struct stomp_transaction *t)
 {
     struct pg_msg *msg = stomp_message_of(conn, request);
     if (msg == NULL) {
@@ -227,7 +281,7 @@ static void add_send(struct pg_conn *conn, struct stomp_conn *m,
 }
 
 static void add_ack(struct pg_conn *conn, struct stomp_conn *m, const struct stomp_request *request,
-                    struct transaction *t)
+                    struct stomp_transaction *t)
 {
     uint64_t number;
     struct stomp_sub *sub;
@@ -249,7 +303,7 @@ bool stomp_transact(struct pg_conn *conn, struct stomp_conn *m, const struct sto
     if (id.data == NULL) {
         return false;
     }
-    struct transaction **at = find(m, id);
+    struct stomp_transaction **at = find(m, id);
     if (at == NULL) {
         stomp_fail(conn, request, PG_PROTOCOL_ERROR, "no transaction of this name is open");
     } else if (stomp_frame_command(request->frame) == STOMP_SEND) {

@@ -19,42 +19,40 @@
  * numbers of 20 digits, generously. */
 #define FIXED_MAX 256u
 
-static void put_str(struct stomp_writer *w, const char *text)
-{
-    stomp_put(w, pg_bytes_str(text));
-}
+/* A frame that is shorter, as nearly all but MESSAGE are, is made where it is sent from. */
+#define SHORT_FRAME 512u
 
-static void put_end(struct stomp_writer *w, struct pg_bytes body)
+/* A literal. */
+#define PUT(w, text) stomp_put((w), PG_BYTES_OF(text))
+
+static void put_nul(struct stomp_writer *w)
 {
-    put_str(w, "\ncontent-length:");
-    stomp_put_number(w, body.len);
-    put_str(w, "\n\n");
-    stomp_put(w, body);
     stomp_put(w, (struct pg_bytes){.data = (const uint8_t *)"", .len = 1});
 }
 
-/* Makes a frame, by a walk that is made twice. */
+/* Makes a frame; called twice for a long one. */
 typedef void put_frame(struct stomp_writer *w, const void *arg);
 
 static void write_frame(struct pg_conn *conn, struct stomp_conn *m, put_frame *put, const void *arg)
 {
-    struct stomp_writer w = {.version = (enum stomp_version)m->version};
+    struct stomp_writer w = {.data = pg_conn_reserve(conn, SHORT_FRAME),
+                             .room = SHORT_FRAME,
+                             .version = (enum stomp_version)m->version};
     put(&w, arg);
-    uint8_t *heap = w.len > PG_RESERVE_MAX ? malloc(w.len) : NULL;
     m->sent_ms = pg_now_ms();
-    if (w.len > PG_RESERVE_MAX && heap == NULL) {
+    if (w.len <= SHORT_FRAME) {
+        pg_conn_commit(conn, w.len);
+        return;
+    }
+    uint8_t *heap = malloc(w.len);
+    if (heap == NULL) {
         pg_conn_close(conn, PG_NO_MEMORY, "for a frame of %zu bytes", w.len);
         return;
     }
-    w.data = heap != NULL ? heap : pg_conn_reserve(conn, w.len);
-    w.len = 0;
+    w = (struct stomp_writer){.data = heap, .room = w.len, .version = w.version};
     put(&w, arg);
-    if (heap != NULL) {
-        pg_conn_append(conn, (struct pg_bytes){.data = heap, .len = w.len});
-        free(heap);
-    } else {
-        pg_conn_commit(conn, w.len);
-    }
+    pg_conn_append(conn, (struct pg_bytes){.data = heap, .len = w.len});
+    free(heap);
 }
 
 /* ---- CONNECTED, RECEIPT, ERROR --------------------------------------------------------------- */
@@ -68,19 +66,19 @@ static void put_connected(struct stomp_writer *w, const void *arg)
 {
     const struct connected *c = arg;
     /* No escapes here: identifiers have no line ends, the rest may stand. */
-    put_str(w, "CONNECTED\nversion:");
-    put_str(w, stomp_version_name((enum stomp_version)c->m->version));
-    put_str(w, "\nsession:");
+    PUT(w, "CONNECTED\nversion:");
+    stomp_put(w, pg_bytes_str(stomp_version_name((enum stomp_version)c->m->version)));
+    PUT(w, "\nsession:");
     stomp_put(w, pg_client_id(c->m->client));
-    put_str(w, "\nserver:Polygate");
+    PUT(w, "\nserver:Polygate");
     if (c->m->version != STOMP_V10) {
-        put_str(w, "\nheart-beat:");
+        PUT(w, "\nheart-beat:");
         stomp_put_number(w, (uint64_t)c->conf->heartbeat_send);
-        put_str(w, ",");
+        PUT(w, ",");
         stomp_put_number(w, (uint64_t)c->conf->heartbeat_want);
     }
-    put_str(w, "\n\n");
-    stomp_put(w, (struct pg_bytes){.data = (const uint8_t *)"", .len = 1});
+    PUT(w, "\n\n");
+    put_nul(w);
 }
 
 void stomp_write_connected(struct pg_conn *conn, struct stomp_conn *m)
@@ -97,14 +95,14 @@ struct receipt {
 static void put_receipt(struct stomp_writer *w, const void *arg)
 {
     const struct receipt *r = arg;
-    put_str(w, "RECEIPT\nreceipt-id:");
+    PUT(w, "RECEIPT\nreceipt-id:");
     stomp_put_text(w, r->id);
     if (r->reason != PG_OK) {
-        put_str(w, "\nreason:");
-        put_str(w, pg_reason_name(r->reason));
+        PUT(w, "\nreason:");
+        stomp_put(w, pg_bytes_str(pg_reason_name(r->reason)));
     }
-    put_str(w, "\n\n");
-    stomp_put(w, (struct pg_bytes){.data = (const uint8_t *)"", .len = 1});
+    PUT(w, "\n\n");
+    put_nul(w);
 }
 
 void stomp_write_receipt(struct pg_conn *conn, struct stomp_conn *m, struct pg_bytes receipt,
@@ -122,19 +120,24 @@ struct error {
 static void put_error(struct stomp_writer *w, const void *arg)
 {
     const struct error *e = arg;
-    put_str(w, "ERROR\nmessage:");
-    put_str(w, pg_reason_sentence(e->reason));
-    put_str(w, "\nreason:");
-    put_str(w, pg_reason_name(e->reason));
+    PUT(w, "ERROR\nmessage:");
+    stomp_put(w, pg_bytes_str(pg_reason_sentence(e->reason)));
+    PUT(w, "\nreason:");
+    stomp_put(w, pg_bytes_str(pg_reason_name(e->reason)));
     if (e->error->receipt.data != NULL) {
-        put_str(w, "\nreceipt-id:");
+        PUT(w, "\nreceipt-id:");
         stomp_put_text(w, e->error->receipt);
     }
     if (e->error->versions) {
-        put_str(w, "\nversion:1.0,1.1,1.2");
+        PUT(w, "\nversion:1.0,1.1,1.2");
     }
-    put_str(w, "\ncontent-type:text/plain");
-    put_end(w, pg_bytes_str(e->error->body));
+    PUT(w, "\ncontent-type:text/plain");
+    struct pg_bytes body = pg_bytes_str(e->error->body);
+    PUT(w, "\ncontent-length:");
+    stomp_put_number(w, body.len);
+    PUT(w, "\n\n");
+    stomp_put(w, body);
+    put_nul(w);
 }
 
 void stomp_write_error(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason,
@@ -156,19 +159,22 @@ void stomp_write_heartbeat(struct pg_conn *conn, struct stomp_conn *m)
 
 void stomp_put_message_head(struct stomp_writer *w, struct pg_bytes subscription)
 {
-    put_str(w, "MESSAGE\n");
+    PUT(w, "MESSAGE\n");
     if (subscription.data != NULL) {
-        put_str(w, "subscription:");
+        PUT(w, "subscription:");
         stomp_put_text(w, subscription);
-        put_str(w, "\n");
+        PUT(w, "\n");
     }
-    put_str(w, "message-id:");
+    PUT(w, "message-id:");
 }
 
-/* The properties for every subscriber of this version, lent as long as the message; *heap: to be
- * freed, if they could not be left with it. false: no memory. */
+/* Headers made of properties that take no more than this need no memory. */
+#define FEW_PROPERTIES 512u
+
+/* The properties for every subscriber of this version: made in `few` (FEW_PROPERTIES bytes) for the
+ * last one who has the message, else left with it. Lent as long as both. false: no memory. */
 static bool properties(struct pg_conn *conn, const struct stomp_conn *m, struct pg_msg *msg,
-                       struct pg_bytes *out)
+                       uint8_t *few, struct pg_bytes *out)
 {
     *out = PG_BYTES_NONE;
     if (msg->props == NULL) {
@@ -177,21 +183,27 @@ static bool properties(struct pg_conn *conn, const struct stomp_conn *m, struct 
     const struct pg_encoding *cached = pg_msg_encoding(msg, &stomp_protocol, m->version);
     if (cached == NULL) {
         const char *parent = stomp_conf_of(conn)->p2p_parent;
-        struct stomp_writer w = {.version = (enum stomp_version)m->version};
+        struct stomp_writer w = {
+            .data = few, .room = FEW_PROPERTIES, .version = (enum stomp_version)m->version};
         unsigned left_out = 0, again = 0;
         stomp_put_properties(&w, msg->props, parent, &left_out);
         pg_conn_count(conn, STOMP_COUNT_UNWRITABLE, left_out);
-        uint8_t few[512];
-        uint8_t *block = w.len <= sizeof(few) ? few : malloc(w.len);
+        bool fits = w.len <= FEW_PROPERTIES;
+        if (fits && atomic_load_explicit(&msg->refs, memory_order_relaxed) == 1) {
+            *out = (struct pg_bytes){.data = few, .len = w.len};
+            return true;
+        }
+        uint8_t *block = fits ? few : malloc(w.len);
         if (block == NULL) {
             return false;
         }
-        w.data = block;
-        w.len = 0;
-        stomp_put_properties(&w, msg->props, parent, &again);
+        if (!fits) {
+            w = (struct stomp_writer){.data = block, .room = w.len, .version = w.version};
+            stomp_put_properties(&w, msg->props, parent, &again);
+        }
         cached = pg_msg_encoding_add(msg, &stomp_protocol, m->version,
                                      (struct pg_bytes){.data = block, .len = w.len});
-        if (block != few) {
+        if (!fits) {
             free(block);
         }
     }
@@ -210,26 +222,26 @@ static void put_message(struct stomp_writer *w, const struct stomp_message *mess
     stomp_put(w, message->head);
     stomp_put_number(w, message->number);
     if (message->ack && w->version == STOMP_V12) {
-        put_str(w, "\nack:");
+        PUT(w, "\nack:");
         stomp_put_number(w, message->number);
     }
-    put_str(w, "\ndestination:");
+    PUT(w, "\ndestination:");
     stomp_put_destination(w, message->form, msg->topic, parent);
     if (message->redelivered) {
-        put_str(w, "\nredelivered:true");
+        PUT(w, "\nredelivered:true");
     }
     if (message->retain) {
-        put_str(w, "\nretain:true");
+        PUT(w, "\nretain:true");
     }
     if (msg->expires_ms != PG_NEVER) {
-        put_str(w, "\nexpires:");
+        PUT(w, "\nexpires:");
         stomp_put_number(w, (uint64_t)(pg_wall_ms() + (msg->expires_ms - pg_now_ms())));
     }
-    put_str(w, "\n");
+    PUT(w, "\n");
     stomp_put(w, props);
-    put_str(w, "content-length:");
+    PUT(w, "content-length:");
     stomp_put_number(w, msg->payload.len);
-    put_str(w, "\n\n");
+    PUT(w, "\n\n");
 }
 
 /* Whether the topic has what 1.0 and 1.1 cannot write. */
@@ -245,12 +257,13 @@ enum pg_reason stomp_write_message(struct pg_conn *conn, struct stomp_conn *m,
 {
     struct pg_msg *msg = message->msg;
     const char *parent = stomp_conf_of(conn)->p2p_parent;
+    uint8_t few[FEW_PROPERTIES];
     struct pg_bytes props;
     if (!topic_writable(m, msg->topic)) {
         pg_conn_count(conn, STOMP_COUNT_UNWRITABLE, 1);
         return PG_UNSUPPORTED;
     }
-    if (!properties(conn, m, msg, &props)) {
+    if (!properties(conn, m, msg, few, &props)) {
         pg_conn_close(conn, PG_NO_MEMORY, "for the headers of a MESSAGE");
         return PG_NO_MEMORY;
     }
@@ -259,11 +272,12 @@ enum pg_reason stomp_write_message(struct pg_conn *conn, struct stomp_conn *m,
     bool with_body = most + msg->payload.len + 1 <= PG_RESERVE_MAX;
     m->sent_ms = pg_now_ms();
     if (most <= PG_RESERVE_MAX) {
-        w.data = pg_conn_reserve(conn, with_body ? most + msg->payload.len + 1 : most);
+        w.room = with_body ? most + msg->payload.len + 1 : most;
+        w.data = pg_conn_reserve(conn, w.room);
         put_message(&w, message, props, parent);
         if (with_body) {
             stomp_put(&w, msg->payload);
-            w.data[w.len++] = '\0';
+            put_nul(&w);
         }
         pg_conn_commit(conn, w.len);
     } else {
@@ -273,6 +287,7 @@ enum pg_reason stomp_write_message(struct pg_conn *conn, struct stomp_conn *m,
             return PG_NO_MEMORY;
         }
         w.data = heap;
+        w.room = most;
         put_message(&w, message, props, parent);
         pg_conn_append(conn, (struct pg_bytes){.data = heap, .len = w.len});
         free(heap);

@@ -124,6 +124,29 @@ def test_proxy_the_name_of_a_certificate_is_the_user(gateway, folder):
     gw.wait_log("connection_refused", start=mark, reason="bad_proxy_header")
 
 
+def test_proxy_clients_must_have_shown_what_is_required(gateway):
+    require = "allow_anonymous = yes proxy_require = "
+    gw = gateway(listeners={"mqtt": proxied(require + "tls"),
+                            "cert": proxied(require + "certificate", name="cert")})
+    header = {"plain": b"", "tls": tls(bits=1), "invalid": tls(verify=20), "valid": tls()}
+    taken = {"mqtt": ("tls", "invalid", "valid"), "cert": ("valid",)}
+    for name, ones in taken.items():
+        for who, words in header.items():
+            with gw.connect(name) as s:
+                s.send(v2(tlvs=words) + connect("probe"))
+                if who in ones:
+                    s.expect(ACCEPTED)
+                else:
+                    s.expect_close()
+    gw.wait_log("connection_refused", reason="handshake_failed", listener="mqtt",
+                peer=re.escape("192.0.2.7:40000"), detail=".*proxy_require")
+    assert counter(gw, "refuse.handshake_failed") == 1 + 3
+    for name in taken:
+        with gw.connect(name) as s:  # the proxy asks whether we are there
+            s.send(v2(local=True) + connect("probe"))
+            s.expect(ACCEPTED)
+
+
 def test_proxy_without_the_option_a_name_is_nothing(gateway, folder):
     gw = gateway(guarded(folder), listeners={"mqtt": proxied("")})
     with gw.connect("mqtt") as s:
@@ -341,6 +364,8 @@ def test_unix_a_proxy_on_this_machine(gateway, short):
     ("proxy = v1", "proxy_from is not given"),
     ('proxy_from = {"127.0.0.1"}', "mean nothing while proxy is off"),
     ("proxy_identity = cn", "mean nothing while proxy is off"),
+    ("proxy_require = tls", "mean nothing while proxy is off"),
+    ('proxy = v1 proxy_from = {"unix"} proxy_require = tls', "version 1"),
     ('proxy = v2 proxy_from = {"10.0.0.1/8"}', 'proxy_from: found "10.0.0.1/8"'),
     ('proxy = v1 proxy_from = {"unix"} proxy_identity = cn', "version 1"),
     ('proxy = v1 proxy_from = {"127.0.0.1"}', "other machines can reach"),

@@ -13,6 +13,7 @@ from mqttwire import MqttPeer
 from polygate import TIMEOUT
 from stompwire import StompPeer
 from test_access import passwd
+from test_server import build_plugin
 from wswire import WebSocket
 from wswire import frame as ws_frame
 
@@ -317,6 +318,79 @@ def test_what_is_sent_to_a_client_that_is_not_there_is_told(gw):
     web.next("RECEIPT", receipt_id="1", reason="no_such_client")
     web.put("SEND", destination="/topic/nobody", receipt="2")
     web.next("RECEIPT", receipt_id="2", reason="no_subscribers")
+
+# ---- transactions and access ---------------------------------------------------------------------
+
+RULES = """
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "polygate.h"
+
+struct late { struct pg_access_request *request; enum pg_verdict verdict; };
+
+static void *think(void *arg)
+{
+    struct late *late = arg;
+    pg_access_answer(late->request, late->verdict);
+    free(late);
+    return NULL;
+}
+
+static enum pg_verdict authorize(void *self, const struct pg_identity *who, enum pg_action action,
+                                 struct pg_bytes topic, struct pg_access_request *request)
+{
+    (void)self;
+    if (action != PG_ACTION_PUBLISH)
+        return PG_ALLOW;
+    enum pg_verdict verdict = memmem(topic.data, topic.len, "secret", 6) ? PG_DENY : PG_ALLOW;
+    if (!pg_bytes_equal(who->client_id, PG_BYTES_OF("slow")))
+        return verdict;
+    struct late *late = malloc(sizeof(*late));
+    *late = (struct late){.request = request, .verdict = verdict};
+    pthread_t thread;
+    pthread_create(&thread, NULL, think, late);
+    pthread_detach(thread);
+    return PG_LATER;
+}
+
+static int here;
+static void *start(const void *conf, struct pg_error *error) { (void)conf; (void)error; return &here; }
+static void stop(void *self) { (void)self; }
+static const struct pg_authenticator authenticator = {.authorize = authorize};
+static const struct pg_option options[] = {{.name = NULL}};
+PG_API extern const struct pg_plugin pg_plugin_descriptor;
+const struct pg_plugin pg_plugin_descriptor = {
+    .abi = PG_ABI, .name = "rules", .options = options, .start = start, .stop = stop,
+    .authenticator = &authenticator,
+};
+"""
+
+
+@pytest.mark.parametrize("client_id", ["quick", "slow"])
+def test_a_transaction_is_published_whole_or_not_at_all(folder, gateway, client_id):
+    """The rules are asked about all of it first, whether they answer at once or later."""
+    made = build_plugin(folder, "rules", RULES)
+    gw = gateway(f'plugin "rules" {{ path = "{made}" }}\naccess {{ allow_anonymous = yes }}\n',
+                 listeners=LISTENERS)
+    reader = wire(gw, client_id="reader")
+    reader.receipt("SUBSCRIBE", id="1", destination="/topic/#")
+
+    def transaction(sender, *topics):
+        sender.put("BEGIN", transaction="t")
+        for topic in topics:
+            sender.put("SEND", topic, destination="/topic/" + topic, transaction="t")
+        sender.put("COMMIT", transaction="t", receipt="c")
+
+    sender = wire(gw, client_id=client_id)
+    transaction(sender, "a", "b", "secret", "c")
+    got = sender.error(receipt="c")
+    assert got["reason"] == "not_authorized"
+    sender = wire(gw, client_id=client_id)
+    transaction(sender, "d", "e")
+    sender.put("SEND", "f", destination="/topic/f")
+    sender.next("RECEIPT", receipt_id="c")
+    assert [reader.next("MESSAGE").body for _ in range(3)] == [b"d", b"e", b"f"]
 
 
 # ---- the connection ------------------------------------------------------------------------------

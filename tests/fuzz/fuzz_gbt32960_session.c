@@ -24,6 +24,7 @@
 #include "../unit/fake_core.h"
 #include "gbt32960/gbt32960.h"
 #include "gbt32960/gbt32960_parts.h"
+#include "script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,24 +33,6 @@ static void require(bool holds)
     if (!holds) {
         abort();
     }
-}
-
-struct script {
-    const uint8_t *at, *end;
-};
-
-static unsigned next_byte(struct script *s)
-{
-    return s->at < s->end ? *s->at++ : 0;
-}
-
-static struct pg_bytes next_bytes(struct script *s, size_t len)
-{
-    size_t left = (size_t)(s->end - s->at);
-    struct pg_bytes bytes = {.data = s->at, .len = len < left ? len : left};
-
-    s->at += bytes.len;
-    return bytes;
 }
 
 static const char *const vins[] = {"LPGATE00000000017", "LPGATE00000000018", "BENCH",
@@ -235,7 +218,7 @@ static void step(struct script *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct script s = {.at = data, .end = data + size};
+    struct script s = script_of(data, size);
 
     fake_begin(&gbt32960_protocol);
     struct gbt_conf *conf = fake_conf();

@@ -24,6 +24,7 @@
 #include "jt808/jt808.h"
 #include "jt808/jt808_codec.h"
 #include "jt808/jt808_parts.h"
+#include "script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,24 +33,6 @@ static void require(bool holds)
     if (!holds) {
         abort();
     }
-}
-
-struct script {
-    const uint8_t *at, *end;
-};
-
-static unsigned next_byte(struct script *s)
-{
-    return s->at < s->end ? *s->at++ : 0;
-}
-
-static struct pg_bytes next_bytes(struct script *s, size_t len)
-{
-    size_t left = (size_t)(s->end - s->at);
-    struct pg_bytes bytes = {.data = s->at, .len = len < left ? len : left};
-
-    s->at += bytes.len;
-    return bytes;
 }
 
 static const char *const phones[] = {"013800138000", "00000000013800138000", "013900139000",
@@ -122,7 +105,7 @@ static void step_frame(struct script *s)
         frame.package_index = (uint16_t)(next_byte(s) & 3);
     }
     if (flags & 0x20) {
-        frame.attributes |= (uint16_t)(next_byte(s) << 8 & JT808_ATTR_ENCRYPTION);
+        frame.attributes |= (uint16_t)((unsigned)next_byte(s) << 8 & JT808_ATTR_ENCRYPTION);
     }
     frame.body = next_bytes(s, next_byte(s));
     feed(&frame);
@@ -220,7 +203,7 @@ static void configure(unsigned first, unsigned second)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct script s = {.at = data, .end = data + size};
+    struct script s = script_of(data, size);
 
     fake_begin(&jt808_protocol);
     unsigned first = next_byte(&s);

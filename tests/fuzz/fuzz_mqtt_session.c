@@ -13,8 +13,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include "../unit/fake_core.h"
 #include "mqtt/mqtt_conn.h"
+#include "two_peers.h"
 
 enum step {
     STEP_CONNECT_31,
@@ -43,41 +43,7 @@ enum step {
     STEP_COUNT,
 };
 
-struct script {
-    const uint8_t *data;
-    size_t len;
-};
-
-static struct pg_conn *conns[2];
-static unsigned current;
 static size_t pending_subscriptions;
-
-size_t fake_live_messages(void)
-{
-    return 0;
-}
-
-int64_t pg_wall_ms(void)
-{
-    return INT64_C(1800000000000) + pg_now_ms();
-}
-
-static uint8_t next(struct script *s)
-{
-    if (s->len == 0) {
-        return 0;
-    }
-    s->len--;
-    return *s->data++;
-}
-
-static struct pg_bytes take(struct script *s, size_t n)
-{
-    struct pg_bytes out = {.data = s->data, .len = n < s->len ? n : s->len};
-    s->data += out.len;
-    s->len -= out.len;
-    return out;
-}
 
 static void feed(const uint8_t *data, size_t len)
 {
@@ -108,18 +74,11 @@ static void check_output(struct pg_conn *conn)
     }
 }
 
-static void open_current(void)
-{
-    if (conns[current] == NULL || fake_is_closed(conns[current], NULL)) {
-        conns[current] = fake_connect();
-    }
-}
-
 static void connect_step(struct script *s, enum mqtt_version version)
 {
     uint8_t buffer[512];
     struct mqtt_connect c = {.version = version};
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     open_current();
     c.clean_start = (flags & 1) != 0;
     c.has_will = (flags & 2) != 0;
@@ -128,9 +87,9 @@ static void connect_step(struct script *s, enum mqtt_version version)
     c.will_topic = PG_BYTES_OF("will");
     c.keepalive_s = flags >> 6;
     if ((flags & 16) != 0) {
-        c.props.receive_maximum = 1 + next(s) % 8;
+        c.props.receive_maximum = 1 + next_byte(s) % 8;
         mqtt_props_set(&c.props, MQTT_PROP_RECEIVE_MAXIMUM);
-        c.props.maximum_packet_size = 1u + next(s) * 4u;
+        c.props.maximum_packet_size = 1u + next_byte(s) * 4u;
         mqtt_props_set(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
     }
     if ((flags & 32) != 0) {
@@ -153,16 +112,16 @@ static void connect_method_step(struct script *s)
     uint8_t buffer[64];
     struct mqtt_connect c = {
         .version = MQTT_V5, .clean_start = true, .client_id = PG_BYTES_OF("c")};
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     open_current();
     c.props.auth_method = (flags & 1) != 0 ? PG_BYTES_OF("m") : PG_BYTES_OF("");
     mqtt_props_set(&c.props, MQTT_PROP_AUTH_METHOD);
     if ((flags & 2) != 0) {
-        c.props.auth_data = take(s, flags >> 5);
+        c.props.auth_data = next_bytes(s, flags >> 5);
         mqtt_props_set(&c.props, MQTT_PROP_AUTH_DATA);
     }
     if ((flags & 4) != 0) {
-        c.props.maximum_packet_size = 1u + next(s);
+        c.props.maximum_packet_size = 1u + next_byte(s);
         mqtt_props_set(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE);
     }
     fake_hold_admissions = fake_hold_admissions || (flags & 8) != 0;
@@ -175,14 +134,14 @@ static void auth_step(struct script *s)
     static const uint8_t codes[] = {MQTT_RC_CONTINUE_AUTHENTICATION, MQTT_RC_REAUTHENTICATE,
                                     MQTT_RC_SUCCESS};
     uint8_t buffer[64];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     struct mqtt_disconnect packet = {.code = codes[(flags & 3) % 3]};
     if ((flags & 4) != 0) {
         packet.props.auth_method = (flags & 8) != 0 ? PG_BYTES_OF("m") : PG_BYTES_OF("");
         mqtt_props_set(&packet.props, MQTT_PROP_AUTH_METHOD);
     }
     if ((flags & 16) != 0) {
-        packet.props.auth_data = take(s, flags >> 5);
+        packet.props.auth_data = next_bytes(s, flags >> 5);
         mqtt_props_set(&packet.props, MQTT_PROP_AUTH_DATA);
     }
     feed(buffer, mqtt_encode_disconnect(&packet, MQTT_AUTH, version_now(), buffer, sizeof(buffer)));
@@ -197,7 +156,7 @@ static bool may_challenge(const struct mqtt_conn *m)
 
 static void admit_step(struct script *s)
 {
-    bool hold = (next(s) & 1) != 0;
+    bool hold = (next_byte(s) & 1) != 0;
     for (size_t i = 0; i < 2; i++) {
         if (conns[i] != NULL &&
             ((const struct mqtt_conn *)pg_conn_state(conns[i]))->state == MQTT_AUTHENTICATING) {
@@ -212,8 +171,8 @@ static void admit_step(struct script *s)
 static void challenge_step(struct script *s)
 {
     struct mqtt_conn *m = pg_conn_state(conns[current]);
-    uint8_t flags = next(s);
-    struct pg_bytes data = take(s, flags >> 4);
+    uint8_t flags = next_byte(s);
+    struct pg_bytes data = next_bytes(s, flags >> 4);
     if (may_challenge(m) && !fake_is_closed(conns[current], NULL)) {
         mqtt_challenge(conns[current], (flags & 1) != 0 ? data : PG_BYTES_NONE, m);
     }
@@ -224,8 +183,8 @@ static void reauthenticated_step(struct script *s)
     static const enum pg_reason results[] = {PG_OK, PG_BAD_CREDENTIAL, PG_BUSY, PG_NOT_AUTHORIZED};
     const struct mqtt_conn *m = pg_conn_state(conns[current]);
     struct pg_client *client = fake_client(conns[current]);
-    uint8_t flags = next(s);
-    struct pg_bytes data = take(s, flags >> 4);
+    uint8_t flags = next_byte(s);
+    struct pg_bytes data = next_bytes(s, flags >> 4);
     if (client != NULL && m->exchange == MQTT_EXCHANGE_JUDGED &&
         !fake_is_closed(conns[current], NULL)) {
         mqtt_reauthenticated(client, results[flags & 3], (flags & 4) != 0 ? data : PG_BYTES_NONE);
@@ -235,14 +194,14 @@ static void reauthenticated_step(struct script *s)
 static void publish_step(struct script *s)
 {
     uint8_t buffer[512];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     struct mqtt_publish p = {.qos = flags & 3 % 3,
                              .retain = (flags & 4) != 0,
                              .packet_id = 1 + (flags >> 3 & 3),
-                             .topic = take(s, flags >> 6)};
+                             .topic = next_bytes(s, flags >> 6)};
     p.dup = p.qos > 0 && (flags & 32) != 0;
     if ((flags & 16) != 0) {
-        p.props.topic_alias = next(s);
+        p.props.topic_alias = next_byte(s);
         mqtt_props_set(&p.props, MQTT_PROP_TOPIC_ALIAS);
     }
     feed(buffer, mqtt_encode_publish(&p, version_now(), buffer, sizeof(buffer)));
@@ -251,7 +210,7 @@ static void publish_step(struct script *s)
 static void ack_step(struct script *s)
 {
     uint8_t buffer[16];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     const struct mqtt_ack ack = {.packet_id = 1 + (flags >> 2 & 7),
                                  .code = (uint8_t)(flags & 0xe0u)};
     feed(buffer, mqtt_encode_ack(&ack, (enum mqtt_type)(MQTT_PUBACK + (flags & 3)), version_now(),
@@ -263,10 +222,11 @@ static void subscribe_step(struct script *s, enum mqtt_type type)
     uint8_t buffer[512];
     struct mqtt_filter filters[3];
     const struct mqtt_subscribe packet = {.packet_id = 1};
-    size_t count = 1 + next(s) % 3;
+    size_t count = 1 + next_byte(s) % 3;
     for (size_t i = 0; i < count; i++) {
-        uint8_t options = next(s);
-        filters[i] = (struct mqtt_filter){.filter = take(s, options >> 4), .qos = options & 3};
+        uint8_t options = next_byte(s);
+        filters[i] =
+            (struct mqtt_filter){.filter = next_bytes(s, options >> 4), .qos = options & 3};
     }
     feed(buffer, mqtt_encode_subscribe(&packet, type, version_now(), filters, count, buffer,
                                        sizeof(buffer)));
@@ -277,13 +237,13 @@ static void deliver_step(struct script *s)
     static const uint32_t ids[] = {1, 300, 268435455};
     static const struct pg_property user[] = {{PG_BYTES_OF("k"), PG_BYTES_OF("v")}};
     struct pg_client *client = fake_client(conns[current]);
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     if (client == NULL) {
         return;
     }
     const struct pg_msg_spec spec = {
         .topic = (flags & 4) != 0 ? PG_BYTES_OF("topic/a") : PG_BYTES_OF("b"),
-        .payload = take(s, next(s)),
+        .payload = next_bytes(s, next_byte(s)),
         .expires = (flags & 8) != 0,
         .expiry_s = 60,
         .props = {.user = user, .user_count = flags >> 7},
@@ -296,8 +256,8 @@ static void deliver_step(struct script *s)
 /* The result of the latest publication, if it waits. */
 static void decide_step(struct script *s)
 {
-    uint8_t which = next(s);
-    enum pg_reason reason = (enum pg_reason)(next(s) % PG_REASON_COUNT);
+    uint8_t which = next_byte(s);
+    enum pg_reason reason = (enum pg_reason)(next_byte(s) % PG_REASON_COUNT);
     size_t count = fake_message_count();
     if (count > 0 && reason != PG_PENDING) {
         const struct fake_message *m = fake_message(which % count);
@@ -311,7 +271,7 @@ static void decide_subscription_step(struct script *s)
 {
     struct pg_client *client = fake_client(conns[current]);
     const struct mqtt_conn *m = pg_conn_state(conns[current]);
-    uint8_t reason = next(s);
+    uint8_t reason = next_byte(s);
     if (client != NULL && m->state == MQTT_SUBSCRIBING) {
         /* Answered once each, in order. */
         if (pending_subscriptions >= m->extras->subscribing->count) {
@@ -324,10 +284,7 @@ static void decide_subscription_step(struct script *s)
 
 static void run_step(struct script *s)
 {
-    static const enum pg_reason results[] = {PG_OK, PG_PENDING, PG_NO_SUBSCRIBERS,
-                                             PG_NOT_AUTHORIZED, PG_STORE_FAILED};
-    open_current();
-    switch ((enum step)(next(s) % STEP_COUNT)) {
+    switch ((enum step)(next_byte(s) % STEP_COUNT)) {
     case STEP_CONNECT_31:
         connect_step(s, MQTT_V31);
         break;
@@ -356,7 +313,7 @@ static void run_step(struct script *s)
         feed((const uint8_t *)"\xe0\0", 2);
         break;
     case STEP_RAW: {
-        struct pg_bytes raw = take(s, next(s));
+        struct pg_bytes raw = next_bytes(s, next_byte(s));
         feed(raw.data, raw.len);
         break;
     }
@@ -370,17 +327,16 @@ static void run_step(struct script *s)
         decide_subscription_step(s);
         break;
     case STEP_RESULT:
-        fake_publish_result = results[next(s) % 5];
-        fake_subscribe_result = results[next(s) % 2];
+        result_step(s);
         break;
     case STEP_ADMIT:
         admit_step(s);
         break;
     case STEP_TIME:
-        fake_advance(next(s) * 20);
+        fake_advance(next_byte(s) * 20);
         break;
     case STEP_FULL:
-        fake_full(conns[current], next(s) & 1);
+        fake_full(conns[current], next_byte(s) & 1);
         break;
     case STEP_BREAK:
         fake_break(conns[current]);
@@ -420,20 +376,7 @@ static void configure(uint8_t byte)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct script script = {.data = data, .len = size};
-    conns[0] = conns[1] = NULL;
-    current = 0;
     pending_subscriptions = 0;
-    fake_begin(&mqtt_protocol);
-    fake_exchange_begin();
-    configure(next(&script));
-    for (unsigned steps = 0; script.len > 0 && steps < 200; steps++) {
-        run_step(&script);
-        check_output(conns[current] != NULL ? conns[current] : (open_current(), conns[current]));
-        if (conns[current ^ 1] != NULL) {
-            check_output(conns[current ^ 1]);
-        }
-    }
-    fake_end();
+    run_script(&mqtt_protocol, data, size, configure, run_step, check_output);
     return 0;
 }

@@ -44,7 +44,7 @@ static void check_header(const struct stomp_frame *frame, const struct stomp_fie
     struct stomp_texts texts = {.version = version}, second = {.version = version};
     struct pg_bytes name = stomp_unescape(frame, field, stomp_field_name(frame, field), &texts);
     struct pg_bytes value = stomp_text(frame, field, &texts);
-    struct stomp_writer w = {.data = bytes, .version = version};
+    struct stomp_writer w = {.data = bytes, .room = sizeof(bytes), .version = version};
     assert(!texts.failed);
     stomp_put(&w, PG_BYTES_OF("SEND\n"));
     if (stomp_put_header(&w, name, value) && name.data != NULL) {
@@ -75,7 +75,7 @@ static void check_destination(struct pg_bytes text)
     static uint8_t room[STOMP_TOPIC_ROOM], second[STOMP_TOPIC_ROOM], bytes[4096];
     struct stomp_destination d = stomp_destination_read(text);
     struct pg_bytes topic = stomp_topic_of(&d, "stomp", room);
-    struct stomp_writer w = {.data = bytes, .version = STOMP_V10};
+    struct stomp_writer w = {.data = bytes, .room = sizeof(bytes), .version = STOMP_V10};
     stomp_put_destination(&w, d.form, topic, "stomp");
     d = stomp_destination_read((struct pg_bytes){.data = bytes, .len = w.len});
     assert(pg_bytes_equal(topic, stomp_topic_of(&d, "stomp", second)));

@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../unit/fake_core.h"
 #include "stomp/stomp_conn.h"
+#include "two_peers.h"
 
 enum step {
     STEP_CONNECT,
@@ -28,7 +28,7 @@ enum step {
     STEP_RAW,
     STEP_DELIVER,
     STEP_DECIDE,
-    STEP_DECIDE_SUBSCRIPTION,
+    STEP_DECIDE_WAITING,
     STEP_RESULT,
     STEP_ADMIT,
     STEP_TIME,
@@ -38,48 +38,6 @@ enum step {
     STEP_KICK,
     STEP_COUNT,
 };
-
-struct script {
-    const uint8_t *data;
-    size_t len;
-};
-
-static struct pg_conn *conns[2];
-static unsigned current;
-
-size_t fake_live_messages(void)
-{
-    return 0;
-}
-
-int64_t pg_wall_ms(void)
-{
-    return INT64_C(1800000000000) + pg_now_ms();
-}
-
-static uint8_t next(struct script *s)
-{
-    if (s->len == 0) {
-        return 0;
-    }
-    s->len--;
-    return *s->data++;
-}
-
-static struct pg_bytes take(struct script *s, size_t n)
-{
-    struct pg_bytes out = {.data = s->data, .len = n < s->len ? n : s->len};
-    s->data += out.len;
-    s->len -= out.len;
-    return out;
-}
-
-static void open_current(void)
-{
-    if (conns[current] == NULL || fake_is_closed(conns[current], NULL)) {
-        conns[current] = fake_connect();
-    }
-}
 
 static void feed(const char *text)
 {
@@ -132,7 +90,7 @@ static void connect_step(struct script *s)
     static const char *const beats[] = {"", "heart-beat:0,1000\n", "heart-beat:500,0\n",
                                         "heart-beat:1,1\n"};
     char text[256];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     open_current();
     (void)snprintf(text, sizeof(text), "%s\n%s%s%shost:h\n\n",
                    (flags & 64) != 0 ? "STOMP" : "CONNECT", versions[flags & 3],
@@ -146,7 +104,7 @@ static const char *const destinations[] = {"a",        "/topic/a", "/queue/q",  
 static void send_step(struct script *s)
 {
     char text[256];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     (void)snprintf(text, sizeof(text), "SEND\ndestination:%s\n%s%s%s\n%s", destinations[flags & 7],
                    (flags & 8) != 0 ? "receipt:r\n" : "",
                    (flags & 16) != 0 ? "transaction:t\n" : "",
@@ -159,7 +117,7 @@ static void subscribe_step(struct script *s)
 {
     static const char *const acks[] = {"", "ack:auto\n", "ack:client\n", "ack:client-individual\n"};
     char text[256];
-    uint8_t flags = next(s), more = next(s);
+    uint8_t flags = next_byte(s), more = next_byte(s);
     (void)snprintf(text, sizeof(text), "SUBSCRIBE\nid:%d\ndestination:%s\n%s%s%s%s\n",
                    flags >> 3 & 3, destinations[flags & 7], acks[flags >> 5 & 3],
                    (flags & 128) != 0 ? "receipt:s\n" : "", (more & 1) != 0 ? "durable:true\n" : "",
@@ -170,7 +128,7 @@ static void subscribe_step(struct script *s)
 static void unsubscribe_step(struct script *s)
 {
     char text[128];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     (void)snprintf(text, sizeof(text), "UNSUBSCRIBE\nid:%d\n%s%s\n", flags & 3,
                    (flags & 4) != 0 ? "durable:true\n" : "", (flags & 8) != 0 ? "receipt:u\n" : "");
     feed(text);
@@ -181,7 +139,7 @@ static void ack_step(struct script *s)
 {
     char text[192];
     const struct stomp_conn *m = pg_conn_state(conns[current]);
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     uint64_t number = m->last_number - (flags & 7);
     (void)snprintf(text, sizeof(text), "%s\nid:%llu\nmessage-id:%llu\nsubscription:%d\n%s%s\n",
                    (flags & 8) != 0 ? "NACK" : "ACK", (unsigned long long)number,
@@ -195,7 +153,7 @@ static void transaction_step(struct script *s)
 {
     static const char *const commands[] = {"BEGIN", "COMMIT", "ABORT", "BEGIN"};
     char text[128];
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     (void)snprintf(text, sizeof(text), "%s\ntransaction:%s\n%s\n", commands[flags & 3],
                    (flags & 4) != 0 ? "u" : "t", (flags & 8) != 0 ? "receipt:t\n" : "");
     feed(text);
@@ -208,7 +166,7 @@ static void deliver_step(struct script *s)
     struct pg_client *client = fake_client(conns[current]);
     uint32_t numbers[4];
     size_t count = 0;
-    uint8_t flags = next(s);
+    uint8_t flags = next_byte(s);
     if (client == NULL) {
         return;
     }
@@ -225,7 +183,7 @@ static void deliver_step(struct script *s)
     }
     const struct pg_msg_spec spec = {
         .topic = (flags & 16) != 0 ? PG_BYTES_OF("a") : PG_BYTES_OF("b:\n"),
-        .payload = take(s, next(s)),
+        .payload = next_bytes(s, next_byte(s)),
         .expires = (flags & 32) != 0,
         .expiry_s = 60,
         .props = {.content_type = (flags & 64) != 0 ? PG_BYTES_OF("t") : PG_BYTES_NONE},
@@ -240,8 +198,8 @@ static void deliver_step(struct script *s)
 /* The result of one of the latest publications, if it waits. */
 static void decide_step(struct script *s)
 {
-    uint8_t which = next(s);
-    enum pg_reason reason = (enum pg_reason)(next(s) % PG_REASON_COUNT);
+    uint8_t which = next_byte(s);
+    enum pg_reason reason = (enum pg_reason)(next_byte(s) % PG_REASON_COUNT);
     size_t count = fake_message_count();
     if (count > 0 && reason != PG_PENDING) {
         const struct fake_message *m = fake_message(which % count);
@@ -251,14 +209,24 @@ static void decide_step(struct script *s)
     }
 }
 
-static void decide_subscription_step(struct script *s)
+/* The answer that the next frame waits for, or one of those that wait in a row. */
+static void decide_waiting_step(struct script *s)
 {
     struct pg_client *client = fake_client(conns[current]);
     const struct stomp_conn *m = pg_conn_state(conns[current]);
-    uint8_t reason = next(s);
-    if (client != NULL && m->state == STOMP_SUBSCRIBING) {
-        fake_decide_subscription(client, 0, (reason & 1) != 0 ? PG_NOT_AUTHORIZED : PG_OK);
+    uint8_t flags = next_byte(s);
+    enum pg_reason reason = (flags & 1) != 0 ? PG_NOT_AUTHORIZED : PG_OK;
+    if (client == NULL) {
+        return;
     }
+    if (m->state == STOMP_SUBSCRIBING) {
+        fake_decide_subscription(client, 0, reason);
+    } else if (m->state == STOMP_COMMITTING) {
+        stomp_published(client, STOMP_WHETHER, reason);
+    } else {
+        stomp_unsubscribed(client, m->dues.first + (flags >> 1 & 3u), reason);
+    }
+    fake_turn();
 }
 
 static void kick_step(void)
@@ -273,10 +241,7 @@ static void kick_step(void)
 
 static void run_step(struct script *s)
 {
-    static const enum pg_reason results[] = {PG_OK, PG_PENDING, PG_NO_SUBSCRIBERS,
-                                             PG_NOT_AUTHORIZED, PG_STORE_FAILED};
-    open_current();
-    switch ((enum step)(next(s) % STEP_COUNT)) {
+    switch ((enum step)(next_byte(s) % STEP_COUNT)) {
     case STEP_CONNECT:
         connect_step(s);
         break;
@@ -296,10 +261,10 @@ static void run_step(struct script *s)
         transaction_step(s);
         break;
     case STEP_DISCONNECT:
-        feed((next(s) & 1) != 0 ? "DISCONNECT\n\n" : "DISCONNECT\nreceipt:d\n\n");
+        feed((next_byte(s) & 1) != 0 ? "DISCONNECT\n\n" : "DISCONNECT\nreceipt:d\n\n");
         break;
     case STEP_RAW: {
-        struct pg_bytes raw = take(s, next(s));
+        struct pg_bytes raw = next_bytes(s, next_byte(s));
         fake_feed(conns[current], raw);
         break;
     }
@@ -309,22 +274,24 @@ static void run_step(struct script *s)
     case STEP_DECIDE:
         decide_step(s);
         break;
-    case STEP_DECIDE_SUBSCRIPTION:
-        decide_subscription_step(s);
+    case STEP_DECIDE_WAITING:
+        decide_waiting_step(s);
         break;
     case STEP_RESULT:
-        fake_publish_result = results[next(s) % 5];
-        fake_subscribe_result = results[next(s) % 2];
+        result_step(s);
+        fake_unsubscribe_result = fake_subscribe_result;
+        fake_may_publish_result =
+            fake_publish_result == PG_NO_SUBSCRIBERS ? PG_OK : fake_publish_result;
         break;
     case STEP_ADMIT:
         fake_admit_held();
-        fake_hold_admissions = (next(s) & 1) != 0;
+        fake_hold_admissions = (next_byte(s) & 1) != 0;
         break;
     case STEP_TIME:
-        fake_advance(next(s) * 20);
+        fake_advance(next_byte(s) * 20);
         break;
     case STEP_FULL:
-        fake_full(conns[current], next(s) & 1);
+        fake_full(conns[current], next_byte(s) & 1);
         break;
     case STEP_BREAK:
         fake_break(conns[current]);
@@ -355,20 +322,6 @@ static void configure(uint8_t byte)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct script script = {.data = data, .len = size};
-    conns[0] = conns[1] = NULL;
-    current = 0;
-    fake_begin(&stomp_protocol);
-    fake_exchange_begin();
-    configure(next(&script));
-    for (unsigned steps = 0; script.len > 0 && steps < 200; steps++) {
-        run_step(&script);
-        for (size_t i = 0; i < 2; i++) {
-            if (conns[i] != NULL) {
-                check_output(conns[i]);
-            }
-        }
-    }
-    fake_end();
+    run_script(&stomp_protocol, data, size, configure, run_step, check_output);
     return 0;
 }

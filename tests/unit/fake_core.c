@@ -110,6 +110,7 @@ enum pg_reason (*fake_login)(const struct pg_login *login);
 bool fake_hold_admissions;
 enum pg_reason fake_publish_result;
 enum pg_reason fake_subscribe_result;
+enum pg_reason fake_unsubscribe_result;
 uint32_t fake_session_expiry_max;
 struct pg_bytes fake_method_data;
 
@@ -785,7 +786,7 @@ enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter, 
     for (unsigned i = 0; i < s->filter_count; i++) {
         if (pg_bytes_equal(pg_bytes_str(s->filters[i]), filter)) {
             memcpy(s->filters[i], s->filters[--s->filter_count], sizeof(s->filters[i]));
-            return PG_OK;
+            return fake_unsubscribe_result;
         }
     }
     return PG_NO_SUBSCRIPTION;
@@ -1181,6 +1182,7 @@ void fake_begin(const struct pg_protocol *protocol)
     fake_hold_admissions = false;
     fake_publish_result = PG_OK;
     fake_subscribe_result = PG_OK;
+    fake_unsubscribe_result = PG_OK;
     fake_session_expiry_max = PG_FOREVER;
     fake_method_data = PG_BYTES_NONE;
     fake.protocol = protocol;

@@ -68,6 +68,12 @@ void fake_kick(const char *client_id, enum pg_reason reason);
 /* What pg_subscribe() says; PG_PENDING: decided by fake_decide_subscription(). */
 extern enum pg_reason fake_subscribe_result;
 void fake_decide_subscription(struct pg_client *client, uint64_t token, enum pg_reason reason);
+/* What pg_may_publish() says, if it is there (fake_exchange.c); for PG_PENDING a test calls the
+ * frontend's `published`. */
+extern enum pg_reason fake_may_publish_result;
+/* What pg_unsubscribe() says of a subscription that there is; for PG_PENDING a test calls the
+ * frontend's `unsubscribed`. */
+extern enum pg_reason fake_unsubscribe_result;
 /* What pg_conn_frame_limit_max() says. */
 extern size_t fake_frame_limit_max;
 /* The longest life that sessions get, in seconds. */

@@ -12,10 +12,13 @@ size_t fake_frame_limit_max;
 
 static struct fake_rounds rounds;
 
+enum pg_reason fake_may_publish_result;
+
 void fake_exchange_begin(void)
 {
     memset(&rounds, 0, sizeof(rounds));
     fake_frame_limit_max = SIZE_MAX;
+    fake_may_publish_result = PG_OK;
 }
 
 struct fake_rounds fake_rounds(void)
@@ -51,6 +54,19 @@ bool pg_client_reauthenticate(struct pg_client *client, struct pg_bytes method,
     rounds.reauthentications++;
     note(data);
     return true;
+}
+
+enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    (void)client;
+    (void)msg;
+    (void)token;
+    return fake_may_publish_result;
+}
+
+enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg, uint64_t token)
+{
+    return pg_publish(client, msg, token);
 }
 
 size_t pg_conn_frame_limit_max(const struct pg_conn *conn)

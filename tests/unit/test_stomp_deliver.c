@@ -93,7 +93,69 @@ static void answer_to_subscribe_is_waited_for(void)
     fake_break(conn);
 }
 
+/* The frames behind it are handled meanwhile; only receipts wait, in their order. */
+static void receipt_of_unsubscribe_waits_for_the_store(void)
+{
+    struct pg_conn *conn = client("1.2", "me");
+    subscribe(conn, "id:1\ndestination:a\ndurable:true");
+    fake_unsubscribe_result = PG_PENDING;
+    in(conn, "UNSUBSCRIBE\nid:1\ndurable:true\nreceipt:1\n\n@"
+             "SEND\ndestination:b\nreceipt:2\n\n@");
+    CU_ASSERT_TRUE(out(conn, ""));
+    CU_ASSERT_EQUAL(fake_message_count(), 1);
+    stomp_unsubscribed(fake_client(conn), 0, PG_OK);
+    CU_ASSERT_TRUE(out(conn, "RECEIPT\nreceipt-id:1\n\n@RECEIPT\nreceipt-id:2\n\n@"));
+    subscribe(conn, "id:1\ndestination:a");
+    in(conn, "UNSUBSCRIBE\nid:1\nreceipt:3\n\n@");
+    CU_ASSERT_TRUE(out(conn, ""));
+    stomp_unsubscribed(fake_client(conn), 2, PG_STORE_FAILED);
+    CU_ASSERT_TRUE(failed(conn, PG_STORE_FAILED, "3", "store_failed"));
+    fake_unsubscribe_result = PG_STORE_FAILED;
+    conn = client("1.2", "");
+    subscribe(conn, "id:1\ndestination:a");
+    in(conn, "UNSUBSCRIBE\nid:1\nreceipt:4\n\n@");
+    CU_ASSERT_TRUE(failed(conn, PG_STORE_FAILED, "4", "store_failed"));
+}
+
 /* ---- MESSAGE --------------------------------------------------------------------------------- */
+
+static void deliver_retained(struct pg_conn *conn, const char *payload, uint8_t qos)
+{
+    const struct pg_msg_spec spec = {
+        .topic = PG_BYTES_OF("t"), .payload = pg_bytes_str(payload), .qos = qos};
+    uint32_t number = last_number();
+    fake_queue(id_of(conn), pg_msg_new(&spec), qos, true, &number, 1);
+    fake_turn();
+}
+
+#define RETAINED(id, number, length, payload)                                                      \
+    M("subscription:" id "\nmessage-id:" number "\ndestination:t\nretain:true\n" END(length)       \
+          payload "@")
+
+static void retained_messages_are_for_the_new_subscription_alone(void)
+{
+    struct pg_conn *conn = client("1.2", "");
+    subscribe(conn, "id:1\ndestination:t");
+    deliver_retained(conn, "a", 0);
+    CU_ASSERT_TRUE(out(conn, RETAINED("1", "1", 1, "a")));
+    subscribe(conn, "id:2\ndestination:t");
+    deliver_retained(conn, "a", 0);
+    CU_ASSERT_TRUE(out(conn, RETAINED("2", "2", 1, "a")));
+    deliver_one(conn, "t", "b", 0, last_number()); /* what comes later is for both */
+    CU_ASSERT_TRUE(out(conn, M("subscription:1\nmessage-id:3\ndestination:t\n" END(1) "b@")
+                                 M("subscription:2\nmessage-id:4\ndestination:t\n" END(1) "b@")));
+    /* Nobody goes without: while the first ones are still out, both have what comes. */
+    conn = client("1.2", "");
+    subscribe(conn, "id:1\ndestination:t\nack:client-individual");
+    deliver_retained(conn, "a", 1);
+    CU_ASSERT_TRUE(out(
+        conn, M("subscription:1\nmessage-id:1\nack:1\ndestination:t\nretain:true\n" END(1) "a@")));
+    subscribe(conn, "id:2\ndestination:t");
+    deliver_retained(conn, "b", 0);
+    CU_ASSERT_TRUE(
+        out(conn, M("subscription:1\nmessage-id:2\nack:2\ndestination:t\nretain:true\n" END(1) "b@")
+                      RETAINED("2", "3", 1, "b")));
+}
 
 static void message_is_written_for_the_version(void)
 {
@@ -534,6 +596,8 @@ int main(void)
         TEST(destination_becomes_a_filter),
         TEST(subscriptions_are_bounded),
         TEST(answer_to_subscribe_is_waited_for),
+        TEST(receipt_of_unsubscribe_waits_for_the_store),
+        TEST(retained_messages_are_for_the_new_subscription_alone),
         TEST(message_is_written_for_the_version),
         TEST(properties_become_headers),
         TEST(long_messages_and_bodies_with_nul_are_whole),

@@ -332,11 +332,20 @@ static const char *written(enum stomp_version version, const char *name, const c
 {
     static char out[128];
     struct stomp_writer dry = {.version = version};
-    struct stomp_writer w = {.data = (uint8_t *)out, .version = version};
+    struct stomp_writer w = {.data = (uint8_t *)out, .room = sizeof(out), .version = version};
     bool done = stomp_put_header(&dry, pg_bytes_str(name), pg_bytes_str(text));
     CU_ASSERT_EQUAL(stomp_put_header(&w, pg_bytes_str(name), pg_bytes_str(text)), done);
     CU_ASSERT_EQUAL(dry.len, w.len);
     out[w.len] = '\0';
+    /* With less room nothing is written behind it, and the length is the same. */
+    for (size_t room = 0; room < w.len; room++) {
+        char less[sizeof(out)];
+        memset(less, '#', sizeof(less));
+        struct stomp_writer cut = {.data = (uint8_t *)less, .room = room, .version = version};
+        (void)stomp_put_header(&cut, pg_bytes_str(name), pg_bytes_str(text));
+        CU_ASSERT_EQUAL(cut.len, w.len);
+        CU_ASSERT_EQUAL(less[room], '#');
+    }
     return done ? out : NULL;
 }
 
@@ -373,7 +382,7 @@ static void destination_and_topic_mean_each_other(void)
         CU_ASSERT_EQUAL(d.form, rows[i].form);
         struct pg_bytes topic = stomp_topic_of(&d, "stomp", room);
         CU_ASSERT_TRUE(is(topic, rows[i].topic));
-        struct stomp_writer w = {.data = (uint8_t *)out, .version = STOMP_V10};
+        struct stomp_writer w = {.data = (uint8_t *)out, .room = sizeof(out), .version = STOMP_V10};
         stomp_put_destination(&w, d.form, topic, "stomp");
         out[w.len] = '\0';
         CU_ASSERT_STRING_EQUAL(out, rows[i].destination);
@@ -390,7 +399,7 @@ static void destination_and_topic_mean_each_other(void)
         {STOMP_P2P, "stomp/p2p/", "/topic/stomp/p2p/"},
     };
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        struct stomp_writer w = {.data = (uint8_t *)out, .version = STOMP_V10};
+        struct stomp_writer w = {.data = (uint8_t *)out, .room = sizeof(out), .version = STOMP_V10};
         stomp_put_destination(&w, others[i].form, pg_bytes_str(others[i].topic), "stomp");
         out[w.len] = '\0';
         CU_ASSERT_STRING_EQUAL(out, others[i].destination);

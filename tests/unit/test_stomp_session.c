@@ -429,6 +429,41 @@ static void commit_is_answered_when_all_its_results_are_known(void)
     CU_ASSERT_TRUE(failed(conn, PG_NOT_AUTHORIZED, "d", "not_authorized"));
 }
 
+#define TRANSACTION                                                                                \
+    "BEGIN\ntransaction:t\n\n@SEND\ndestination:a\ntransaction:t\n\n1@"                            \
+    "SEND\ndestination:b\ntransaction:t\n\n2@COMMIT\ntransaction:t\nreceipt:c\n\n@"
+
+static void nothing_of_a_transaction_is_published_unless_all_of_it_may_be(void)
+{
+    struct pg_conn *conn = client("1.2", "");
+    fake_may_publish_result = PG_NOT_AUTHORIZED;
+    in(conn, TRANSACTION);
+    CU_ASSERT_TRUE(failed(conn, PG_NOT_AUTHORIZED, "c", "not_authorized"));
+    /* The same when the rules answer later; the frames behind it wait. */
+    fake_may_publish_result = PG_PENDING;
+    conn = client("1.2", "");
+    in(conn, TRANSACTION "SEND\ndestination:c\nreceipt:d\n\n@");
+    CU_ASSERT_TRUE(fake_is_paused(conn));
+    stomp_published(fake_client(conn), STOMP_WHETHER, PG_OK);
+    CU_ASSERT_TRUE(out(conn, ""));
+    stomp_published(fake_client(conn), STOMP_WHETHER, PG_NOT_AUTHORIZED);
+    CU_ASSERT_TRUE(failed(conn, PG_NOT_AUTHORIZED, "c", "not_authorized"));
+    CU_ASSERT_EQUAL(fake_message_count(), 0);
+    conn = client("1.2", "");
+    in(conn, TRANSACTION "SEND\ndestination:c\nreceipt:d\n\n@");
+    stomp_published(fake_client(conn), STOMP_WHETHER, PG_OK);
+    stomp_published(fake_client(conn), STOMP_WHETHER, PG_OK);
+    fake_turn();
+    CU_ASSERT_TRUE(out(conn, "RECEIPT\nreceipt-id:c\n\n@RECEIPT\nreceipt-id:d\n\n@"));
+    CU_ASSERT_FALSE(fake_is_paused(conn));
+    CU_ASSERT_EQUAL_FATAL(fake_message_count(), 3);
+    CU_ASSERT_TRUE(is(published(1)->topic, "b"));
+    CU_ASSERT_TRUE(is(published(2)->topic, "c"));
+    in(conn, TRANSACTION); /* closing meanwhile */
+    fake_break(conn);
+    CU_ASSERT_EQUAL(fake_message_count(), 3);
+}
+
 static void transactions_are_bounded(void)
 {
     conf()->transactions_max = 2;
@@ -527,6 +562,7 @@ int main(void)
         TEST(a_client_with_too_many_results_out_is_not_read),
         TEST(transaction_is_seen_as_a_whole_or_not_at_all),
         TEST(commit_is_answered_when_all_its_results_are_known),
+        TEST(nothing_of_a_transaction_is_published_unless_all_of_it_may_be),
         TEST(transactions_are_bounded),
         TEST(who_is_put_out_is_told_why),
         TEST(sniffing_knows_the_first_frame),
