@@ -6,15 +6,14 @@
 
 #include "hash.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 static uint64_t key[2];
-static pthread_once_t key_drawn = PTHREAD_ONCE_INIT;
 
-static void draw_key(void)
+/* Before main(), so that no call has to ask whether it was done. */
+__attribute__((constructor)) static void draw_key(void)
 {
     if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
         abort(); /* cannot fail for so few bytes once the system is up */
@@ -43,16 +42,36 @@ static inline void sip_round(struct sip *s)
     s->c = rotate(s->c, 32);
 }
 
-static inline uint64_t word(const uint8_t *data, size_t len)
+/* Byte order matters only within this process. */
+static inline uint64_t word(const uint8_t *data)
+{
+    uint64_t w;
+    memcpy(&w, data, sizeof(w));
+    return w;
+}
+
+/* The last `left` bytes, fewer than eight. */
+static inline uint64_t tail(const uint8_t *data, size_t left)
 {
     uint64_t w = 0;
-    memcpy(&w, data, len); /* byte order matters only within this process */
-    return w;
+    uint32_t four;
+    uint16_t two;
+    size_t at = 0;
+    if (left & 4) {
+        memcpy(&four, data, sizeof(four));
+        w = four;
+        at = 4;
+    }
+    if (left & 2) {
+        memcpy(&two, data + at, sizeof(two));
+        w |= (uint64_t)two << 8 * at;
+        at += 2;
+    }
+    return left & 1 ? w | (uint64_t)data[at] << 8 * at : w;
 }
 
 uint64_t pg_hash(struct pg_bytes bytes)
 {
-    pthread_once(&key_drawn, draw_key);
     struct sip s = {
         .a = key[0] ^ 0x736f6d6570736575u,
         .b = key[1] ^ 0x646f72616e646f6du,
@@ -62,12 +81,12 @@ uint64_t pg_hash(struct pg_bytes bytes)
     size_t left = bytes.len;
     const uint8_t *at = bytes.data;
     for (; left >= 8; left -= 8, at += 8) {
-        uint64_t w = word(at, 8);
+        uint64_t w = word(at);
         s.d ^= w;
         sip_round(&s);
         s.a ^= w;
     }
-    uint64_t last = (uint64_t)bytes.len << 56 | (left > 0 ? word(at, left) : 0);
+    uint64_t last = (uint64_t)bytes.len << 56 | tail(at, left);
     s.d ^= last;
     sip_round(&s);
     s.a ^= last;

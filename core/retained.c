@@ -150,7 +150,7 @@ static uint64_t place_hash(const void *item)
     const struct place *place = item;
     struct pg_bytes level = {.data = place->level, .len = place->len};
 
-    return pg_tagset_edge_hash(place->parent, pg_hash(level));
+    return pg_tagset_edge_hash((uintptr_t)place->parent, pg_hash(level));
 }
 
 static struct place *place_child(const struct pg_retained *r, const struct place *parent,
@@ -173,7 +173,7 @@ static struct place *place_descend(const struct pg_retained *r, struct pg_bytes 
 
     while (pg_topic_level_next(&behind, &level)) {
         struct place *child =
-            place_child(r, place, level, pg_tagset_edge_hash(place, pg_hash(level)));
+            place_child(r, place, level, pg_tagset_edge_hash((uintptr_t)place, pg_hash(level)));
 
         if (child == NULL)
             break;
@@ -495,7 +495,7 @@ static bool step(struct pg_retained_walk *walk)
         to = wild(at->child, depth + 1);
     else if (depth < walk->count)
         to = place_child(walk->retained, at, walk->level[depth].text,
-                         pg_tagset_edge_hash(at, walk->level[depth].hash));
+                         pg_tagset_edge_hash((uintptr_t)at, walk->level[depth].hash));
     if (to != NULL) {
         walk->at = to;
         walk->depth = depth + 1;

@@ -67,9 +67,11 @@ static bool push(struct disk_store *store, struct pg_disk_request *request)
 static size_t cost_of(const struct pg_disk_request *request)
 {
     size_t cost = sizeof(*request) + request->name.len + request->value.len;
-    if (request->msg) { /* shared by all who have a reference */
-        size_t bytes = request->msg->topic.len + request->msg->payload.len;
-        cost += bytes / atomic_load_explicit(&request->msg->refs, memory_order_relaxed);
+    if (request->msg) {
+        /* Shared by all who have a reference; two of them, the publisher's and that of the entry which is
+         * being made, are gone before the request is carried out. */
+        size_t refs = atomic_load_explicit(&request->msg->refs, memory_order_relaxed);
+        cost += (request->msg->topic.len + request->msg->payload.len) / (refs > 2 ? refs - 2 : 1);
     }
     return cost;
 }

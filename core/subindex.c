@@ -4,9 +4,9 @@
  *
  * Two structures, both read without locks:
  *   exact   a set of nodes by their filter: filters without wildcards that are not shared
- *   edges   the tree for all others, kept in one set: a branch is a level, found by its parent and
- * its text. A filter is a leaf in the list of the branch of its last level; `#` has no branch of
- *           its own, its leaf hangs at the level before with NODE_BELOW set.
+ *   edges   the tree for all others, kept in one set: a branch is a level, found by the hash of its
+ *           path. A filter is a leaf in the list of the branch of its last level; `#` has no branch
+ *           of its own, its leaf hangs at the level before with NODE_BELOW set.
  * Ids lead to nodes by a two-level table, so that a reference can be resolved, and a reused id told
  * from its earlier owner by the generation.
  *
@@ -279,17 +279,14 @@ static uint64_t exact_hash(const void *item)
 
 static uint64_t branch_hash(const void *item)
 {
-    const struct branch *branch = item;
-    struct pg_bytes level = {.data = branch->level, .len = branch->len};
-
-    return pg_tagset_edge_hash(branch->parent, pg_hash(level));
+    return ((const struct branch *)item)->path;
 }
 
 static struct branch *branch_find(struct pg_subindex *index, const struct branch *parent,
-                                  struct pg_bytes level, uint64_t hash)
+                                  struct pg_bytes level, uint64_t path)
 {
     struct pg_tagset_probe probe;
-    struct branch *branch = pg_tagset_first(&index->edges, hash, &probe);
+    struct branch *branch = pg_tagset_first(&index->edges, path, &probe);
 
     while (branch != NULL && (branch->parent != parent || branch->len != level.len ||
                               memcmp(branch->level, level.data, level.len) != 0))
@@ -303,39 +300,40 @@ static bool is_plus(const struct branch *branch)
 }
 
 static struct branch *branch_add(struct pg_subindex *index, struct branch *parent,
-                                 struct pg_bytes level, uint64_t hash)
+                                 struct pg_bytes level, uint64_t path)
 {
     struct branch *branch = small_new(index, branch_bytes(level.len));
 
     if (branch == NULL)
         return NULL;
     branch->parent = parent;
+    branch->path = path;
     branch->len = (uint16_t)level.len; /* a filter has at most 65,535 bytes */
     if (level.len > 0)
         memcpy(branch->level, level.data, level.len);
-    if (!pg_tagset_add(&index->edges, hash, branch)) {
+    if (!pg_tagset_add(&index->edges, path, branch)) {
         small_free(index, branch, branch_bytes(level.len));
         return NULL;
     }
     index->count_branches++;
-    atomic_fetch_add_explicit(&parent->children, 1, memory_order_release);
     if (is_plus(branch))
         atomic_store_explicit(&parent->has_plus, 1, memory_order_release);
+    else
+        atomic_fetch_add_explicit(&parent->named, 1, memory_order_release);
     return branch;
 }
 
 /* Take away a branch that nothing hangs on, and its parents as far as that makes them bare. */
 static void branch_prune(struct pg_subindex *index, struct branch *branch)
 {
-    while (branch != index->root &&
-           atomic_load_explicit(&branch->children, memory_order_relaxed) == 0 &&
-           branch_leaves(branch) == NULL) {
+    while (branch != index->root && branch_is_bare(branch)) {
         struct branch *parent = (struct branch *)(uintptr_t)branch->parent;
 
         pg_tagset_remove(&index->edges, branch_hash(branch), branch);
-        atomic_fetch_sub_explicit(&parent->children, 1, memory_order_release);
         if (is_plus(branch))
             atomic_store_explicit(&parent->has_plus, 0, memory_order_release);
+        else
+            atomic_fetch_sub_explicit(&parent->named, 1, memory_order_release);
         index->count_branches--;
         bury_branch(index, branch);
         branch = parent;
@@ -351,17 +349,17 @@ static struct branch *branch_reach(struct pg_subindex *index, struct pg_bytes pl
 
     *below = false;
     while (pg_topic_level_next(&plain, &level)) {
-        uint64_t hash;
+        uint64_t path;
         struct branch *next;
 
         if (level.len == 1 && level.data[0] == '#') {
             *below = true;
             break;
         }
-        hash = pg_tagset_edge_hash(branch, pg_hash(level));
-        next = branch_find(index, branch, level, hash);
+        path = pg_tagset_edge_hash(branch->path, pg_hash(level));
+        next = branch_find(index, branch, level, path);
         if (next == NULL)
-            next = branch_add(index, branch, level, hash);
+            next = branch_add(index, branch, level, path);
         if (next == NULL) {
             branch_prune(index, branch);
             return NULL;

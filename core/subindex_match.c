@@ -7,7 +7,12 @@
  * is named as the topic's next level, and to the child '+'. A branch is reached by one way only, so
  * the walk takes at most one step per branch of the tree whose path matches; what is still to be
  * visited fits on a stack of one entry per level. Levels of the topic are split and hashed when
- * they are first needed: a topic whose first level nobody named costs one hash.
+ * they are first needed.
+ *
+ * With a million filters nearly everything that is looked at has to come from memory. So the cache is
+ * asked early for what the walk will need: the slots of grandchildren, known by the hashes of their
+ * paths, before the children are there; both children of a branch at a time; and leaves, and the
+ * exact filter, while the walk goes on without them.
  *
  * The order of writers' stores does not matter to a match that runs at the same time; what an
  * acquire published before it returned is seen by every match that begins after. */
@@ -18,6 +23,9 @@
 
 #include "hash.h"
 #include "subindex_parts.h"
+
+/* Branches whose leaves wait to be looked at. */
+#define DUE_MAX 16u
 
 struct topic_levels {
     struct pg_bytes rest;
@@ -75,117 +83,160 @@ static void hit(struct pg_match *out, const struct node *node)
         out->workers |= workers;
 }
 
-/* The leaves of a branch: those that end here when the topic does, and those of '#' in any case. */
-static void hit_leaves(struct pg_match *out, const struct branch *branch, bool topic_ends)
+/* A match that is under way. */
+struct walk {
+    const struct pg_subindex *index;
+    struct pg_match *out;
+    struct topic_levels levels;
+    struct {
+        const struct leaf *leaf; /* the first of a branch that matched */
+        bool topic_ends;         /* at that branch */
+    } due[DUE_MAX];
+    unsigned due_count;
+};
+
+/* The leaves that are due: those that end where the topic does, and those of '#' in any case. */
+static void hit_due(struct walk *walk)
+{
+    for (unsigned i = 0; i < walk->due_count; i++) {
+        const struct leaf *leaf = walk->due[i].leaf;
+
+        for (; leaf != NULL; leaf = atomic_load_explicit(&leaf->next, memory_order_acquire)) {
+            if (walk->due[i].topic_ends || (leaf->node.flags & NODE_BELOW) != 0)
+                hit(walk->out, &leaf->node);
+        }
+    }
+    walk->due_count = 0;
+}
+
+/* Have the cache fetch a struct's first byte and its last, which may lie in the next line. */
+static void prefetch_both(const void *first, const void *last)
+{
+    __builtin_prefetch(first);
+    __builtin_prefetch(last);
+}
+
+/* Look at the leaves of a branch later, when the cache has had the time to fetch them. */
+static void put_due(struct walk *walk, const struct branch *branch, bool topic_ends)
 {
     const struct leaf *leaf = branch_leaves(branch);
 
-    for (; leaf != NULL; leaf = atomic_load_explicit(&leaf->next, memory_order_acquire)) {
-        if (topic_ends || (leaf->node.flags & NODE_BELOW) != 0)
-            hit(out, &leaf->node);
-    }
-}
-
-/* Have the cache fetch what the visit of a branch will look at: the branch, and the slots of its
- * children. Their addresses follow from that of the branch, so the three need not wait for each
- * other; with a million filters each would. */
-static void prefetch_branch(const struct pg_subindex *index, const struct branch *branch,
-                            struct topic_levels *levels, unsigned depth)
-{
-    __builtin_prefetch(branch);
-    if (!level_known(levels, depth))
+    if (leaf == NULL)
         return;
-    pg_tagset_prefetch(&index->edges, pg_tagset_edge_hash(branch, levels->at[depth].hash));
-    pg_tagset_prefetch(&index->edges, pg_tagset_edge_hash(branch, index->plus_hash));
+    prefetch_both(leaf, &leaf->node.flags);
+    if (walk->due_count == DUE_MAX)
+        hit_due(walk);
+    walk->due[walk->due_count].leaf = leaf;
+    walk->due[walk->due_count++].topic_ends = topic_ends;
 }
 
-/* The child of this name, at `depth` levels of the topic. */
-static const struct branch *child(const struct pg_subindex *index, const struct branch *parent,
-                                  struct pg_bytes level, uint64_t level_hash,
-                                  struct topic_levels *levels, unsigned depth)
+/* Have the cache fetch the slots of the children of the branch with this path, at `depth` levels of the
+ * topic. */
+static void prefetch_children(struct walk *walk, uint64_t path, unsigned depth)
 {
-    struct pg_tagset_probe probe;
-    const struct branch *branch =
-        pg_tagset_first(&index->edges, pg_tagset_edge_hash(parent, level_hash), &probe);
+    const struct pg_tagset *edges = &walk->index->edges;
 
-    if (branch != NULL)
-        prefetch_branch(index, branch, levels, depth);
+    if (!level_known(&walk->levels, depth))
+        return;
+    pg_tagset_prefetch(edges, pg_tagset_edge_hash(path, walk->levels.at[depth].hash));
+    pg_tagset_prefetch(edges, pg_tagset_edge_hash(path, walk->index->plus_hash));
+}
+
+/* The search for a child, in two steps: so that two can be fetched at the same time. */
+struct search {
+    uint64_t path;
+    struct branch *found; /* it may be another one; NULL: there is none */
+    struct pg_tagset_probe probe;
+};
+
+static void search_begin(struct walk *walk, struct search *search, uint64_t path, unsigned depth)
+{
+    search->path = path;
+    prefetch_children(walk, path, depth);
+    search->found = pg_tagset_first(&walk->index->edges, path, &search->probe);
+    if (search->found != NULL)
+        prefetch_both(search->found, search->found->level);
+}
+
+static const struct branch *search_end(struct search *search, const struct branch *parent,
+                                       struct pg_bytes level)
+{
+    const struct branch *branch = search->found;
+
     while (branch != NULL && (branch->parent != parent || branch->len != level.len ||
                               memcmp(branch->level, level.data, level.len) != 0))
-        branch = pg_tagset_next(&probe);
+        branch = pg_tagset_next(&search->probe);
     return branch;
 }
 
-static void match_tree(const struct pg_subindex *index, struct pg_bytes topic, struct pg_match *out)
+static void match_tree(struct walk *walk, struct pg_bytes topic)
 {
     static const struct pg_bytes plus = {.data = (const uint8_t *)"+", .len = 1};
-    struct {
+    struct visit {
         const struct branch *branch;
+        uint64_t path;
         unsigned depth; /* levels of the topic that are behind it */
     } todo[PG_TOPIC_LEVELS_MAX + 1];
-    struct topic_levels levels;
+    struct topic_levels *levels = &walk->levels;
     unsigned todo_count = 0;
     /* 4.7.2: no wildcard matches a first level that begins with '$'. */
     bool dollar = topic.data[0] == '$';
 
-    levels.rest = topic;
-    levels.known = 0;
-    todo[todo_count].branch = index->root;
-    todo[todo_count++].depth = 0;
+    todo[todo_count++] = (struct visit){.branch = walk->index->root};
     while (todo_count > 0) {
-        const struct branch *branch = todo[--todo_count].branch;
+        const struct visit at = todo[--todo_count];
         const struct branch *next;
-        unsigned depth = todo[todo_count].depth;
-        bool wild_allowed = depth > 0 || !dollar;
-        bool topic_ends = !level_known(&levels, depth);
+        struct search named = {.found = NULL}, any = {.found = NULL};
+        bool wild_allowed = at.depth > 0 || !dollar;
+        bool topic_ends = !level_known(levels, at.depth);
 
         if (wild_allowed)
-            hit_leaves(out, branch, topic_ends);
-        if (topic_ends || atomic_load_explicit(&branch->children, memory_order_acquire) == 0)
+            put_due(walk, at.branch, topic_ends);
+        if (topic_ends)
             continue;
         assert(todo_count + 2 <= sizeof(todo) / sizeof(todo[0]));
-        if (wild_allowed && atomic_load_explicit(&branch->has_plus, memory_order_acquire) != 0 &&
-            (next = child(index, branch, plus, index->plus_hash, &levels, depth + 1)) != NULL) {
-            todo[todo_count].branch = next;
-            todo[todo_count++].depth = depth + 1;
-        }
-        next =
-            child(index, branch, levels.at[depth].text, levels.at[depth].hash, &levels, depth + 1);
-        if (next != NULL) {
-            todo[todo_count].branch = next;
-            todo[todo_count++].depth = depth + 1;
-        }
+        if (atomic_load_explicit(&at.branch->named, memory_order_acquire) != 0)
+            search_begin(walk, &named, pg_tagset_edge_hash(at.path, levels->at[at.depth].hash),
+                         at.depth + 1);
+        if (wild_allowed && atomic_load_explicit(&at.branch->has_plus, memory_order_acquire) != 0)
+            search_begin(walk, &any, pg_tagset_edge_hash(at.path, walk->index->plus_hash),
+                         at.depth + 1);
+        if ((next = search_end(&any, at.branch, plus)) != NULL)
+            todo[todo_count++] = (struct visit){next, any.path, at.depth + 1};
+        if ((next = search_end(&named, at.branch, levels->at[at.depth].text)) != NULL)
+            todo[todo_count++] = (struct visit){next, named.path, at.depth + 1};
     }
-}
-
-static void match_exact(const struct pg_subindex *index, struct pg_bytes topic, uint64_t hash,
-                        struct pg_match *out)
-{
-    struct pg_tagset_probe probe;
-    const struct node *node = pg_tagset_first(&index->exact, hash, &probe);
-
-    for (; node != NULL; node = pg_tagset_next(&probe)) {
-        if (node->len == topic.len && memcmp(node->bytes, topic.data, topic.len) == 0) {
-            hit(out, node);
-            return;
-        }
-    }
+    hit_due(walk);
 }
 
 size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
                          struct pg_match *out)
 {
+    struct walk walk; /* not all of it is touched */
+    struct pg_tagset_probe probe;
     uint64_t hash = pg_hash(topic);
+    const struct node *exact;
 
     out->count = 0;
     out->shared_count = 0;
     out->workers = 0;
     out->out_of_memory = false;
     pg_tagset_prefetch(&index->exact, hash);
-    if (atomic_load_explicit(&index->root->children, memory_order_acquire) != 0 ||
-        branch_leaves(index->root) != NULL)
-        match_tree(index, topic, out);
-    match_exact(index, topic, hash, out);
+    walk.index = index;
+    walk.out = out;
+    walk.levels.rest = topic;
+    walk.levels.known = 0;
+    walk.due_count = 0;
+    exact = pg_tagset_first(&index->exact, hash, &probe);
+    if (exact != NULL)
+        prefetch_both(exact, exact->bytes + topic.len - 1);
+    if (!branch_is_bare(index->root))
+        match_tree(&walk, topic);
+    while (exact != NULL &&
+           (exact->len != topic.len || memcmp(exact->bytes, topic.data, topic.len) != 0))
+        exact = pg_tagset_next(&probe);
+    if (exact != NULL)
+        hit(out, exact);
     BEFORE_GRACE(index);
     return out->count;
 }

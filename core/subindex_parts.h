@@ -53,13 +53,15 @@ struct shared_leaf {
     struct leaf leaf;
 };
 
-/* A level of the tree, found by its parent and its text in the set of edges ('+' is a level like
- * any other there: no topic has a level of that name). */
+/* A level of the tree, found by the hash of its path in the set of edges ('+' is a level like any
+ * other there: no topic has a level of that name). The hash of a path follows from that of its
+ * beginning: so a match knows where it will look before it has been there. */
 struct branch {
     const struct branch *parent;
+    uint64_t path; /* its hash; of the root 0 */
     _Atomic uintptr_t
-        leaves; /* the first leaf; once unlinked the next branch in the grave, plus 1 */
-    _Atomic uint32_t children;
+        leaves;             /* the first leaf; once unlinked the next branch in the grave, plus 1 */
+    _Atomic uint32_t named; /* children other than '+' */
     uint16_t len;
     _Atomic uint8_t has_plus;
     uint8_t level[];
@@ -70,6 +72,14 @@ static inline struct leaf *branch_leaves(const struct branch *branch)
     uintptr_t leaves = atomic_load_explicit(&branch->leaves, memory_order_acquire);
 
     return leaves % 2 == 0 ? (struct leaf *)leaves : NULL;
+}
+
+/* Whether nothing hangs on it. */
+static inline bool branch_is_bare(const struct branch *branch)
+{
+    return atomic_load_explicit(&branch->named, memory_order_acquire) == 0 &&
+           atomic_load_explicit(&branch->has_plus, memory_order_acquire) == 0 &&
+           branch_leaves(branch) == NULL;
 }
 
 enum {

@@ -54,10 +54,11 @@ bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item) PG_CHECKED;
 /* Take out an item that is in the set. Does not fail. */
 void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item);
 
-/* The hash of the edge from `parent` to the child whose level has the (keyed) hash `level_hash`. */
-static inline uint64_t pg_tagset_edge_hash(const void *parent, uint64_t level_hash)
+/* The hash of the edge from `parent`, which is the parent's address or its own hash, to the child
+ * whose level has the (keyed) hash `level_hash`. */
+static inline uint64_t pg_tagset_edge_hash(uint64_t parent, uint64_t level_hash)
 {
-    uint64_t x = level_hash ^ ((uint64_t)(uintptr_t)parent * UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t x = level_hash ^ (parent * UINT64_C(0x9e3779b97f4a7c15));
 
     x = (x ^ (x >> 33)) * UINT64_C(0xff51afd7ed558ccd);
     x = (x ^ (x >> 29)) * UINT64_C(0xc4ceb9fe1a85ec53);

@@ -280,7 +280,7 @@ static void print_store(const json_t *store)
            number_of(store, "expired"), number_of(store, "disk_bytes"));
     if (json_is_true(healthy))
         return;
-    fputs("STORE FAILED: ", stdout);
+    fputs("STORE NOT HEALTHY: ", stdout); /* it failed, or the disk is slow: the detail tells */
     print_member(store, "detail", 0);
     putchar('\n');
 }

@@ -32,6 +32,18 @@ class Authority:
         life = ["-startdate", "20200101000000Z", "-enddate", end] if end else ["-days", "30"]
         self._ca("-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-batch", *life)
 
+    def issue_below(self, name, between="between"):
+        """A certificate of an authority that this one has made, which stands behind it in the file."""
+        for who, by, extension in ((between, self.name, "basicConstraints=critical,CA:TRUE"),
+                                   (name, between, "subjectAltName=DNS:localhost")):
+            (self.folder / "extension").write_text(extension)
+            openssl(self.folder, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-keyout", f"{who}.key", "-out", f"{who}.csr", "-subj", f"/CN={who}")
+            openssl(self.folder, "x509", "-req", "-in", f"{who}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key",
+                    "-CAcreateserial", "-extfile", "extension", "-days", "30", "-out", f"{who}.pem")
+        with open(self.folder / f"{name}.pem", "a") as chain:
+            chain.write((self.folder / f"{between}.pem").read_text())
+
     def revoke(self, name):
         self._ca("-revoke", f"{name}.pem")
         self.crl()

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -46,6 +47,13 @@ def parse_line(line):
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         fields[key] = value
     return fields
+
+
+def raise_descriptors():
+    """As many descriptors as this process, and what it starts, may have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 class Lines:

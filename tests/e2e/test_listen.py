@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Listeners: proxies that say who is there, sockets of the file system, and options of sockets."""
+import ctypes
 import json
+import os
 import re
 import socket
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -61,6 +64,23 @@ def test_proxy_the_client_has_the_address_that_the_proxy_names(gateway, header, 
         pattern = peer if "\\" in peer else re.escape(peer)
         gw.wait_log("admitted", client="probe", peer=pattern)
         assert re.fullmatch(pattern, json.loads(gw.ctl("client", "probe", "--json"))["peer"])
+
+
+def test_proxy_limits_and_bans_are_of_the_clients_address(gateway):
+    gw = gateway("access { allow_anonymous = yes }\n",
+                 listeners={"mqtt": proxied("address_connections = 1  place_wait = 0s")})
+
+    def arrive(address, name):
+        peer = gw.connect("mqtt")
+        peer.send(v1().replace(b"192.0.2.7", address) + connect(name))
+        return peer
+    arrive(b"192.0.2.7", "a").expect(ACCEPTED)
+    arrive(b"192.0.2.8", "b").expect(ACCEPTED)
+    arrive(b"192.0.2.8", "c").expect_close()
+    gw.wait_log("connection_refused", reason="connection_limit", peer="192.0.2.8:.*")
+    gw.ctl("ban", "192.0.2.9")
+    arrive(b"192.0.2.9", "d").expect_close()
+    gw.wait_log("connection_refused", reason="banned", peer="192.0.2.9:.*")
 
 
 def test_proxy_mosquitto_clients_through_a_proxy(gateway):
@@ -122,6 +142,29 @@ def test_proxy_the_name_of_a_certificate_is_the_user(gateway, folder):
         s.send(v2(tlvs=tls(b"root\0.example")) + connect("probe"))
         s.expect_close()
     gw.wait_log("connection_refused", start=mark, reason="bad_proxy_header")
+
+
+def test_proxy_clients_must_have_shown_what_is_required(gateway):
+    require = "allow_anonymous = yes proxy_require = "
+    gw = gateway(listeners={"mqtt": proxied(require + "tls"),
+                            "cert": proxied(require + "certificate", name="cert")})
+    header = {"plain": b"", "tls": tls(bits=1), "invalid": tls(verify=20), "valid": tls()}
+    taken = {"mqtt": ("tls", "invalid", "valid"), "cert": ("valid",)}
+    for name, ones in taken.items():
+        for who, words in header.items():
+            with gw.connect(name) as s:
+                s.send(v2(tlvs=words) + connect("probe"))
+                if who in ones:
+                    s.expect(ACCEPTED)
+                else:
+                    s.expect_close()
+    gw.wait_log("connection_refused", reason="handshake_failed", listener="mqtt",
+                peer=re.escape("192.0.2.7:40000"), detail=".*proxy_require")
+    assert counter(gw, "refuse.handshake_failed") == 1 + 3
+    for name in taken:
+        with gw.connect(name) as s:  # the proxy asks whether we are there
+            s.send(v2(local=True) + connect("probe"))
+            s.expect(ACCEPTED)
 
 
 def test_proxy_without_the_option_a_name_is_nothing(gateway, folder):
@@ -187,6 +230,80 @@ def test_proxy_connections_that_wait_for_it_are_bounded(gateway):
     for number, peer in enumerate(waiting):
         peer.send(v1() + connect(f"probe-{number}"))
         peer.expect(ACCEPTED)
+
+
+# ---- options of sockets ----------------------------------------------------------------------------
+
+
+class GatewaysSocket:
+    """The gateway's end of a connection, or what it listens on, as a descriptor of ours (pidfd_getfd(2))."""
+
+    PIDFD_GETFD = 438  # on every architecture
+
+    def __init__(self, gw, is_it):
+        libc = ctypes.CDLL(None, use_errno=True)
+        process = os.pidfd_open(gw.process.pid)
+        self.socket = None
+        for name in os.listdir(f"/proc/{gw.process.pid}/fd"):
+            try:
+                if not os.readlink(f"/proc/{gw.process.pid}/fd/{name}").startswith("socket:"):
+                    continue
+            except FileNotFoundError:
+                continue
+            fd = libc.syscall(self.PIDFD_GETFD, process, int(name), 0)
+            assert fd >= 0, os.strerror(ctypes.get_errno())
+            found = socket.socket(fileno=fd)
+            if self.socket is None and found.family == socket.AF_INET and is_it(found):
+                self.socket = found
+            else:
+                found.close()
+        os.close(process)
+        assert self.socket
+
+    def option(self, level, name):
+        return self.socket.getsockopt(level, name)
+
+    def close(self):
+        self.socket.close()
+
+
+def peer_is(address):
+    def is_it(found):
+        try:
+            return found.getpeername() == address
+        except OSError:
+            return False
+    return is_it
+
+
+@pytest.mark.parametrize("keys, keepalive, user_timeout, nodelay", [
+    ("", (600, 30, 4), 0, True),
+    ("tcp_keepalive = 90s  tcp_keepalive_interval = 5s  tcp_keepalive_count = 2  tcp_user_timeout = 20s "
+     "tcp_nodelay = no", (90, 5, 2), 20000, False),
+    ("tcp_keepalive = 0s", None, 0, True)], ids=["default", "set", "off"])
+@pytest.mark.parametrize("reuse_port", ["yes", "no"])
+def test_options_of_sockets_are_those_of_the_listener(gateway, keys, keepalive, user_timeout, nodelay, reuse_port):
+    gw = gateway(listeners={"mqtt": (
+        f'listener "mqtt" {{ bind = "127.0.0.1:0"  protocol = mqtt  reuse_port = {reuse_port}  {keys} }}\n')})
+    peer = gw.connect("mqtt")
+    peer.send(connect("probe"))
+    peer.expect(ACCEPTED)
+    own = GatewaysSocket(gw, peer_is(peer.socket.getsockname()))
+    assert bool(own.option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) == (keepalive is not None)
+    if keepalive:
+        assert keepalive == tuple(own.option(socket.IPPROTO_TCP, name) for name in (
+            socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT))
+    assert own.option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == user_timeout
+    assert bool(own.option(socket.IPPROTO_TCP, socket.TCP_NODELAY)) == nodelay
+    own.close()
+
+
+def test_the_backlog_is_that_of_the_listener(gateway):
+    gw = gateway(listeners={"mqtt": 'listener "mqtt" { bind = "127.0.0.1:0"  protocol = mqtt  backlog = 7 }\n'})
+    listening = GatewaysSocket(gw, lambda found: found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    info = listening.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    assert struct.unpack_from("=I", info, 8 + 5 * 4)[0] == 7  # tcpi_sacked of a socket that listens
+    listening.close()
 
 
 def test_proxy_health_checks_leave_no_line(gateway):
@@ -341,6 +458,8 @@ def test_unix_a_proxy_on_this_machine(gateway, short):
     ("proxy = v1", "proxy_from is not given"),
     ('proxy_from = {"127.0.0.1"}', "mean nothing while proxy is off"),
     ("proxy_identity = cn", "mean nothing while proxy is off"),
+    ("proxy_require = tls", "mean nothing while proxy is off"),
+    ('proxy = v1 proxy_from = {"unix"} proxy_require = tls', "version 1"),
     ('proxy = v2 proxy_from = {"10.0.0.1/8"}', 'proxy_from: found "10.0.0.1/8"'),
     ('proxy = v1 proxy_from = {"unix"} proxy_identity = cn', "version 1"),
     ('proxy = v1 proxy_from = {"127.0.0.1"}', "other machines can reach"),

@@ -5,8 +5,13 @@ import json
 import os
 import re
 import resource
+import shlex
+import shutil
 import subprocess
+import threading
 import time
+
+import pytest
 
 from jt808wire import UNREGISTER, Terminal
 from mqttwire import MqttPeer, acknowledge, publish, PUBACK
@@ -231,7 +236,7 @@ def test_disk_that_takes_nothing_refuses_qos_1_and_nothing_else(gateway):
     live.receive("zero", "goes on")
     got = wait_store(gw, healthy=False)
     assert got["healthy"] is False and got["detail"]
-    assert "STORE FAILED" in gw.ctl("status", status=1)
+    assert "STORE NOT HEALTHY" in gw.ctl("status", status=1)
     resource.prlimit(gw.process.pid, resource.RLIMIT_FSIZE, before)
     gw.wait_log("store_works")
     assert pub.publish("t", "after", 1, 3) == 0
@@ -240,6 +245,65 @@ def test_disk_that_takes_nothing_refuses_qos_1_and_nothing_else(gateway):
     sub.receive("t", "before")
     sub.receive("t", "after")
     sub.barrier()
+
+
+SLOW_DISK = r'''
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+/* A disk that stands still as long as the file is there. */
+int fdatasync(int fd)
+{
+    while (access(getenv("SLOW_DISK"), F_OK) == 0)
+        usleep(10000);
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+'''
+
+
+def slow_disk(folder):
+    """The environment of a gateway whose disk stands still while folder/slow is there."""
+    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc")]
+    if not compiler[0] or "sanitizers:  none" not in run_polygate("-V"):
+        pytest.skip("no compiler, or a sanitizer that wants to be loaded first")
+    (folder / "slow_disk.c").write_text(SLOW_DISK, encoding="ascii")
+    subprocess.run([*compiler, "-shared", "-fPIC", "-o", folder / "slow_disk.so", folder / "slow_disk.c",
+                    "-ldl"], check=True, timeout=TIMEOUT)
+    return {"LD_PRELOAD": str(folder / "slow_disk.so"), "SLOW_DISK": str(folder / "slow")}
+
+
+def test_slow_disk_holds_publishers_off_and_nobody_else(gateway, folder):
+    count, size = 150, 256 * 1024  # more than the 32 MiB at which it begins
+    gw = open_gateway(gateway, env=slow_disk(folder))
+    sub = durable(gw, "s")
+    sub.subscribe("t", 1)
+    live = gw.connect("mqtt", MqttPeer)
+    live.login("live", version=5)
+    live.subscribe("zero", 0)
+    leave(gw, sub, "s")
+    (folder / "slow").touch()
+    pub = gw.connect("mqtt", MqttPeer)
+    pub.login("filler")
+    sender = threading.Thread(target=pub.send, daemon=True, args=[
+        b"".join(publish("t", f"{i} ".ljust(size, "x"), 1, i + 1) for i in range(count))])
+    sender.start()
+    gw.wait_log("store_congested")
+    got = wait_store(gw, healthy=False)
+    assert "publishers are held off" in got["detail"] and got["refused"] == 0
+    assert "STORE NOT HEALTHY: the disk is slow" in gw.ctl("status", status=1)
+    other = publisher(gw)  # with nothing for the store
+    other.publish("zero", "goes on")
+    live.receive("zero", "goes on")
+    (folder / "slow").unlink()
+    for i in range(count):
+        assert pub.next(PUBACK).packet_id == i + 1
+    sender.join(TIMEOUT)
+    gw.wait_log("store_eased")
+    assert not gw.logged("publish_refused")
+    got = wait_store(gw, healthy=True, queued=count)
+    assert got["refused"] == 0
+    assert re.search(r"core\.publishers_held +[1-9]", gw.ctl("counters"))
 
 
 def test_folder_that_cannot_be_used_is_named(gateway):

@@ -4,11 +4,12 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 
 import pytest
 
-from authority import Authority
-from polygate import TIMEOUT, Tool
+from authority import Authority, openssl
+from polygate import TIMEOUT, Tool, raise_descriptors
 
 CONNECT = bytes.fromhex("10 11 00 04 4d 51 54 54 04 02 00 3c 00 05") + b"probe"
 CONNACK = bytes.fromhex("20020000")
@@ -96,6 +97,40 @@ def test_wrong_authority_and_old_versions_are_refused(gateway, ca):
     old.set_ciphers("ALL:@SECLEVEL=0")
     old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     refuses(gw, old, detail=".*unsupported protocol.*", peer="127.0.0.1:.*")
+
+
+def test_the_chain_is_shown(gateway, ca):
+    ca.issue_below("leaf")
+    gw = gateway(listeners={"mqtt": listener(ca, certificates=("leaf",))})
+    with connect(gw, context(ca)) as s:  # which knows the root alone
+        assert serves(s)
+
+
+@pytest.mark.parametrize("keys, version, suite", [
+    ('ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305"', ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    ('ciphersuites = "TLS_AES_128_GCM_SHA256"', ssl.TLSVersion.TLSv1_3, "TLS_AES_128_GCM_SHA256"),
+    ("ktls = yes", ssl.TLSVersion.TLSv1_2, None), ("ktls = yes", ssl.TLSVersion.TLSv1_3, None)])
+def test_suites_are_those_of_the_listener(gateway, ca, keys, version, suite):
+    gw = gateway(listeners={"mqtt": listener(ca, keys)})
+    c = context(ca)
+    c.minimum_version = c.maximum_version = version
+    with connect(gw, c) as s:
+        assert serves(s) and serves(s, PING * 1000, PONG * 1000)
+        assert suite in (None, s.cipher()[0])
+
+
+def test_curves_and_versions_are_those_of_the_listener(gateway, ca):
+    gw = gateway(listeners={"mqtt": listener(ca, 'curves = "P-384"  min_version = 1.3')})
+    c = context(ca)
+    c.set_ecdh_curve("secp384r1")
+    with connect(gw, c) as s:
+        assert serves(s) and s.version() == "TLSv1.3"
+    c = context(ca)
+    c.set_ecdh_curve("prime256v1")
+    refuses(gw, c, detail=".*")
+    c = context(ca)
+    c.maximum_version = ssl.TLSVersion.TLSv1_2
+    refuses(gw, c, detail=".*unsupported protocol.*")
 
 
 def test_server_name_picks_the_certificate(gateway, ca):
@@ -212,6 +247,20 @@ def test_short_keys_are_refused_unless_told_otherwise(gateway, folder):
                 "--psk-identity", "device-1", "--psk", KEY[:8]).wait(0)
 
 
+def test_keys_are_read_again_and_live_connections_stay(gateway, folder):
+    gw = gateway(listeners={"mqtt": psk_listener(folder)})
+    other = KEY[::-1]
+    words = ["-t", "a", "-q", "1", "--psk-identity", "device-1"]
+    sub = client_tool("mosquitto_sub", gw, *words, "--psk", KEY, "-d", "-C", "1")
+    sub.wait_line("SUBACK")
+    (folder / "psk").write_text(f"device-1:{other}\n")
+    assert gw.reload()["event"] == "reloaded"
+    gw.provoke(lambda: client_tool("mosquitto_pub", gw, *words, "-m", "old", "--psk", KEY).wait(None), "closed",
+               reason="handshake_failed")
+    client_tool("mosquitto_pub", gw, *words, "-m", "new", "--psk", other).wait()
+    assert "new" in sub.wait()
+
+
 def test_dates_of_certificates_can_be_left_out(gateway, ca):
     ca.issue("old", end="20210101000000Z")
     gw = gateway(listeners={"mqtt": mutual(ca)})
@@ -248,24 +297,84 @@ def test_alpn(gateway, ca):
     refuses(gw, c)
 
 
-def test_reload_under_live_connections(gateway, ca):
+class Traffic:
+    """1,000 clients, each of which gets back what it publishes, all the time."""
+
+    def __init__(self, gw, c):
+        raise_descriptors()
+        self.live = []
+        for n in range(1000):
+            self.live.append(connect(gw, c))
+            self.live[n].sendall(CONNECT[:-5] + b"p%04d" % n + bytes.fromhex("820a000100056d2f") + b"%03d\1" % n)
+        for s in self.live:
+            assert read(s, 9) == CONNACK + bytes.fromhex("9003000101")
+        self.rounds, self.failure, self.over = 0, None, False
+        self.changed = threading.Condition()
+        self.thread = threading.Thread(target=self.go_round)
+        self.thread.start()
+
+    def go_round(self):
+        try:
+            while not self.over:
+                for n, s in enumerate(self.live):  # QoS 1: acknowledged, and sent back
+                    s.sendall(bytes.fromhex("320a00056d2f") + b"%03d" % n + b"\0\1x")
+                for n, s in enumerate(self.live):
+                    got = read(s, 16)
+                    assert b"m/%03d" % n in got and bytes.fromhex("40020001") in got, got
+                    s.sendall(bytes.fromhex("4002") + got[got.index(b"/") + 4:][:2])
+                with self.changed:
+                    self.rounds += 1
+                    self.changed.notify_all()
+        except (AssertionError, OSError) as error:
+            with self.changed:
+                self.failure = error
+                self.changed.notify_all()
+
+    def wait_round(self):
+        """Everybody is served once more from now on."""
+        with self.changed:
+            wanted = self.rounds + 2
+            assert self.changed.wait_for(lambda: self.failure or self.rounds >= wanted, TIMEOUT)
+            assert not self.failure, self.failure
+
+    def end(self):
+        self.over = True
+        self.thread.join(TIMEOUT)
+        for s in self.live:
+            s.close()
+
+
+def shown(gw, c):
+    with connect(gw, c) as s:
+        assert serves(s)
+        return s.getpeercert()["serialNumber"]
+
+
+def test_reload_under_1000_live_connections_with_traffic(gateway, ca):
     gw = gateway(listeners={"mqtt": listener(ca)})
     c = context(ca)
-    live = [connect(gw, c) for _ in range(50)]
+    traffic = Traffic(gw, c)
+    try:
+        seen = [traffic.live[0].getpeercert()["serialNumber"]]
+        for _ in range(3):
+            ca.issue("server")
+            assert gw.reload()["event"] == "reloaded"
+            seen.append(shown(gw, c))
+            traffic.wait_round()
+        assert len(set(seen)) == 4
+        assert gw.counters()["core.connections_closed"] == 3  # those that looked
+    finally:
+        traffic.end()
+    assert not traffic.failure
+
+
+def test_a_bad_file_keeps_what_is_there_and_is_named(gateway, ca):
+    gw = gateway(listeners={"mqtt": listener(ca)})
+    c = context(ca)
+    live = [connect(gw, c) for _ in range(5)]
     for n, s in enumerate(live):
-        name = f"p{n:04}".encode()
-        assert serves(s, CONNECT[:-5] + name)
-    first = live[0].getpeercert()["serialNumber"]
-    ca.issue("server")
-    for s in live:
-        s.sendall(PING)
-    assert gw.reload()["event"] == "reloaded"
-    for s in live:
-        assert read(s, 2) == PONG and serves(s, PING, PONG)
-    with connect(gw, c) as s:
-        second = s.getpeercert()["serialNumber"]
-    assert second != first
-    # A bad file keeps what is there and is named.
+        assert serves(s, CONNECT[:-5] + b"p%04d" % n)
+    second = shown(gw, c)
     for bad in ["", "-----BEGIN CERTIFICATE-----\nMIIB", (ca.folder / "ca.pem").read_text()]:
         (ca.folder / "server.pem").write_text(bad)
         failed = gw.reload()
@@ -294,6 +403,24 @@ def test_slow_handshakes_end_and_their_number_is_bounded(gateway, ca):
             s.close()
         with connect(gw, context(ca)) as s:
             assert serves(s)
+
+
+def silent_for(s, seconds):
+    """Nothing comes for so long."""
+    s.settimeout(seconds)
+    with pytest.raises(socket.timeout):
+        s.recv(1)
+    s.settimeout(TIMEOUT)
+
+
+def test_the_time_to_log_in_begins_after_the_handshake(gateway, ca):
+    gw = gateway("limits { first_byte_timeout = 2s  login_timeout = 2s }\n", listeners={"mqtt": listener(ca)})
+    raw = socket.create_connection(("127.0.0.1", gw.port("mqtt")), TIMEOUT)
+    silent_for(raw, 2.2)
+    with context(ca).wrap_socket(raw, server_hostname="localhost") as s:
+        s.sendall(CONNECT[:5])
+        silent_for(s, 0.3)
+        assert serves(s, CONNECT[5:])
 
 
 def test_garbage_and_plain_text(gateway, ca):
@@ -344,3 +471,11 @@ def test_bad_blocks_are_refused(gateway, ca, text, says):
     gw = gateway(listeners={"mqtt": listener(ca, text)}, launch_only=True)
     gw.wait_exit(1)
     assert any(says in line.replace('\\"', '"') for line in gw.lines.all())
+
+
+def test_a_certificate_with_sm2_is_refused_by_the_check(gateway, ca):
+    openssl(ca.folder, "ecparam", "-genkey", "-name", "SM2", "-out", "server.key")
+    openssl(ca.folder, "req", "-x509", "-new", "-key", "server.key", "-sm3", "-out", "server.pem", "-subj", "/CN=sm")
+    gw = gateway(listeners={"mqtt": listener(ca)}, launch_only=True)
+    gw.wait_exit(1)
+    assert any("server.pem: " in line and "SM2" in line for line in gw.lines.all()), gw.lines.all()

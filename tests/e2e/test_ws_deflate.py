@@ -31,11 +31,12 @@ def ws(gateway):
 class Deflate(WebSocket):
     """A peer that compresses, message by message or, with takeover, in one stream each way."""
 
-    def begin(self, offer=BROWSER, takeover=False):
+    def begin(self, offer=BROWSER, takeover=False, bits=12):
         headers = self.open("/example", [], Sec_WebSocket_Extensions=offer)
         self.terms = headers.get("sec-websocket-extensions")
         self.takeover = takeover
-        self._in, self._out = zlib.decompressobj(-15), zlib.compressobj(6, zlib.DEFLATED, -12)
+        self.bits = bits
+        self._in, self._out = zlib.decompressobj(-15), zlib.compressobj(6, zlib.DEFLATED, -bits)
         self.compressed = []
         self.send(self.message(b"HELLO %d\nSUB e/#\n" % next(ids)))
         self.expect_stream(b"OK welcome\nOK\n")
@@ -43,7 +44,7 @@ class Deflate(WebSocket):
 
     def squeeze(self, data):
         if not self.takeover:
-            self._out = zlib.compressobj(6, zlib.DEFLATED, -12)
+            self._out = zlib.compressobj(6, zlib.DEFLATED, -self.bits)
         data = self._out.compress(data) + self._out.flush(zlib.Z_SYNC_FLUSH)
         assert data.endswith(TAIL)
         return data[:-4]
@@ -156,6 +157,21 @@ def test_deflate_messages_in_every_cut(ws, takeover, opcode):
     for piece in random_cuts(data, 200):
         peer.send(piece)
     peer.expect_echo(*payloads)
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+@pytest.mark.parametrize("bits", [9, 12, 15])
+def test_deflate_messages_of_every_size(ws, bits, takeover):
+    """Autobahn's groups 12 and 13: sizes, windows, both manners of context, whole and in fragments."""
+    gw = ws(f"deflate_window = {bits}  deflate_takeover = {'yes' if takeover else 'no'}")
+    peer = gw.connect("ws", Deflate).begin(takeover=takeover, offer=f"{BROWSER}={bits}", bits=bits)
+    assert f"server_max_window_bits={bits}" in peer.terms or bits == 15
+    for size in (16, 64, 256, 1024, 4096, 8192, 16384, 32768, 65536, 131072):
+        for cut in (None, 256 if size < 8192 else 4096):
+            payloads = [b"%d " % n + b"".join(b"%x" % (n * at) for at in range(size // 4)) for n in range(10)]
+            peer.send(b"".join(peer.message(line(payload), TEXT if n % 2 else BINARY, cut)
+                               for n, payload in enumerate(payloads)))
+            peer.expect_echo(*payloads)
 
 
 def test_deflate_long_messages(ws):

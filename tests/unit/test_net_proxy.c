@@ -231,7 +231,7 @@ static void values_that_mean_nothing_here_are_passed_over(void)
     tlv(&h, 0x30, "netns", 5);
     tlv(&h, 0xea, "\x01vpce-1", 7);
     is_right(h.bytes, h.len, &out);
-    CU_ASSERT_FALSE(out.verified);
+    CU_ASSERT_FALSE(out.verified || out.tls || out.local);
 }
 
 static void blocks_that_are_not_quite_right(void)
@@ -307,6 +307,9 @@ static void the_name_of_a_certificate(void)
         struct header h = ipv4();
         tls(&h, cases[i].bits, cases[i].verify, cases[i].cn, cases[i].len);
         is_right(h.bytes, h.len, &out);
+        CU_ASSERT_TRUE(out.tls);
+        CU_ASSERT_TRUE(pg_bytes_equal(out.tls_version, PG_BYTES_OF("TLSv1.3")));
+        CU_ASSERT_PTR_NULL(out.cipher.data);
         CU_ASSERT_EQUAL(out.verified, cases[i].verified);
         CU_ASSERT_EQUAL(out.cn.data != NULL, cases[i].has_name);
         CU_ASSERT(!cases[i].has_name || (out.cn.len == cases[i].len &&

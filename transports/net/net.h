@@ -14,6 +14,7 @@ struct pg_worker;
 struct net_range;
 
 enum net_proxy_identity { NET_PROXY_IDENTITY_NONE, NET_PROXY_IDENTITY_CN };
+enum net_proxy_require { NET_PROXY_REQUIRE_NONE, NET_PROXY_REQUIRE_TLS, NET_PROXY_REQUIRE_CERT };
 
 /* Values of the shared keys of one listener block; first in the transport's own struct. */
 struct net_conf {
@@ -30,6 +31,7 @@ struct net_conf {
     struct pg_strings proxy_from;
     int64_t proxy_waiting;
     int proxy_identity; /* enum net_proxy_identity */
+    int proxy_require;  /* enum net_proxy_require */
 
     /* Made by net_check() out of the texts above. */
     mode_t mode;
@@ -37,7 +39,8 @@ struct net_conf {
     size_t trusted_count;
 };
 
-extern const char *const net_proxy_words[], *const net_proxy_identity_words[];
+extern const char *const net_proxy_words[], *const net_proxy_identity_words[],
+                                                *const net_proxy_require_words[];
 
 /* Their rows, for the transport's table of options. */
 /* clang-format off */
@@ -151,7 +154,17 @@ extern const char *const net_proxy_words[], *const net_proxy_identity_words[];
      .sentence = "cn: if the proxy has found the client's certificate valid and says so (version " \
                  "2), the certificate's common name is its user name, in place of one that it " \
                  "sends; no password is asked for then. none: what the proxy says of TLS is not " \
-                 "looked at."}
+                 "looked at."}, \
+    {.name = "proxy_require", \
+     .type = PG_OPT_CHOICE, \
+     .offset = offsetof(struct net_conf, proxy_require), \
+     .fallback = "none", \
+     .choices = net_proxy_require_words, \
+     .reloadable = true, \
+     .sentence = "what a client must have shown to the proxy, by the proxy's words (version 2), or it " \
+                 "is refused: tls, that it came by TLS; certificate, a certificate that the proxy " \
+                 "found valid. For where a proxy serves both and this listener must not. The " \
+                 "proxy's own connections, as its health checks are, are taken."}
 /* clang-format on */
 
 /* A socket that has been accepted, and what is known of its peer. */

@@ -66,10 +66,16 @@ static void end(struct arrival *arrival)
     free(arrival);
 }
 
+static void turn_away_client(struct arrival *arrival, const char *peer, enum pg_reason reason,
+                             const char *detail)
+{
+    pg_conn_refused(arrival->worker, arrival->conf, peer, reason, detail);
+    end(arrival);
+}
+
 static void turn_away(struct arrival *arrival, enum pg_reason reason, const char *detail)
 {
-    pg_conn_refused(arrival->worker, arrival->conf, arrival->peer, reason, detail);
-    end(arrival);
+    turn_away_client(arrival, arrival->peer, reason, detail);
 }
 
 /* Give the socket to the transport. */
@@ -82,21 +88,42 @@ static void hand_over(struct arrival *arrival, const char *peer, struct pg_bytes
     end(arrival);
 }
 
+/* What a client lacks that it must have shown to the proxy; NULL: nothing. */
+static const char *lacking(const struct net_conf *net, const struct net_proxy *proxy)
+{
+    if (proxy->local)
+        return NULL;
+    if (net->proxy_require >= NET_PROXY_REQUIRE_TLS && !proxy->tls)
+        return "it did not come to the proxy by TLS; see proxy_require";
+    if (net->proxy_require == NET_PROXY_REQUIRE_CERT && !proxy->verified)
+        return "it has shown the proxy no certificate that is valid; see proxy_require";
+    return NULL;
+}
+
 /* The header is whole. */
 static void introduce(struct arrival *arrival, const struct net_proxy *proxy)
 {
-    char client[NET_ADDRESS_TEXT];
-    bool by_name = net_of(arrival->conf)->proxy_identity == NET_PROXY_IDENTITY_CN;
+    char source[NET_ADDRESS_TEXT];
+    const struct net_conf *net = net_of(arrival->conf);
+    bool by_name = net->proxy_identity == NET_PROXY_IDENTITY_CN;
     if (by_name && proxy->verified && !proxy->cn.data) {
         turn_away(arrival, PG_BAD_PROXY_HEADER,
                   "the client's certificate has no common name that can be used");
         return;
     }
     if (proxy->source.sa.any.sa_family == AF_UNSPEC)
-        memcpy(client, "unix", sizeof("unix"));
+        memcpy(source, "unix", sizeof("unix"));
     else
-        net_address_text(&proxy->source, client);
-    hand_over(arrival, proxy->own ? arrival->peer : client, by_name ? proxy->cn : PG_BYTES_NONE);
+        net_address_text(&proxy->source, source);
+    const char *client = proxy->own ? arrival->peer : source;
+    PG_LOG(PG_DEBUG, "proxied", PG_F_TEXT("peer", client), PG_F_TEXT("proxy", arrival->peer),
+           PG_F_TEXT("listener", arrival->conf->name), PG_F_BYTES("tls", proxy->tls_version),
+           PG_F_BYTES("cipher", proxy->cipher), PG_F_BYTES("cn", proxy->cn));
+    const char *lack = lacking(net, proxy);
+    if (lack)
+        turn_away_client(arrival, client, PG_HANDSHAKE_FAILED, lack);
+    else
+        hand_over(arrival, client, by_name ? proxy->cn : PG_BYTES_NONE);
 }
 
 /* Room for more of the header, which grows with what has come. */

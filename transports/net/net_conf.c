@@ -12,6 +12,7 @@
 
 const char *const net_proxy_words[] = {"off", "v1", "v2", "any", NULL};
 const char *const net_proxy_identity_words[] = {"none", "cn", NULL};
+const char *const net_proxy_require_words[] = {"none", "tls", "certificate", NULL};
 
 static bool read_mode(struct net_conf *net, struct pg_error *error)
 {
@@ -55,13 +56,17 @@ static bool check_proxy(const struct net_conf *net, struct pg_error *error)
                      "the addresses of the proxies, as in proxy_from = \"10.1.2.3\"");
         return false;
     }
-    if (net->proxy == NET_PROXY_OFF &&
-        (net->trusted_count > 0 || net->proxy_identity != NET_PROXY_IDENTITY_NONE)) {
-        pg_error_set(error, "proxy_from and proxy_identity mean nothing while proxy is off");
+    bool asks_tls = net->proxy_identity != NET_PROXY_IDENTITY_NONE ||
+                    net->proxy_require != NET_PROXY_REQUIRE_NONE;
+    if (net->proxy == NET_PROXY_OFF && (net->trusted_count > 0 || asks_tls)) {
+        pg_error_set(error, "proxy_from, proxy_identity and proxy_require mean nothing while proxy "
+                            "is off");
         return false;
     }
-    if (net->proxy == NET_PROXY_V1 && net->proxy_identity != NET_PROXY_IDENTITY_NONE) {
-        pg_error_set(error, "proxy_identity: version 1 of the PROXY protocol says nothing of TLS");
+    if (net->proxy == NET_PROXY_V1 && asks_tls) {
+        pg_error_set(error,
+                     "proxy_identity and proxy_require: version 1 of the PROXY protocol says "
+                     "nothing of TLS");
         return false;
     }
     return true;

@@ -112,9 +112,15 @@ static enum net_proxy_result parse_v1(struct pg_bytes head, size_t begin, struct
 
 enum { V2_LOCAL = 0x20, V2_PROXY = 0x21 };
 enum { V2_UNSPEC = 0x00, V2_TCP4 = 0x11, V2_TCP6 = 0x21, V2_UNIX = 0x31 };
-enum { TLV_CRC32C = 0x03, TLV_SSL = 0x20, TLV_SSL_CN = 0x22 };
+enum {
+    TLV_CRC32C = 0x03,
+    TLV_SSL = 0x20,
+    TLV_SSL_VERSION = 0x21,
+    TLV_SSL_CN = 0x22,
+    TLV_SSL_CIPHER = 0x23,
+};
 /* Bits of the first byte of TLV_SSL (2.2.6). */
-enum { SSL_CERT_CONN = 0x02, SSL_CERT_SESS = 0x04 };
+enum { SSL_USED = 0x01, SSL_CERT_CONN = 0x02, SSL_CERT_SESS = 0x04 };
 #define SSL_FIXED 5u /* bits, and the result of the verification */
 
 static size_t get16(const uint8_t *at)
@@ -157,6 +163,7 @@ static bool read_ssl(struct pg_bytes value, struct net_proxy *out)
     if (value.len < SSL_FIXED)
         return false;
     bool shown = (value.data[0] & (SSL_CERT_CONN | SSL_CERT_SESS)) != 0;
+    out->tls = (value.data[0] & SSL_USED) != 0;
     out->verified = shown && get32(value.data + 1) == 0;
     struct pg_bytes list = {.data = value.data + SSL_FIXED, .len = value.len - SSL_FIXED};
     struct pg_bytes part, cn = PG_BYTES_NONE;
@@ -166,6 +173,10 @@ static bool read_ssl(struct pg_bytes value, struct net_proxy *out)
             return false;
         if (type == TLV_SSL_CN)
             cn = part;
+        else if (type == TLV_SSL_VERSION)
+            out->tls_version = part;
+        else if (type == TLV_SSL_CIPHER)
+            out->cipher = part;
     }
     if (out->verified && cn.len > 0 && cn.len <= NET_PROXY_CN_MAX && is_printable(cn))
         out->cn = cn;
@@ -255,6 +266,7 @@ static enum net_proxy_result parse_v2(struct pg_bytes head, struct net_proxy *ou
         return NET_PROXY_MORE;
     out->used = V2_FIXED + len;
     out->own = local || head.data[13] == V2_UNSPEC;
+    out->local = local;
     if (local) /* a family and addresses may stand there, and mean nothing (2.2) */
         return NET_PROXY_WHOLE;
     read_source(head.data + V2_FIXED, head.data[13], out);

@@ -28,11 +28,15 @@ enum net_proxy_result {
 
 struct net_proxy {
     size_t used;
-    bool own; /* the proxy's own connection, or one whose origin it does not know: the socket's
+    bool own;   /* the proxy's own connection, or one whose origin it does not know: the socket's
                  address is the client's */
+    bool local; /* the proxy's own (version 2 alone says so): it asks whether we are there */
     struct net_address source; /* of the client, unless `own`; of no family if it came to the proxy
                                   through a Unix-domain socket */
-    bool verified;             /* the client has shown the proxy a certificate that is valid */
+    bool tls;                  /* the client has come to the proxy by TLS */
+    struct pg_bytes tls_version, cipher; /* tls: in the proxy's words; data == NULL: it does not
+                                            say. Lent from `head`, and anything may stand in them */
+    bool verified;      /* the client has shown the proxy a certificate that is valid */
     struct pg_bytes cn; /* verified: its common name, in UTF-8 without control characters; data ==
                            NULL: it has none that can be used. Lent from `head` */
     const char *why;

@@ -32,6 +32,7 @@
 #define ALPN_MAX 256u
 #define PSK_SUITES                                                                                 \
     "ECDHE+PSK+AESGCM:ECDHE+PSK+CHACHA20:ECDHE-PSK-AES128-CBC-SHA256:PSK+AESGCM:PSK+CHACHA20"
+#define NO_SM          "OpenSSL has no TLS suites with SM2, SM3 or SM4 (GB/T 38636, RFC 8998)"
 #define SESSION_LIFE_S 7200 /* no longer than the keys of tickets are kept */
 
 const char *const tls_verify_words[] = {"none", "optional", "require", NULL};
@@ -81,8 +82,7 @@ static const char *contradiction(const struct tls_conf *c)
     bool has_psk = c->psk_file[0] != '\0';
     bool has_ca = c->ca_file[0] != '\0' || c->ca_dir[0] != '\0';
     if (names_sm(c->ciphers) || names_sm(c->ciphersuites) || names_sm(c->curves))
-        return "ciphers: OpenSSL has no TLS suites with SM2, SM3 or SM4 (GB/T 38636, RFC 8998); "
-               "choose others";
+        return "ciphers: " NO_SM "; choose others";
     if (has_psk && (c->certificates.count > 0 || c->verify != TLS_VERIFY_NONE))
         return "psk_file: a listener with pre-shared keys has no certificates and verifies none; "
                "make two listeners";
@@ -272,6 +272,13 @@ static bool load_authorities(SSL_CTX *ctx, const struct tls_conf *c, struct trou
     return true;
 }
 
+static bool is_of_unknown_type(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    return ERR_GET_LIB(code) == ERR_LIB_SSL &&
+           ERR_GET_REASON(code) == SSL_R_UNKNOWN_CERTIFICATE_TYPE;
+}
+
 static bool load_certificate(SSL_CTX *ctx, const struct tls_conf *c, size_t i,
                              struct trouble *trouble)
 {
@@ -279,7 +286,9 @@ static bool load_certificate(SSL_CTX *ctx, const struct tls_conf *c, size_t i,
     const char *key = c->keys.count > 0 ? c->keys.items[i] : chain;
     SSL_CTX_set_default_passwd_cb(ctx, no_password);
     if (SSL_CTX_use_certificate_chain_file(ctx, chain) != 1)
-        return fails(trouble, chain, tls_why());
+        return fails(trouble, chain,
+                     is_of_unknown_type() ? "a key of a kind that TLS has no use for; " NO_SM
+                                          : tls_why());
     if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(ctx) != 1)
         return fails(trouble, key, tls_why());
