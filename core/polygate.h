@@ -28,9 +28,8 @@
  *               pg_unsubscribe() may answer later, by `released` and `unsubscribed`; `later` of
  *               pg_delivery_received()
  *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol; pg_may_publish()
- *               and pg_publish_allowed()
- *   4  2026-11  frontends that call out: `calls`, `call_size` and `connected` of struct pg_protocol,
- *               pg_call_*(); pg_hand_on()
+ *               and pg_publish_allowed(); frontends that call out: `calls`, `call_size` and `connected`
+ *               of struct pg_protocol, pg_call_*(); pg_hand_on()
  */
 
 #include <stdarg.h>
@@ -39,7 +38,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PG_ABI     4u
+#define PG_ABI     3u
 #define PG_API     __attribute__((visibility("default")))
 #define PG_CHECKED __attribute__((warn_unused_result))
 
