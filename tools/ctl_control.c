@@ -805,6 +805,19 @@ static size_t print_listener_block(const json_t *listeners, size_t first)
     return at;
 }
 
+/* A connection that the gateway makes. */
+static void print_call_block(const json_t *made)
+{
+    size_t i;
+    json_t *option;
+    print_member(made, "protocol", 0);
+    fputs(" \"", stdout);
+    print_cell(text_bytes(json_object_get(made, "name")), 0);
+    puts("\" {");
+    json_array_foreach(json_object_get(made, "options"), i, option) print_option(option, "    ");
+    puts("}\n");
+}
+
 static int run_config_show(struct ctl_run *run)
 {
     int code;
@@ -812,10 +825,12 @@ static int run_config_show(struct ctl_run *run)
     if (!result)
         return code;
     if (!print_json(run, result)) {
-        json_t *listeners = json_object_get(result, "listeners");
+        size_t i;
+        json_t *made, *listeners = json_object_get(result, "listeners");
         print_blocks(json_object_get(result, "options"));
         for (size_t at = 0; at < json_array_size(listeners);)
             at = print_listener_block(listeners, at);
+        json_array_foreach(json_object_get(result, "calls"), i, made) print_call_block(made);
     }
     json_decref(result);
     return CTL_OK;

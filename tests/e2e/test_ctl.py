@@ -215,9 +215,13 @@ def test_memory_tells_what_the_process_has(gateway):
 
 
 def test_config_show_is_a_configuration(gateway, folder):
-    gw = gateway("limits { frame_size = 2m }")
+    gw = gateway("limits { frame_size = 2m }\n"
+                 'forward "city" { to = "127.0.0.1:1" platform = "PGATEPLATFORM0001" '
+                 'username = "polygate" password = "secret" }')
     shown = gw.ctl("config", "show")
     assert "    frame_size = 2m\n" in shown
+    assert '\nforward "city" {\n' in shown and "127.0.0.1:1" in shown
+    assert '"secret"' not in shown and "'secret'" not in shown
     path = folder / "shown.conf"
     path.write_text(shown, encoding="utf-8")
     done = subprocess.run([polygate.BIN, "-t", "-c", str(path)], capture_output=True, text=True,
