@@ -3,9 +3,10 @@
 /* Looking up names; see net_lookup.h.
  *
  * The thread is detached and owns the look-up until it has posted the result to the worker, whose it is
- * then. One that is cancelled is freed by whichever of the two has it at that moment; the thread posts
- * under the lock, so that a worker which has cancelled may end. The address family is left to the
- * resolver's configuration, and so is the order (RFC 6724). */
+ * then. One that is cancelled is freed by whichever of the two has it at that moment. The thread posts
+ * under a lock, so that a worker which has cancelled may end; it is one lock for all, since a look-up that
+ * has been posted may be gone before the lock is released. The address family is left to the resolver's
+ * configuration, and so is the order (RFC 6724). */
 
 #include "net_lookup.h"
 
@@ -23,8 +24,7 @@ struct net_lookup {
     struct pg_worker *worker;
     void (*done)(void *arg, const struct net_address *found, size_t count, const char *why);
     void *arg;
-    pthread_mutex_t lock;
-    bool cancelled; /* under the lock */
+    bool cancelled; /* under the lock until it is posted */
     const char *why;
     struct net_address found[NET_LOOKUP_MAX];
     size_t count;
@@ -32,11 +32,7 @@ struct net_lookup {
     char host[HOST_MAX + 1];
 };
 
-static void free_lookup(struct net_lookup *lookup)
-{
-    pthread_mutex_destroy(&lookup->lock);
-    free(lookup);
-}
+static pthread_mutex_t posting = PTHREAD_MUTEX_INITIALIZER;
 
 static void tell(struct pg_task *task, struct pg_worker *worker)
 {
@@ -44,7 +40,7 @@ static void tell(struct pg_task *task, struct pg_worker *worker)
     struct net_lookup *lookup = (struct net_lookup *)task;
     if (!lookup->cancelled)
         lookup->done(lookup->arg, lookup->found, lookup->count, lookup->why);
-    free_lookup(lookup);
+    free(lookup);
 }
 
 static void keep(struct net_lookup *lookup, const struct addrinfo *found)
@@ -71,13 +67,13 @@ static void *look_up(void *arg)
         freeaddrinfo(found);
     }
     lookup->why = error ? gai_strerror(error) : "the name has no address";
-    pthread_mutex_lock(&lookup->lock);
+    pthread_mutex_lock(&posting);
     bool cancelled = lookup->cancelled;
     if (!cancelled)
         pg_worker_post(lookup->worker, &lookup->task);
-    pthread_mutex_unlock(&lookup->lock);
+    pthread_mutex_unlock(&posting);
     if (cancelled)
-        free_lookup(lookup);
+        free(lookup);
     return NULL;
 }
 
@@ -94,14 +90,13 @@ struct net_lookup *net_lookup_begin(struct pg_worker *worker, struct pg_bytes ho
     *lookup = (struct net_lookup){
         .task.run = tell, .worker = worker, .done = done, .arg = arg, .port = port};
     memcpy(lookup->host, host.data, host.len);
-    pthread_mutex_init(&lookup->lock, NULL);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     int error = pthread_create(&thread, &detached, look_up, lookup);
     pthread_attr_destroy(&detached);
     if (error == 0)
         return lookup;
-    free_lookup(lookup);
+    free(lookup);
     return NULL;
 }
 
@@ -109,7 +104,7 @@ void net_lookup_cancel(struct net_lookup **lookup)
 {
     struct net_lookup *l = *lookup;
     *lookup = NULL;
-    pthread_mutex_lock(&l->lock);
+    pthread_mutex_lock(&posting);
     l->cancelled = true;
-    pthread_mutex_unlock(&l->lock);
+    pthread_mutex_unlock(&posting);
 }
