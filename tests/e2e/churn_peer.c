@@ -19,6 +19,7 @@
 #define READ_SIZE (64u * 1024)
 
 static int epoll_fd;
+static uint64_t random_state;
 static struct sockaddr_in gateway;
 
 void give_up(const char *format, ...)
@@ -32,11 +33,23 @@ void give_up(const char *format, ...)
     exit(1);
 }
 
-void peer_init(int epoll, uint16_t port)
+int peer_init(uint16_t port, uint64_t seed)
 {
-    epoll_fd = epoll;
+    random_state = seed * 0x9e3779b97f4a7c15u + 1;
     gateway = (struct sockaddr_in){
         .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0)
+        give_up("epoll_create1: %s", strerror(errno));
+    return epoll_fd;
+}
+
+uint32_t chance(uint32_t below)
+{
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return (uint32_t)((random_state * 0x2545f4914f6cdd1du) >> 33) % below;
 }
 
 static uint8_t *room(struct bytes_buffer *b, size_t n)

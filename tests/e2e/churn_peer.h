@@ -43,7 +43,10 @@ enum cut {
     CUT_KINDS,
 };
 
-void peer_init(int epoll_fd, uint16_t port);
+/* Before all else. The epoll descriptor that links are in; the seed is of chance(). */
+int peer_init(uint16_t port, uint64_t seed);
+/* Below `below`, by xorshift64*: the same numbers everywhere for one seed. */
+uint32_t chance(uint32_t below);
 /* Connect (blocking: this is loopback) and queue this CONNECT. */
 void link_open(struct link *link, void *owner, const struct mqtt_connect *packet);
 /* Read what there is, set `eof` at the end or at a reset. */

@@ -99,20 +99,6 @@ static bool may_cut;
 static uint64_t deliveries, repeats, connections, cuts[CUT_KINDS];
 static time_t last_progress;
 
-/* ---- chance ---------------------------------------------------------------------------------- */
-
-/* xorshift64*: the same numbers everywhere for one seed. */
-static uint32_t chance(uint32_t below)
-{
-    static uint64_t state;
-    if (state == 0)
-        state = arguments.seed * 0x9e3779b97f4a7c15u + 1;
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return (uint32_t)((state * 0x2545f4914f6cdd1du) >> 33) % below;
-}
-
 static time_t now_s(void)
 {
     struct timespec t;
@@ -651,10 +637,7 @@ static void read_arguments(int argc, char **argv)
             stderr);
         exit(2);
     }
-    epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll < 0)
-        give_up("epoll_create1: %s", strerror(errno));
-    peer_init(epoll, (uint16_t)port);
+    epoll = peer_init((uint16_t)port, arguments.seed);
 }
 
 int main(int argc, char **argv)
