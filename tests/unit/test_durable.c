@@ -4,12 +4,12 @@
  * acknowledged before it is safe, and queues come back in pages. A test's name says what must
  * hold. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fake_store.h"
+#include "suite.h"
 #include "testbed.h"
 
 static struct testbed bed;
@@ -751,11 +751,7 @@ static void qos_0_waits_if_it_is_to(void)
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(admission_waits_for_the_session),
         TEST(admission_is_refused_when_the_session_cannot_be_kept),
         TEST(clean_start_waits_until_the_old_session_is_dropped),
@@ -785,15 +781,7 @@ int main(void)
         TEST(message_that_had_reached_nobody_reaches_everybody),
         TEST(will_of_a_client_that_was_there_is_sent_unless_it_waits),
         TEST(qos_0_waits_if_it_is_to),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("durable", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("durable", tests);
 }

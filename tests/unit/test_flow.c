@@ -3,11 +3,11 @@
 /* From one client to another through the real core: delivery, sessions, take-over within a worker
  * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what must hold. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "testbed.h"
 
 #define TEXT(s) pg_bytes_str(s)
@@ -559,11 +559,7 @@ static void p2p_reaches_one_client_wherever_it_is_without_subscription(void)
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(message_reaches_subscribers_on_every_worker),
         TEST(overlapping_subscriptions_are_one_delivery_with_all_identifiers),
         TEST(no_local_keeps_a_clients_own_messages_from_it),
@@ -583,15 +579,7 @@ int main(void)
         TEST(what_is_returned_goes_to_another_member_wherever_it_is),
         TEST(what_is_returned_of_an_ordinary_subscription_comes_again),
         TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("flow", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("flow", tests);
 }

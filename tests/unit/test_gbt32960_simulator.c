@@ -300,11 +300,6 @@ static void options_that_do_not_fit_are_refused(void)
     CU_ASSERT_PTR_NULL(gbt_simulator_open(&options, 0));
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {

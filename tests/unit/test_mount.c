@@ -3,10 +3,10 @@
 /* Listeners with a prefix of topics: what their clients publish and subscribe to is below it, and
  * they do not see it; clients of other listeners see it whole. */
 
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 
 #include "mount.h"
+#include "suite.h"
 #include "testbed.h"
 
 #define PREFIX PG_BYTES_OF("tenant/")
@@ -208,11 +208,7 @@ static void the_response_topic_goes_with_the_topic(void)
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(both_ways_the_prefix_is_not_seen),
         TEST(an_unsettled_delivery_comes_again_without_it),
         TEST(retained_and_wills_are_below_it),
@@ -220,15 +216,7 @@ int main(void)
         TEST(identifiers_must_begin_as_the_listener_says),
         TEST(filters_keep_their_group_in_front),
         TEST(the_response_topic_goes_with_the_topic),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("mount", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("mount", tests);
 }

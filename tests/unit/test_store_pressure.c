@@ -4,7 +4,6 @@
  * keeps are not read on before it gives up on any of them, others are, nobody is taken for silent
  * because he was not listened to, and all goes on when the disk does. */
 
-#include <CUnit/Basic.h>
 #include <dlfcn.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include "conn.h"
 #include "counter.h"
 #include "store_disk.h"
+#include "suite.h"
 #include "testbed.h"
 
 #define BACKLOG_BYTES (256 * 1024)
@@ -237,15 +237,10 @@ static void publisher_that_goes_while_it_is_held_off(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("store_pressure", NULL, NULL);
-    CU_add_test(suite, "publishers_are_held_off_before_the_store_refuses_anything",
-                publishers_are_held_off_before_the_store_refuses_anything);
-    CU_add_test(suite, "publisher_that_goes_while_it_is_held_off",
-                publisher_that_goes_while_it_is_held_off);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(publishers_are_held_off_before_the_store_refuses_anything),
+        TEST(publisher_that_goes_while_it_is_held_off),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("store_pressure", tests);
 }
