@@ -182,7 +182,6 @@ static void a_client_hears_of_it_when_it_is_safe(void)
     (void)fake_store_complete(fake, PG_OK);
     testbed_stop(&bed);
     pg_facts_free();
-    probe_free(&p);
 }
 
 int main(void)

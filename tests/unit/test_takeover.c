@@ -101,12 +101,8 @@ static void session_that_moves_loses_nothing_and_repeats_nothing(void)
     CU_ASSERT_EQUAL(faults, 0);
     CU_ASSERT_EQUAL(got, total);
     testbed_stop(&bed);
-    for (int i = 0; i <= MOVES; i++) {
-        probe_free(all[i]);
+    for (int i = 0; i <= MOVES; i++)
         free(all[i]);
-    }
-    for (unsigned i = 0; i < PUBLISHERS; i++)
-        probe_free(&pubs[i].probe);
 }
 
 struct fighter {
@@ -209,8 +205,6 @@ static void no_more_sessions_than_the_limit_and_those_that_are_there_go_on(void)
     probe_connect(&bed, &probes[5], 1, &login);
     CU_ASSERT_EQUAL(probes[5].admission, PG_OK);
     testbed_stop(&bed);
-    for (unsigned i = 0; i < 6; i++)
-        probe_free(&probes[i]);
 }
 
 int main(void)
