@@ -40,4 +40,10 @@ bool tls_tickets_use(SSL_CTX *ctx);
  * that cannot be used. */
 bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_IDENTITY_MAX + 1]);
 
+/* ---- what a handshake leaves behind (tls_forget.c) ---- */
+
+/* Free what OpenSSL keeps of a server's handshake that has succeeded and of which everything has been
+ * read. The connection goes on; but for OpenSSL its peer has no certificate any more. */
+void tls_forget_handshake(SSL *ssl);
+
 #endif

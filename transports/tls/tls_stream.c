@@ -138,6 +138,8 @@ static void succeed(struct tls_layer *tls)
         net_stream_owner(stream)->failed(stream, &trouble);
         return;
     }
+    if (tls->conf)
+        tls_forget_handshake(tls->ssl);
     net_stream_owner(stream)->secured(stream, name[0] != '\0' ? pg_bytes_str(name) : PG_BYTES_NONE);
 }
 
