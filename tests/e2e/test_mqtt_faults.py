@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mqttwire import (CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK,
-                      MqttPeer, acknowledge, connect, disconnect, publish, subscribe, unsubscribe)
+                      MqttPeer, acknowledge, connect, disconnect, peer, publish, subscribe, unsubscribe)
 
 SESSION_EXPIRY, SUBSCRIPTION_ID, RECEIVE_MAXIMUM = 0x11, 0x0B, 0x21
 MESSAGE_EXPIRY, WILL_DELAY, TOPIC_ALIAS = 0x02, 0x18, 0x23
@@ -17,12 +17,6 @@ NO_LOCAL, RETAIN_AS_PUBLISHED = 0x04, 0x08
 @pytest.fixture
 def gw(gateway):
     return gateway()
-
-
-def peer(gw, client_id, version=5, **arguments):
-    one = gw.connect("mqtt", MqttPeer)
-    one.connack = one.login(client_id, version=version, **arguments)
-    return one
 
 
 def back(gw, client_id, version=5, **arguments):

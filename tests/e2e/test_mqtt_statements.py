@@ -3,8 +3,8 @@
 shows which statement is listed in polygate-mqtt(7)."""
 import pytest
 
-from mqttwire import (PINGRESP, PUBACK, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, MqttPeer, acknowledge,
-                      publish, subscribe, unsubscribe)
+from mqttwire import (PINGRESP, PUBACK, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, acknowledge, peer, publish,
+                      subscribe, unsubscribe)
 
 KEEP = {0x11: 0xFFFFFFFF}
 MESSAGE_EXPIRY = 0x02
@@ -14,12 +14,6 @@ NO_LOCAL = 4
 @pytest.fixture
 def gw(gateway):
     return gateway()
-
-
-def peer(gw, client_id, version=5, **arguments):
-    one = gw.connect("mqtt", MqttPeer)
-    one.connack = one.login(client_id, version=version, **arguments)
-    return one
 
 
 def test_a_subscription_is_replaced_without_a_gap(gw):

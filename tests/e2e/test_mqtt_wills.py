@@ -5,17 +5,11 @@ import time
 
 import pytest
 
-from mqttwire import DISCONNECT, MqttPeer
+from mqttwire import DISCONNECT, peer
 
 KEEP = {0x11: 3600}
 WILL_DELAY = 0x18
 STORE = 'store { path = "store" }\n'
-
-
-def peer(gw, client_id, **arguments):
-    one = gw.connect("mqtt", MqttPeer)
-    one.connack = one.login(client_id, version=5, **arguments)
-    return one
 
 
 def with_will(gw, client_id, delay=0, props=KEEP, retain=False):
