@@ -74,7 +74,7 @@ static bool load_trust(SSL_CTX *ctx, const struct tls_call_conf *c, struct tls_t
 {
     if (!c->verify)
         return true;
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, tls_on_verify);
     if (c->ca_file[0] != '\0')
         return tls_load_authorities(ctx, c->ca_file, trouble);
     return SSL_CTX_set_default_verify_paths(ctx) == 1 ||

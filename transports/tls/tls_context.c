@@ -234,7 +234,7 @@ static bool load_trust(SSL_CTX *ctx, const struct tls_conf *c, struct tls_troubl
     int mode = SSL_VERIFY_PEER;
     if (c->verify == TLS_VERIFY_REQUIRE)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_CTX_set_verify(ctx, mode, NULL);
+    SSL_CTX_set_verify(ctx, mode, tls_on_verify);
     return true;
 }
 
@@ -327,7 +327,7 @@ static bool copy_files(SSL_CTX *to, const SSL_CTX *from, const struct tls_conf *
         return true;
     SSL_CTX_set1_cert_store(to, SSL_CTX_get_cert_store(from));
     SSL_CTX_set_client_CA_list(to, SSL_dup_CA_list(SSL_CTX_get_client_CA_list(from)));
-    SSL_CTX_set_verify(to, SSL_CTX_get_verify_mode(from), NULL);
+    SSL_CTX_set_verify(to, SSL_CTX_get_verify_mode(from), tls_on_verify);
     return true;
 }
 

@@ -60,4 +60,11 @@ bool tls_tickets_use(SSL_CTX *ctx);
  * that cannot be used. */
 bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_IDENTITY_MAX + 1]);
 
+/* For the log of a handshake that has just failed on this thread: who the peer said it was, which it has
+ * not proven. The subject of a bad certificate, or the identity of a pre-shared key; "" if neither. Lent
+ * until the next. */
+const char *tls_claim_of(const SSL *ssl);
+/* The callback of contexts that verify, which makes a note for that. */
+int tls_on_verify(int ok, X509_STORE_CTX *store);
+
 #endif
