@@ -342,8 +342,8 @@ static void refused_publication_gives_its_identifier_back(void)
     testbed_stop(&bed);
 }
 
-/* The publisher goes while its message is on the way into the store, and sends it again from another
- * worker: once it is in, it goes to everybody, and if not, it is a new one. */
+/* The publisher goes while its message is on the way into the store, and sends it again from
+ * another worker: once it is in, it goes to everybody, and if not, it is a new one. */
 static void publisher_that_goes_in_between(enum pg_reason result, enum pg_reason again)
 {
     start(2, false);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* From one client to another through the real core: delivery, sessions, take-over within a worker
- * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what must hold. */
+ * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what
+ * must hold. */
 
 #include <stdio.h>
 #include <stdlib.h>
