@@ -83,6 +83,7 @@ void pg_router_free(struct pg_router_part *part)
     part->chunks = NULL;
     part->chunk_count = 0;
     pg_match_release(&part->match);
+    pg_match_cache_free(&part->cache);
 }
 
 /* ---- members --------------------------------------------------------------------------------- */
@@ -511,7 +512,8 @@ static bool route_here(struct pg_worker *worker, struct pg_msg *msg, struct pg_t
 static enum pg_reason route(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket)
 {
     struct pg_match *match = &worker->router.match;
-    pg_subindex_match(worker->server->subindex, msg->topic, match);
+    const struct pg_server *server = worker->server;
+    pg_match_find(&worker->router.cache, &server->changes, server->subindex, msg->topic, match);
     if (match->out_of_memory)
         return PG_NO_MEMORY;
     if (match->count == 0)

@@ -5,6 +5,7 @@
 /* A worker's part of routing: who in this worker subscribes at which node, and the batches of
  * messages for other workers. router.c owns all of it. */
 
+#include "match_cache.h"
 #include "subindex.h"
 #include "worker.h"
 
@@ -37,6 +38,7 @@ struct pg_router_part {
     struct pg_members_chunk *chunks; /* by node id */
     uint32_t chunk_count;
     struct pg_match match; /* of the message that is being published */
+    struct pg_match_cache cache;
     struct pg_batch *batches[PG_WORKERS_MAX];
     uint64_t seq;                  /* messages published by this worker */
     uint64_t seen[PG_WORKERS_MAX]; /* the last of each worker that was delivered here */
