@@ -4,12 +4,12 @@
  * session and one exact subscription, as the slope between two numbers of clients. It must not depend
  * on how many workers there are. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "suite.h"
 #include "testbed.h"
 
 #define FEW  500u
@@ -57,8 +57,6 @@ static size_t silent_client(unsigned workers)
     come(FEW, MANY, workers);
     size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
     testbed_stop(&bed);
-    for (unsigned i = 0; i < MANY; i++)
-        probe_free(&probes[i]);
     return (after - before) / (MANY - FEW);
 }
 
@@ -85,13 +83,10 @@ static void as_small_with_more_workers(void)
 int main(void)
 {
     mallopt(M_ARENA_MAX, 1); /* mallinfo2() tells of the main arena alone */
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("idle", NULL, NULL);
-    CU_add_test(suite, "silent_client_is_small", silent_client_is_small);
-    CU_add_test(suite, "as_small_with_more_workers", as_small_with_more_workers);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(silent_client_is_small),
+        TEST(as_small_with_more_workers),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("idle", tests);
 }

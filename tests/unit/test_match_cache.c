@@ -3,7 +3,6 @@
 /* What topics matched lately: it is what the index would say now, whatever changed, and the index is
  * not asked again while nothing did. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <urcu-qsbr.h>
 
 #include "match_cache.h"
+#include "suite.h"
 
 #define WORKERS 2u
 
@@ -187,18 +187,12 @@ static void it_is_true_at_any_time(void)
 int main(void)
 {
     rcu_register_thread();
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("match_cache", NULL, NULL);
-    CU_add_test(suite, "nothing_is_asked_twice", nothing_is_asked_twice);
-    CU_add_test(suite, "callers_may_change_what_they_get", callers_may_change_what_they_get);
-    CU_add_test(suite, "each_change_is_seen", each_change_is_seen);
-    CU_add_test(suite, "exact_filters_matter_to_their_topics_alone",
-                exact_filters_matter_to_their_topics_alone);
-    CU_add_test(suite, "it_is_true_at_any_time", it_is_true_at_any_time);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
+    CU_TestInfo tests[] = {
+        TEST(nothing_is_asked_twice), TEST(callers_may_change_what_they_get),
+        TEST(each_change_is_seen),    TEST(exact_filters_matter_to_their_topics_alone),
+        TEST(it_is_true_at_any_time), CU_TEST_INFO_NULL,
+    };
+    int status = run_suite("match_cache", tests);
     rcu_unregister_thread();
-    return failed != 0;
+    return status;
 }
