@@ -191,6 +191,29 @@ def test_connections_of_an_address_come_at_a_rate(gateway):
     assert gw.counters()["refuse.connection_rate"] == 30
 
 
+def test_connections_of_a_listener_come_at_a_rate(gateway):
+    gw = gateway(listeners={**listener("connects_per_second = 2"), **listener(name="free")})
+    started = time.monotonic()
+    login(gw, "a", "free").close()
+    refused = 0
+    while not refused:  # however slow this machine is
+        peer = knock(gw, "b")
+        try:
+            peer.expect(ADMITTED)
+        except AssertionError:
+            refused += 1
+    assert gw.counters()["refuse.connection_rate"] == 1
+    gw.wait_log("connection_refused", reason="connection_rate", listener="mqtt")
+    login(gw, "a", "free").close()
+    while True:  # and a moment later there is room again
+        peer = knock(gw, "c")
+        try:
+            peer.expect(ADMITTED)
+            break
+        except AssertionError:
+            assert time.monotonic() < started + TIMEOUT
+
+
 # ---- rates ---------------------------------------------------------------------------------------
 
 def sent_slowly(gw, keepalive, count, size):
