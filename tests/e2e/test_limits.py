@@ -7,6 +7,7 @@ import selectors
 import signal
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -96,6 +97,34 @@ def test_places_are_given_in_the_order_of_coming(gateway, limit, workers):
         peer.expect(ADMITTED)
         inside = peer
     assert not gw.logged("connection_refused")
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_nobody_is_refused_where_all_take_turns(gateway, limit):
+    """Far more than there are places, on several workers, each again and again."""
+    places, clients, turns = 4, 16, 20
+    settings = bounded(limit, "1m", 2)
+    settings["config"] = settings["config"].replace("connections = 1", f"connections = {places}")
+    settings["listeners"] = {"mqtt": settings["listeners"]["mqtt"].replace(f"{limit} = 1 ", f"{limit} = {places} ")}
+    gw = gateway(**settings)
+    failed = []
+
+    def take_turns(number):
+        try:
+            for _ in range(turns):
+                with MqttPeer(gw.port("mqtt")) as peer:
+                    peer.login(f"client-{number}")
+                    peer.barrier()
+        except (AssertionError, OSError) as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=take_turns, args=(n,)) for n in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and not gw.logged("connection_refused")
+    assert gw.counters()["core.clients_admitted"] == clients * turns
 
 
 def test_everybody_waits_for_a_place_as_long_as_is_set(gateway):
