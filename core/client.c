@@ -337,11 +337,10 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
         client->session = NULL;
     }
 
-    bool suppressed = reason == PG_DRAINING || reason == PG_BANNED;
-    if (session->will && suppressed)
-        pg_will_forget(session);
     bool ends = session->expiry_s == 0 && !resumed;
-    if (session->will && (session->will->delay_s == 0 || ends))
+    /* When the gateway stops, a session that is not in the store ends with it. */
+    bool last = ends || (reason == PG_DRAINING && !session->worker->server->store);
+    if (session->will && (session->will->delay_s == 0 || last))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
     else if (session->will)
         pg_will_delay(session, session->will->delay_s);

@@ -61,6 +61,9 @@ void pg_will_forget(struct pg_session *session);
 void pg_will_delay(struct pg_session *session, uint32_t seconds);
 /* Publish, if the access rules still allow it, and free it. `client_id` is lent. */
 void pg_will_publish(struct pg_worker *worker, struct pg_will **will, struct pg_bytes client_id);
+/* The worker is to end: without a store nothing comes after it, so that wills whose delay has not
+ * passed are due now. With one they are sent after the next start. */
+void pg_wills_drain(struct pg_worker *worker);
 /* The worker ends: forget those whose permission is still being asked for. */
 void pg_wills_cancel(struct pg_worker *worker);
 

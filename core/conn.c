@@ -397,12 +397,14 @@ static void become_dead(struct pg_conn *conn)
 
 static void linger(struct pg_conn *conn)
 {
-    if (conn->eof || conn->reason == PG_NETWORK_ERROR) {
+    const struct pg_transport *transport = transport_of(conn);
+    bool owes = transport->owes && transport->owes(link_of(conn));
+    if ((conn->eof && !owes) || conn->reason == PG_NETWORK_ERROR) {
         become_dead(conn);
         return;
     }
     conn->state = CONN_LINGERING;
-    transport_of(conn)->shutdown(link_of(conn));
+    transport->shutdown(link_of(conn));
 }
 
 /* After the output changed: cut off, resume deliveries, finish closing. */

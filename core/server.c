@@ -37,6 +37,7 @@
 
 #include "api.h"
 #include "ban.h"
+#include "counter.h"
 #include "escape.h"
 #include "fact.h"
 #include "guard.h"
@@ -182,8 +183,31 @@ static void begin_change(struct life *life, struct pg_change *change)
     pg_change_begin(change, change_done, life);
 }
 
-static void reload_failed(const struct pg_error *error)
+struct tally {
+    struct pg_task task;
+    size_t counter;
+};
+
+static void add_tally(struct pg_task *task, struct pg_worker *worker)
 {
+    struct tally *tally = (struct tally *)task;
+    pg_counter_add(pg_worker_counters(worker), tally->counter, 1);
+    free(tally);
+}
+
+/* Counters belong to workers; what the main thread counts is added by the first one. */
+static void count(struct life *life, size_t counter)
+{
+    struct tally *tally = malloc(sizeof(*tally));
+    if (!tally)
+        return;
+    *tally = (struct tally){.task.run = add_tally, .counter = counter};
+    pg_worker_post(life->server.workers[0], &tally->task);
+}
+
+static void reload_failed(struct life *life, const struct pg_error *error)
+{
+    count(life, PG_COUNT_RELOADS_FAILED);
     PG_LOG(PG_ERROR, "reload_failed", PG_F_TEXT("error", error->text));
     notify("READY=1");
 }
@@ -233,7 +257,7 @@ static void reload(struct life *life)
     struct pg_server *server = &life->server;
     struct pg_config *config = pg_config_load(server->assembly, life->config_path, &error);
     if (!config) {
-        reload_failed(&error);
+        reload_failed(life, &error);
         return;
     }
     struct pg_change *change = NULL;
@@ -241,7 +265,7 @@ static void reload(struct life *life)
         change = pg_change_prepare(server, life->listeners, config, &error);
     if (!change) {
         pg_config_unref(&config);
-        reload_failed(&error);
+        reload_failed(life, &error);
         return;
     }
     /* Nothing can fail from here on. */
@@ -287,6 +311,7 @@ static void finish_change(struct life *life)
     }
     if (life->old_config) {
         pg_config_unref(&life->old_config);
+        count(life, PG_COUNT_RELOADS_DONE);
         PG_LOG(PG_INFO, "reloaded",
                PG_F_TEXT("file", life->config_path ? life->config_path : "built-in configuration"));
     } else {

@@ -97,6 +97,7 @@ struct pg_held {
 struct pg_will {
     struct pg_timer timer;      /* of its delay; first */
     struct pg_session *session; /* while the timer runs */
+    struct pg_will *next;       /* of those that pg_wills_drain() has found */
     struct pg_msg *msg;         /* without expiry */
     bool kept;                  /* the store has it */
     bool expires;

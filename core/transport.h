@@ -84,6 +84,9 @@ struct pg_transport {
     void (*want_read)(void *link, bool on);
     /* No more output; goes on reading and discarding until the peer closes or `close`. */
     void (*shutdown)(void *link);
+    /* Whether bytes of its own are still to leave to a peer that has sent its last: `shutdown` is called
+     * then, and pg_conn_eof() once more when they have left. (optional: there never are any) */
+    bool (*owes)(const void *link);
     /* Stop all watchers and close. The core frees the memory later in the turn. */
     void (*close)(void *link);
 };
