@@ -19,8 +19,7 @@
 #include "wheel.h"
 #include "worker.h"
 
-/* Everything up to the next pointer below is the worker's own thread's; only `mailbox` and the
- * async watcher are touched by others. */
+/* All is the worker's own thread's but the last three, which other threads write. */
 struct pg_worker {
     unsigned index;
     struct pg_server *server;
