@@ -2,11 +2,16 @@
 
 /* The writers of the subscription index (subindex.h); the readers are in subindex_match.c.
  *
- * Two structures, both read without locks:
- *   exact   a set of nodes by their filter: filters without wildcards that are not shared
- *   edges   the tree for all others, kept in one set: a branch is a level, found by the hash of its
- *           path. A filter is a leaf in the list of the branch of its last level; `#` has no branch
- *           of its own, its leaf hangs at the level before with NODE_BELOW set.
+ * Two sets, both read without locks:
+ *   exact   nodes by their filter: filters without wildcards that are not shared
+ *   tree    all others, each by its path, which is the hash of its levels one after the other; '+'
+ *           is a level like any other there (no topic has a level of that name), `#` is not: the
+ *           node of `a/#` has the path `a`, and MARK_BELOW. Each beginning of these filters is a
+ *           branch, at its own path: it counts the filters that go on from there, and its marks
+ *           tell readers how they do. Paths are all that holds the tree together, so that a reader
+ *           can ask for any part of it at once; what it finds at the end is the text of a filter.
+ *           Of nodes with the same path that differ in their group alone, the first is in the set,
+ *           and leads to the others.
  * Ids lead to nodes by a two-level table, so that a reference can be resolved, and a reused id told
  * from its earlier owner by the generation.
  *
@@ -15,8 +20,8 @@
  * the next. So a burst of releases costs one grace period, and unlinking never needs memory.
  *
  * Invariants: a node is reachable by readers if and only if its id is ID_LIVE, and then it has a
- * worker (but for the moment of its making); a branch other than the root has a leaf or a child; a
- * reference (id, generation) is given out once in 2^32.
+ * worker (but for the moment of its making); a branch counts at least one filter; a reference (id,
+ * generation) is given out once in 2^32.
  *
  * Lock order: the mutex is the innermost lock; no callback but that of walk runs under it. */
 
@@ -59,32 +64,15 @@ static void small_free(struct pg_subindex *index, void *memory, size_t bytes)
     }
 }
 
-static size_t branch_bytes(size_t len)
-{
-    return offsetof(struct branch, level) + len;
-}
-
 static size_t turns_bytes(const struct pg_subindex *index)
 {
     return sizeof(struct turns) + index->workers * sizeof(((struct turns *)NULL)->members[0]);
 }
 
-static void *node_memory(struct node *node)
+static size_t node_bytes(unsigned marks, size_t len)
 {
-    if ((node->flags & NODE_SHARED) != 0)
-        return shared_leaf_of(node);
-    return (node->flags & NODE_IN_TREE) != 0 ? (void *)leaf_of(node) : (void *)node;
-}
-
-static size_t node_bytes(uint8_t flags, size_t len)
-{
-    size_t bytes = offsetof(struct node, bytes) + len;
-
-    if ((flags & NODE_IN_TREE) != 0)
-        bytes += offsetof(struct leaf, node);
-    if ((flags & NODE_SHARED) != 0)
-        bytes += offsetof(struct shared_leaf, leaf);
-    return bytes;
+    return offsetof(struct node, text) + len +
+           ((marks & MARK_SHARED) != 0 ? offsetof(struct share, node) : 0);
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -163,13 +151,6 @@ static void bury_table(void *arg, struct pg_tagset_table *table)
     index->collecting.tables = table;
 }
 
-static void bury_branch(struct pg_subindex *index, struct branch *branch)
-{
-    atomic_store_explicit(&branch->leaves, (uintptr_t)index->collecting.branches | 1,
-                          memory_order_release);
-    index->collecting.branches = branch;
-}
-
 static void bury_node(struct pg_subindex *index, struct node *node)
 {
     id_set(index, node->id, (uintptr_t)node, ID_DEAD);
@@ -179,13 +160,15 @@ static void bury_node(struct pg_subindex *index, struct node *node)
 
 static void node_free(struct pg_subindex *index, struct node *node)
 {
-    size_t bytes = node_bytes(node->flags, node->len);
+    size_t bytes = node_bytes(node->marks, node->len);
+    void *memory = node;
 
-    if ((node->flags & NODE_SHARED) != 0) {
+    if ((node->marks & MARK_SHARED) != 0) {
+        memory = share_of(node);
         index->bytes_other -= turns_bytes(index);
-        free(shared_leaf_of(node)->turns);
+        free(share_of(node)->turns);
     }
-    small_free(index, node_memory(node), bytes);
+    small_free(index, memory, bytes);
 }
 
 /* Free one thing that has waited long enough; false: nothing is left. */
@@ -200,15 +183,6 @@ static bool reclaim_one(struct pg_subindex *index)
         grave->nodes = atomic_load_explicit(&node->generation, memory_order_relaxed);
         node_free(index, node);
         id_give_back(index, id);
-        return true;
-    }
-    if (grave->branches != NULL) {
-        struct branch *branch = grave->branches;
-
-        grave->branches =
-            (struct branch *)(atomic_load_explicit(&branch->leaves, memory_order_relaxed) &
-                              ~(uintptr_t)1);
-        small_free(index, branch, branch_bytes(branch->len));
         return true;
     }
     if (grave->tables != NULL) {
@@ -229,7 +203,7 @@ static void grave_close(struct pg_subindex *index)
 {
     const struct grave *c = &index->collecting;
 
-    if (index->grace_pending || (c->nodes == 0 && c->branches == NULL && c->tables == NULL))
+    if (index->grace_pending || (c->nodes == 0 && c->tables == NULL))
         return;
     index->waiting = index->collecting;
     index->collecting = (struct grave){0};
@@ -268,158 +242,177 @@ const char *__tsan_default_suppressions(void)
 }
 #endif
 
-/* ---- the tree -------------------------------------------------------------------------------- */
+/* ---- branches -------------------------------------------------------------------------------- */
 
-static uint64_t exact_hash(const void *item)
+/* Take a level off a plain filter that is a part of its path; false: none is left. */
+static bool path_level_next(struct pg_bytes *rest, struct pg_bytes *level)
 {
-    const struct node *node = item;
-
-    return pg_hash((struct pg_bytes){.data = node->bytes, .len = node->len});
+    return pg_topic_level_next(rest, level) && !(level->len == 1 && level->data[0] == '#');
 }
 
-static uint64_t branch_hash(const void *item)
+static uint64_t path_of(struct pg_bytes plain)
 {
-    return ((const struct branch *)item)->path;
-}
-
-static struct branch *branch_find(struct pg_subindex *index, const struct branch *parent,
-                                  struct pg_bytes level, uint64_t path)
-{
-    struct pg_tagset_probe probe;
-    struct branch *branch = pg_tagset_first(&index->edges, path, &probe);
-
-    while (branch != NULL && (branch->parent != parent || branch->len != level.len ||
-                              memcmp(branch->level, level.data, level.len) != 0))
-        branch = pg_tagset_next(&probe);
-    return branch;
-}
-
-static bool is_plus(const struct branch *branch)
-{
-    return branch->len == 1 && branch->level[0] == '+';
-}
-
-static struct branch *branch_add(struct pg_subindex *index, struct branch *parent,
-                                 struct pg_bytes level, uint64_t path)
-{
-    struct branch *branch = small_new(index, branch_bytes(level.len));
-
-    if (branch == NULL)
-        return NULL;
-    branch->parent = parent;
-    branch->path = path;
-    branch->len = (uint16_t)level.len; /* a filter has at most 65,535 bytes */
-    if (level.len > 0)
-        memcpy(branch->level, level.data, level.len);
-    if (!pg_tagset_add(&index->edges, path, branch)) {
-        small_free(index, branch, branch_bytes(level.len));
-        return NULL;
-    }
-    index->count_branches++;
-    if (is_plus(branch))
-        atomic_store_explicit(&parent->has_plus, 1, memory_order_release);
-    else
-        atomic_fetch_add_explicit(&parent->named, 1, memory_order_release);
-    return branch;
-}
-
-/* Take away a branch that nothing hangs on, and its parents as far as that makes them bare. */
-static void branch_prune(struct pg_subindex *index, struct branch *branch)
-{
-    while (branch != index->root && branch_is_bare(branch)) {
-        struct branch *parent = (struct branch *)(uintptr_t)branch->parent;
-
-        pg_tagset_remove(&index->edges, branch_hash(branch), branch);
-        if (is_plus(branch))
-            atomic_store_explicit(&parent->has_plus, 0, memory_order_release);
-        else
-            atomic_fetch_sub_explicit(&parent->named, 1, memory_order_release);
-        index->count_branches--;
-        bury_branch(index, branch);
-        branch = parent;
-    }
-}
-
-/* The branch at which a filter ends, made if need be; *below tells of a last level '#'. NULL when
- * memory is out: nothing is changed. */
-static struct branch *branch_reach(struct pg_subindex *index, struct pg_bytes plain, bool *below)
-{
-    struct branch *branch = index->root;
+    uint64_t path = PATH_NONE;
     struct pg_bytes level;
 
-    *below = false;
-    while (pg_topic_level_next(&plain, &level)) {
-        uint64_t path;
-        struct branch *next;
-
-        if (level.len == 1 && level.data[0] == '#') {
-            *below = true;
-            break;
-        }
-        path = pg_tagset_edge_hash(branch->path, pg_hash(level));
-        next = branch_find(index, branch, level, path);
-        if (next == NULL)
-            next = branch_add(index, branch, level, path);
-        if (next == NULL) {
-            branch_prune(index, branch);
-            return NULL;
-        }
-        branch = next;
-    }
-    return branch;
+    while (path_level_next(&plain, &level))
+        path = path_add(path, pg_hash(level));
+    return path;
 }
 
-static void leaf_unlink(struct leaf *leaf)
+static struct branch *branch_find(const struct pg_subindex *index, uint64_t path)
 {
-    struct leaf *next = atomic_load_explicit(&leaf->next, memory_order_relaxed);
-    struct leaf *before = branch_leaves(leaf->place);
+    struct pg_tagset_probe probe;
+    void *item = pg_tagset_first(&index->tree, path, &probe);
 
-    if (before == leaf) {
-        atomic_store_explicit(&leaf->place->leaves, (uintptr_t)next, memory_order_release);
+    while (item != NULL &&
+           ((probe.marks & MARK_FILTER) != 0 || ((struct branch *)item)->path != path))
+        item = pg_tagset_next(&probe);
+    return item;
+}
+
+static unsigned branch_marks(const struct branch *branch)
+{
+    return (branch->plus > 0 ? MARK_PLUS : 0u) | (branch->named > 0 ? MARK_NAMED : 0u);
+}
+
+static uint32_t *branch_count(struct branch *branch, struct pg_bytes level)
+{
+    return level.len == 1 && level.data[0] == '+' ? &branch->plus : &branch->named;
+}
+
+/* One more filter goes on with `level` after this path. false: memory is out. */
+static bool branch_enter(struct pg_subindex *index, uint64_t path, struct pg_bytes level)
+{
+    struct branch *branch = branch_find(index, path);
+
+    if (branch == NULL) {
+        branch = small_new(index, sizeof(*branch));
+        if (branch == NULL)
+            return false;
+        branch->path = path;
+        if (!pg_tagset_add(&index->tree, path, branch, 0)) {
+            small_free(index, branch, sizeof(*branch));
+            return false;
+        }
+        index->count_branches++;
+    }
+    if ((*branch_count(branch, level))++ == 0)
+        pg_tagset_change(&index->tree, path, branch, branch, branch_marks(branch));
+    return true;
+}
+
+/* One filter less does. */
+static void branch_leave(struct pg_subindex *index, uint64_t path, struct pg_bytes level)
+{
+    struct branch *branch = branch_find(index, path);
+
+    if (--*branch_count(branch, level) > 0)
+        return;
+    if (branch_marks(branch) != 0) {
+        pg_tagset_change(&index->tree, path, branch, branch, branch_marks(branch));
         return;
     }
-    while (atomic_load_explicit(&before->next, memory_order_relaxed) != leaf)
-        before = atomic_load_explicit(&before->next, memory_order_relaxed);
-    atomic_store_explicit(&before->next, next, memory_order_release);
+    pg_tagset_remove(&index->tree, path, branch);
+    small_free(index, branch, sizeof(*branch)); /* at once: no reader looks into it */
+    index->count_branches--;
+}
+
+/* A filter leaves its first `count` branches. */
+static void branches_leave(struct pg_subindex *index, struct pg_bytes plain, unsigned count)
+{
+    uint64_t path = PATH_NONE;
+    struct pg_bytes level;
+
+    for (; count > 0 && path_level_next(&plain, &level); count--) {
+        branch_leave(index, path, level);
+        path = path_add(path, pg_hash(level));
+    }
+}
+
+/* A filter enters all its branches; false: memory is out, and nothing is changed. */
+static bool branches_enter(struct pg_subindex *index, struct pg_bytes plain)
+{
+    uint64_t path = PATH_NONE;
+    struct pg_bytes rest = plain, level;
+
+    for (unsigned entered = 0; path_level_next(&rest, &level); entered++) {
+        if (!branch_enter(index, path, level)) {
+            branches_leave(index, plain, entered);
+            return false;
+        }
+        path = path_add(path, pg_hash(level));
+    }
+    return true;
 }
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
-/* A node that is not published yet, with its id; NULL when memory is out. */
-static struct node *node_new(struct pg_subindex *index, uint8_t flags, struct pg_bytes bytes,
-                             unsigned worker)
+static uint64_t exact_hash(const void *item, unsigned marks)
 {
+    const struct node *node = item;
+
+    (void)marks;
+    return pg_hash((struct pg_bytes){.data = node->text, .len = node->len});
+}
+
+static uint64_t tree_hash(const void *item, unsigned marks)
+{
+    if ((marks & MARK_FILTER) != 0)
+        return path_of(node_plain(item));
+    return ((const struct branch *)item)->path;
+}
+
+/* The whole text of a filter, as it was before it was taken apart. */
+static struct pg_bytes whole_text(const struct pg_filter *filter)
+{
+    static const size_t share_len = sizeof("$share/") - 1;
+    const uint8_t *begin = filter->plain.data;
+
+    if (filter->group.data != NULL)
+        begin = filter->group.data - share_len;
+    return (struct pg_bytes){
+        .data = begin,
+        .len = (size_t)(filter->plain.data + filter->plain.len - begin),
+    };
+}
+
+/* A node that is not published yet, with its id; NULL when memory is out. */
+static struct node *node_new(struct pg_subindex *index, const struct pg_filter *filter,
+                             unsigned marks, unsigned worker)
+{
+    struct pg_bytes text = whole_text(filter);
     uint32_t id = id_peek(index);
     struct turns *turns = NULL;
-    uint8_t *memory;
     struct node *node;
+    void *memory;
 
     if (id == 0)
         return NULL;
-    if ((flags & NODE_SHARED) != 0) {
+    if ((marks & MARK_SHARED) != 0) {
         turns = calloc(1, turns_bytes(index));
         if (turns == NULL)
             return NULL;
         index->bytes_other += turns_bytes(index);
     }
-    memory = small_new(index, node_bytes(flags, bytes.len));
+    memory = small_new(index, node_bytes(marks, text.len));
     if (memory == NULL) {
         if (turns != NULL)
             index->bytes_other -= turns_bytes(index);
         free(turns);
         return NULL;
     }
-    if ((flags & NODE_SHARED) != 0) {
-        ((struct shared_leaf *)memory)->turns = turns;
-        memory += offsetof(struct shared_leaf, leaf);
+    node = memory;
+    if ((marks & MARK_SHARED) != 0) {
+        struct share *share = memory;
+
+        share->turns = turns;
+        share->plain_at = (uint16_t)(filter->plain.data - text.data);
+        node = &share->node;
     }
-    if ((flags & NODE_IN_TREE) != 0)
-        memory += offsetof(struct leaf, node);
-    node = (struct node *)memory;
-    node->flags = flags;
-    node->len = (uint16_t)bytes.len; /* a filter has at most 65,535 bytes */
-    if (bytes.len > 0)
-        memcpy(node->bytes, bytes.data, bytes.len);
+    node->marks = (uint8_t)marks;
+    node->len = (uint16_t)text.len; /* a filter has at most 65,535 bytes */
+    memcpy(node->text, text.data, text.len);
     atomic_store_explicit(&node->workers, UINT64_C(1) << worker, memory_order_relaxed);
     id_take(index, id, node);
     return node;
@@ -427,9 +420,9 @@ static struct node *node_new(struct pg_subindex *index, uint8_t flags, struct pg
 
 static size_t *count_of(struct pg_subindex *index, const struct node *node)
 {
-    if ((node->flags & NODE_SHARED) != 0)
+    if ((node->marks & MARK_SHARED) != 0)
         return &index->count_shared;
-    return (node->flags & NODE_IN_TREE) != 0 ? &index->count_wildcard : &index->count_exact;
+    return (node->marks & MARK_FILTER) != 0 ? &index->count_wildcard : &index->count_exact;
 }
 
 static void worker_add(struct node *node, unsigned worker)
@@ -437,24 +430,28 @@ static void worker_add(struct node *node, unsigned worker)
     atomic_fetch_or_explicit(&node->workers, UINT64_C(1) << worker, memory_order_release);
 }
 
-static struct node *acquire_exact(struct pg_subindex *index, struct pg_bytes filter,
+static bool has_text(const struct node *node, struct pg_bytes text)
+{
+    return node->len == text.len && memcmp(node->text, text.data, text.len) == 0;
+}
+
+static struct node *acquire_exact(struct pg_subindex *index, const struct pg_filter *filter,
                                   unsigned worker)
 {
-    uint64_t hash = pg_hash(filter);
+    uint64_t hash = pg_hash(filter->plain);
     struct pg_tagset_probe probe;
     struct node *node = pg_tagset_first(&index->exact, hash, &probe);
 
-    while (node != NULL &&
-           (node->len != filter.len || memcmp(node->bytes, filter.data, filter.len) != 0))
+    while (node != NULL && !has_text(node, filter->plain))
         node = pg_tagset_next(&probe);
     if (node != NULL) {
         worker_add(node, worker);
         return node;
     }
-    node = node_new(index, 0, filter, worker);
+    node = node_new(index, filter, 0, worker);
     if (node == NULL)
         return NULL;
-    if (!pg_tagset_add(&index->exact, hash, node)) {
+    if (!pg_tagset_add(&index->exact, hash, node, 0)) {
         bury_node(index, node); /* not freed at once: a late reference to its id may be looked up */
         return NULL;
     }
@@ -462,50 +459,92 @@ static struct node *acquire_exact(struct pg_subindex *index, struct pg_bytes fil
     return node;
 }
 
+/* The node in the set of the tree for a plain filter; of shared ones the first. */
+static struct node *tree_find(const struct pg_subindex *index, uint64_t path, struct pg_bytes plain,
+                              unsigned marks)
+{
+    struct pg_tagset_probe probe;
+    struct node *node = pg_tagset_first(&index->tree, path, &probe);
+
+    while (node != NULL && (probe.marks != marks || !pg_bytes_equal(node_plain(node), plain)))
+        node = pg_tagset_next(&probe);
+    return node;
+}
+
+static struct node *next_group(const struct node *node)
+{
+    if ((node->marks & MARK_SHARED) == 0)
+        return NULL;
+    return atomic_load_explicit(&share_of(node)->next, memory_order_relaxed);
+}
+
+static unsigned tree_marks(const struct pg_filter *filter)
+{
+    struct pg_bytes plain = filter->plain;
+    unsigned marks = MARK_FILTER;
+
+    if (plain.data[plain.len - 1] == '#')
+        marks |= MARK_BELOW;
+    return filter->group.data != NULL ? marks | MARK_SHARED : marks;
+}
+
 static struct node *acquire_tree(struct pg_subindex *index, const struct pg_filter *filter,
                                  unsigned worker)
 {
-    uint8_t flags = filter->group.data != NULL ? NODE_IN_TREE | NODE_SHARED : NODE_IN_TREE;
-    struct branch *place;
-    struct leaf *leaf;
-    struct node *node;
-    bool below;
+    unsigned marks = tree_marks(filter);
+    uint64_t path = path_of(filter->plain);
+    struct node *first = tree_find(index, path, filter->plain, marks);
+    struct node *node = first;
 
-    place = branch_reach(index, filter->plain, &below);
-    if (place == NULL)
-        return NULL;
-    if (below)
-        flags |= NODE_BELOW;
-    for (leaf = branch_leaves(place); leaf != NULL;
-         leaf = atomic_load_explicit(&leaf->next, memory_order_relaxed)) {
-        node = &leaf->node;
-        if (node->flags == flags && node->len == filter->group.len &&
-            (node->len == 0 || memcmp(node->bytes, filter->group.data, node->len) == 0)) {
-            worker_add(node, worker);
-            return node;
-        }
+    while (node != NULL && !has_text(node, whole_text(filter)))
+        node = next_group(node);
+    if (node != NULL) {
+        worker_add(node, worker);
+        return node;
     }
-    node = node_new(index, flags, filter->group, worker);
-    if (node == NULL) {
-        branch_prune(index, place);
+    node = node_new(index, filter, marks, worker);
+    if (node == NULL)
+        return NULL;
+    if (!branches_enter(index, filter->plain)) {
+        bury_node(index, node);
         return NULL;
     }
-    leaf = leaf_of(node);
-    leaf->place = place;
-    atomic_store_explicit(&leaf->next, branch_leaves(place), memory_order_relaxed);
-    atomic_store_explicit(&place->leaves, (uintptr_t)leaf, memory_order_release);
+    if (first != NULL) { /* of another group: the new one comes second */
+        atomic_store_explicit(&share_of(node)->next, next_group(first), memory_order_relaxed);
+        atomic_store_explicit(&share_of(first)->next, node, memory_order_release);
+    } else if (!pg_tagset_add(&index->tree, path, node, marks)) {
+        branches_leave(index, filter->plain, PG_TOPIC_LEVELS_MAX);
+        bury_node(index, node);
+        return NULL;
+    }
     (*count_of(index, node))++;
     return node;
 }
 
+static void tree_remove(struct pg_subindex *index, struct node *node)
+{
+    struct pg_bytes plain = node_plain(node);
+    uint64_t path = path_of(plain);
+    struct node *before = tree_find(index, path, plain, node->marks), *next = next_group(node);
+
+    if (before == node && next == NULL) {
+        pg_tagset_remove(&index->tree, path, node);
+    } else if (before == node) {
+        pg_tagset_change(&index->tree, path, node, next, node->marks);
+    } else {
+        while (next_group(before) != node)
+            before = next_group(before);
+        atomic_store_explicit(&share_of(before)->next, next, memory_order_release);
+    }
+    branches_leave(index, plain, PG_TOPIC_LEVELS_MAX);
+}
+
 static void node_remove(struct pg_subindex *index, struct node *node)
 {
-    if ((node->flags & NODE_IN_TREE) != 0) {
-        leaf_unlink(leaf_of(node));
-        branch_prune(index, leaf_of(node)->place);
-    } else {
-        pg_tagset_remove(&index->exact, exact_hash(node), node);
-    }
+    if ((node->marks & MARK_FILTER) != 0)
+        tree_remove(index, node);
+    else
+        pg_tagset_remove(&index->exact, exact_hash(node, 0), node);
     (*count_of(index, node))--;
     bury_node(index, node);
 }
@@ -522,14 +561,9 @@ struct pg_subindex *pg_subindex_new(unsigned workers)
         return NULL;
     for (size_t i = 0; i < SMALL_CLASSES; i++)
         pg_slab_init(&index->small[i], (i + 1) * SMALL_STEP, 1);
-    index->root = small_new(index, branch_bytes(0));
-    if (index->root == NULL) {
-        free(index);
-        return NULL;
-    }
     pthread_mutex_init(&index->mutex, NULL);
     pg_tagset_init(&index->exact, exact_hash, bury_table, index);
-    pg_tagset_init(&index->edges, branch_hash, bury_table, index);
+    pg_tagset_init(&index->tree, tree_hash, bury_table, index);
     index->plus_hash = pg_hash(PG_BYTES_OF("+"));
     index->workers = workers;
     index->ids_used = 1;
@@ -566,7 +600,7 @@ void pg_subindex_free(struct pg_subindex **index_at)
     while (reclaim_one(index))
         ;
     pg_tagset_fini(&index->exact);
-    pg_tagset_fini(&index->edges);
+    pg_tagset_fini(&index->tree);
     for (size_t i = 0; i < SMALL_CLASSES; i++)
         pg_slab_fini(&index->small[i]);
     for (size_t i = 0; i < ID_CHUNKS; i++)
@@ -586,7 +620,7 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
     if (filter->wildcard || filter->group.data != NULL)
         node = acquire_tree(index, filter, worker);
     else
-        node = acquire_exact(index, filter->plain, worker);
+        node = acquire_exact(index, filter, worker);
     if (node != NULL)
         ref = node_ref(node);
     grave_close(index);
@@ -598,9 +632,9 @@ struct pg_bytes pg_subindex_exact_filter(const struct pg_subindex *index, pg_nod
 {
     const struct node *node = pg_subindex_resolve(index, ref);
 
-    if (node == NULL || (node->flags & NODE_IN_TREE) != 0)
+    if (node == NULL || (node->marks & MARK_FILTER) != 0)
         return PG_BYTES_NONE;
-    return (struct pg_bytes){.data = node->bytes, .len = node->len};
+    return (struct pg_bytes){.data = node->text, .len = node->len};
 }
 
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker)
@@ -613,9 +647,8 @@ void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned wo
     node = pg_subindex_resolve(index, ref);
     if (node != NULL &&
         (atomic_fetch_and_explicit(&node->workers, ~bit, memory_order_release) & bit) != 0) {
-        if ((node->flags & NODE_SHARED) != 0)
-            atomic_store_explicit(&shared_leaf_of(node)->turns->members[worker], 0,
-                                  memory_order_relaxed);
+        if ((node->marks & MARK_SHARED) != 0)
+            atomic_store_explicit(&share_of(node)->turns->members[worker], 0, memory_order_relaxed);
         if (atomic_load_explicit(&node->workers, memory_order_relaxed) == 0)
             node_remove(index, node);
     }
@@ -630,8 +663,8 @@ void pg_subindex_members(struct pg_subindex *index, pg_node_ref ref, unsigned wo
     assert(worker < index->workers);
     pthread_mutex_lock(&index->mutex);
     node = pg_subindex_resolve(index, ref);
-    if (node != NULL && (node->flags & NODE_SHARED) != 0) {
-        _Atomic uint32_t *members = &shared_leaf_of(node)->turns->members[worker];
+    if (node != NULL && (node->marks & MARK_SHARED) != 0) {
+        _Atomic uint32_t *members = &share_of(node)->turns->members[worker];
         int64_t now = (int64_t)atomic_load_explicit(members, memory_order_relaxed) + delta;
 
         assert(now >= 0 && now <= UINT32_MAX);
@@ -648,7 +681,7 @@ void pg_subindex_count(struct pg_subindex *index, struct pg_subindex_stats *out)
         .wildcard = index->count_wildcard,
         .shared = index->count_shared,
         .tree_nodes = index->count_branches,
-        .bytes = sizeof(*index) + index->exact.bytes + index->edges.bytes + index->bytes_other,
+        .bytes = sizeof(*index) + index->exact.bytes + index->tree.bytes + index->bytes_other,
     };
     for (size_t i = 0; i < SMALL_CLASSES; i++) {
         struct pg_slab_stats stats;
@@ -659,59 +692,12 @@ void pg_subindex_count(struct pg_subindex *index, struct pg_subindex_stats *out)
     pthread_mutex_unlock(&index->mutex);
 }
 
-/* A filter's text, written from the end of a buffer towards its beginning. */
-struct text_back {
-    uint8_t *at;
-    uint8_t *begin;
-};
-
-static void put_back(struct text_back *text, struct pg_bytes bytes)
-{
-    assert(bytes.len <= (size_t)(text->at - text->begin));
-    text->at -= bytes.len;
-    if (bytes.len > 0)
-        memcpy(text->at, bytes.data, bytes.len);
-}
-
-/* The whole text of a filter; of one in the tree it is made in `buffer`. */
-static struct pg_bytes filter_text(const struct pg_subindex *index, struct node *node,
-                                   uint8_t *buffer)
-{
-    struct text_back text = {.at = buffer + PG_TOPIC_BYTES_MAX, .begin = buffer};
-    struct pg_bytes bytes = {.data = node->bytes, .len = node->len};
-    bool behind = (node->flags & NODE_BELOW) != 0;
-    const struct branch *branch;
-
-    if ((node->flags & NODE_IN_TREE) == 0)
-        return bytes;
-    if (behind)
-        put_back(&text, PG_BYTES_OF("#"));
-    for (branch = leaf_of(node)->place; branch != index->root; branch = branch->parent) {
-        if (behind)
-            put_back(&text, PG_BYTES_OF("/"));
-        put_back(&text, (struct pg_bytes){.data = branch->level, .len = branch->len});
-        behind = true;
-    }
-    if ((node->flags & NODE_SHARED) != 0) {
-        put_back(&text, PG_BYTES_OF("/"));
-        put_back(&text, bytes);
-        put_back(&text, PG_BYTES_OF("$share/"));
-    }
-    return (struct pg_bytes){
-        .data = text.at,
-        .len = (size_t)(buffer + PG_TOPIC_BYTES_MAX - text.at),
-    };
-}
-
 bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
                       pg_subindex_walk_fn fn, void *arg)
 {
-    uint8_t *buffer = malloc(PG_TOPIC_BYTES_MAX);
     uint32_t id = *cursor == 0 ? 1 : *cursor;
     bool more;
 
-    if (buffer == NULL)
-        return false;
     pthread_mutex_lock(&index->mutex);
     for (; limit > 0 && id < index->ids_used; id++) {
         struct node *node;
@@ -719,13 +705,12 @@ bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
         if (id_kind(index, id) != ID_LIVE)
             continue;
         node = (struct node *)id_get(index, id);
-        fn(arg, filter_text(index, node, buffer), node_ref(node),
+        fn(arg, (struct pg_bytes){.data = node->text, .len = node->len}, node_ref(node),
            atomic_load_explicit(&node->workers, memory_order_relaxed));
         limit--;
     }
     more = id < index->ids_used;
     pthread_mutex_unlock(&index->mutex);
-    free(buffer);
     *cursor = id;
     return more;
 }

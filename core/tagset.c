@@ -18,7 +18,7 @@
 
 #define SLOTS_MIN 4u
 
-void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item),
+void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item, unsigned marks),
                     void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg)
 {
     memset(set, 0, sizeof(*set));
@@ -60,7 +60,7 @@ static uint64_t tagged(uint64_t hash, const void *item)
 }
 
 /* Into a table that has room for it. */
-static void place(struct pg_tagset_table *table, uint64_t hash, const void *item)
+static void place(struct pg_tagset_table *table, uint64_t hash, const void *item, unsigned marks)
 {
     uint32_t at = pg_tagset_start(hash, table->slots);
     uint64_t slot;
@@ -74,7 +74,7 @@ static void place(struct pg_tagset_table *table, uint64_t hash, const void *item
         at = at + 1 == table->slots ? 0 : at + 1;
     }
     table->live++;
-    atomic_store_explicit(&table->slot[at], tagged(hash, item), memory_order_release);
+    atomic_store_explicit(&table->slot[at], tagged(hash, item) | marks, memory_order_release);
 }
 
 /* Make a shard's table anew with `slots` slots (0: none) and publish it. */
@@ -95,8 +95,9 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
 
         if (slot != PG_TAGSET_EMPTY && slot != PG_TAGSET_REMOVED) {
             const void *item = (const void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
+            unsigned marks = slot & PG_TAGSET_MARKS;
 
-            place(fresh, set->hash_of(item), item);
+            place(fresh, set->hash_of(item, marks), item, marks);
         }
     }
     atomic_store_explicit(&set->shards[shard], fresh, memory_order_release);
@@ -113,7 +114,7 @@ static uint32_t most_used(uint32_t slots)
     return slots / 5 * 4 + slots % 5 * 4 / 5;
 }
 
-bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item)
+bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item, unsigned marks)
 {
     unsigned shard = pg_tagset_shard(hash);
     struct pg_tagset_table *table = current(set, shard);
@@ -131,21 +132,38 @@ bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item)
         if (!rebuild(set, shard, slots) && table->live + table->dead + 2 > table->slots)
             return false;
     }
-    place(current(set, shard), hash, item);
+    place(current(set, shard), hash, item, marks);
     set->count++;
     return true;
+}
+
+/* The slot of an item that is in the table. */
+static _Atomic uint64_t *slot_of(struct pg_tagset_table *table, uint64_t hash, const void *item)
+{
+    uint64_t wanted = tagged(hash, item);
+    uint32_t at = pg_tagset_start(hash, table->slots);
+
+    while ((atomic_load_explicit(&table->slot[at], memory_order_relaxed) & ~PG_TAGSET_MARKS) !=
+           wanted)
+        at = at + 1 == table->slots ? 0 : at + 1;
+    return &table->slot[at];
+}
+
+void pg_tagset_change(struct pg_tagset *set, uint64_t hash, const void *item, void *fresh,
+                      unsigned marks)
+{
+    struct pg_tagset_table *table = current(set, pg_tagset_shard(hash));
+
+    atomic_store_explicit(slot_of(table, hash, item), tagged(hash, fresh) | marks,
+                          memory_order_release);
 }
 
 void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item)
 {
     unsigned shard = pg_tagset_shard(hash);
     struct pg_tagset_table *table = current(set, shard);
-    uint64_t wanted = tagged(hash, item);
-    uint32_t at = pg_tagset_start(hash, table->slots);
 
-    while (atomic_load_explicit(&table->slot[at], memory_order_relaxed) != wanted)
-        at = at + 1 == table->slots ? 0 : at + 1;
-    atomic_store_explicit(&table->slot[at], PG_TAGSET_REMOVED, memory_order_release);
+    atomic_store_explicit(slot_of(table, hash, item), PG_TAGSET_REMOVED, memory_order_release);
     table->live--;
     table->dead++;
     set->count--;

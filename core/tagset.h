@@ -5,8 +5,10 @@
 /* A set of pointers found by a hash: open addressing, 8 bytes a slot, readers without locks.
  *
  * A slot holds a pointer in its low 48 bits and 16 bits of the hash above, so that a probe looks at
- * an item only when it is very likely the right one. The set is cut into shards that grow one by
- * one, so that no insertion moves more than a few thousand items even when there are millions.
+ * an item only when it is very likely the right one. The low three bits of the pointer, which are
+ * not needed for the address, are marks of the owner's: what a reader can know of an item without
+ * touching it. The set is cut into shards that grow one by one, so that no insertion moves more than
+ * a few thousand items even when there are millions.
  *
  * One writer at a time (the owner's lock). Readers may run beside it: slots are replaced by single
  * stores, items never move within a table, and a shard's new table is published whole; the old one
@@ -30,7 +32,7 @@ struct pg_tagset_table {
 
 struct pg_tagset {
     _Atomic(struct pg_tagset_table *) shards[PG_TAGSET_SHARDS];
-    uint64_t (*hash_of)(const void *item);
+    uint64_t (*hash_of)(const void *item, unsigned marks);
     void (*retire)(void *arg, struct pg_tagset_table *table);
     void *retire_arg;
     size_t count;
@@ -38,19 +40,25 @@ struct pg_tagset {
 };
 
 #define PG_TAGSET_EMPTY        ((uint64_t)0)
-#define PG_TAGSET_REMOVED      ((uint64_t)1) /* no item has this address: items are aligned to 8 */
-#define PG_TAGSET_POINTER_MASK ((UINT64_C(1) << 48) - 1)
+#define PG_TAGSET_REMOVED      ((uint64_t)1) /* no item has the address 0 */
+#define PG_TAGSET_MARKS        ((uint64_t)7) /* items are aligned to 8 */
+#define PG_TAGSET_POINTER_MASK (((UINT64_C(1) << 48) - 1) & ~PG_TAGSET_MARKS)
 
 /* `hash_of` gives the hash of an item that is in the set, when a table is made anew. */
-void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item),
+void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item, unsigned marks),
                     void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg);
 /* Frees the tables at once: no reader is left. Items are the caller's. */
 void pg_tagset_fini(struct pg_tagset *set);
 void pg_tagset_retire_now(void *arg, struct pg_tagset_table *table);
 size_t pg_tagset_table_bytes(const struct pg_tagset_table *table);
 
-/* Put in an item that is not in the set yet. false, and nothing changed: memory is out. */
-bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item) PG_CHECKED;
+/* Put in an item that is not in the set yet, with marks of PG_TAGSET_MARKS. false, and nothing
+ * changed: memory is out. */
+bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item, unsigned marks) PG_CHECKED;
+/* Put `fresh`, of the same hash, with `marks` into the place of an item that is in the set; they may
+ * be the same item. Readers find one or the other. Does not fail. */
+void pg_tagset_change(struct pg_tagset *set, uint64_t hash, const void *item, void *fresh,
+                      unsigned marks);
 /* Take out an item that is in the set. Does not fail. */
 void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item);
 
@@ -67,16 +75,17 @@ static inline uint64_t pg_tagset_edge_hash(uint64_t parent, uint64_t level_hash)
 
 /* Candidates for a hash, one after the other; the caller compares keys:
  *     for (item = pg_tagset_first(set, hash, &probe); item != NULL; item = pg_tagset_next(&probe))
- */
+ * with the marks of each in probe.marks. */
 struct pg_tagset_probe {
     const struct pg_tagset_table *table;
     uint32_t at;
-    uint32_t tag;
+    uint16_t tag;
+    uint16_t marks;
 };
 
-static inline uint32_t pg_tagset_tag(uint64_t hash)
+static inline uint16_t pg_tagset_tag(uint64_t hash)
 {
-    return (uint32_t)(hash >> 48);
+    return (uint16_t)(hash >> 48);
 }
 
 static inline unsigned pg_tagset_shard(uint64_t hash)
@@ -100,8 +109,10 @@ static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
         if (slot == PG_TAGSET_EMPTY)
             return NULL; /* there is always an empty slot: see add */
         probe->at = probe->at + 1 == table->slots ? 0 : probe->at + 1;
-        if (slot >> 48 == probe->tag && slot != PG_TAGSET_REMOVED)
+        if (slot >> 48 == probe->tag && slot != PG_TAGSET_REMOVED) {
+            probe->marks = slot & PG_TAGSET_MARKS;
             return (void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
+        }
     }
 }
 

@@ -25,8 +25,9 @@ static uint64_t random_bits(void)
     return (seed >> 32) | (seed * 2862933555777941757u & ~(uint64_t)UINT32_MAX);
 }
 
-static uint64_t item_hash(const void *item)
+static uint64_t item_hash(const void *item, unsigned marks)
 {
+    (void)marks;
     return ((const struct item *)item)->hash;
 }
 
@@ -85,7 +86,7 @@ static void churn(uint64_t mask, uint64_t bits)
             continue;
         if (item->in) {
             pg_tagset_remove(&set, item->hash, item);
-        } else if (!pg_tagset_add(&set, item->hash, item)) {
+        } else if (!pg_tagset_add(&set, item->hash, item, 0)) {
             wrong++;
             break;
         }
@@ -122,13 +123,13 @@ static bool up_down_up(struct item *items, unsigned most, unsigned least)
 
     pg_tagset_init(&set, item_hash, pg_tagset_retire_now, NULL);
     for (unsigned i = 0; good && i < most; i++)
-        good = pg_tagset_add(&set, items[i].hash, &items[i]) && sound(&set);
+        good = pg_tagset_add(&set, items[i].hash, &items[i], 0) && sound(&set);
     for (unsigned i = most; good && i-- > least;) {
         pg_tagset_remove(&set, items[i].hash, &items[i]);
         good = sound(&set);
     }
     for (unsigned i = least; good && i < most; i++)
-        good = pg_tagset_add(&set, items[i].hash, &items[i]) && sound(&set);
+        good = pg_tagset_add(&set, items[i].hash, &items[i], 0) && sound(&set);
     for (unsigned i = 0; good && i < most; i++)
         good = found(&set, &items[i]);
     pg_tagset_fini(&set);
