@@ -37,6 +37,9 @@
 /* How much the reclaimer frees before it lets writers in again. */
 #define RECLAIM_SLICE 256u
 
+/* How many filters are kept early at one place. */
+#define EARLY_MAX 4u
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *small_new(struct pg_subindex *index, size_t bytes)
@@ -69,10 +72,9 @@ static size_t turns_bytes(const struct pg_subindex *index)
     return sizeof(struct turns) + index->workers * sizeof(((struct turns *)NULL)->members[0]);
 }
 
-static size_t node_bytes(unsigned marks, size_t len)
+static size_t node_bytes(bool shared, size_t len)
 {
-    return offsetof(struct node, text) + len +
-           ((marks & MARK_SHARED) != 0 ? offsetof(struct share, node) : 0);
+    return offsetof(struct node, text) + len + (shared ? offsetof(struct share, node) : 0);
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -160,10 +162,10 @@ static void bury_node(struct pg_subindex *index, struct node *node)
 
 static void node_free(struct pg_subindex *index, struct node *node)
 {
-    size_t bytes = node_bytes(node->marks, node->len);
+    size_t bytes = node_bytes(node->shared, node->len);
     void *memory = node;
 
-    if ((node->marks & MARK_SHARED) != 0) {
+    if (node->shared) {
         memory = share_of(node);
         index->bytes_other -= turns_bytes(index);
         free(share_of(node)->turns);
@@ -242,22 +244,34 @@ const char *__tsan_default_suppressions(void)
 }
 #endif
 
-/* ---- branches -------------------------------------------------------------------------------- */
+/* ---- routes and branches --------------------------------------------------------------------- */
 
-/* Take a level off a plain filter that is a part of its path; false: none is left. */
-static bool path_level_next(struct pg_bytes *rest, struct pg_bytes *level)
+/* The way of a plain filter through the tree. */
+struct route {
+    unsigned levels;                        /* without '#' */
+    uint64_t path[PG_TOPIC_LEVELS_MAX + 1]; /* of so many levels */
+    uint16_t end[PG_TOPIC_LEVELS_MAX + 1];  /* their bytes, without a '/' behind the last */
+};
+
+static void route_plan(struct route *route, struct pg_bytes plain)
 {
-    return pg_topic_level_next(rest, level) && !(level->len == 1 && level->data[0] == '#');
+    struct pg_bytes rest = plain, level;
+    unsigned depth = 0;
+
+    route->path[0] = PATH_NONE;
+    route->end[0] = 0;
+    while (pg_topic_level_next(&rest, &level) && !(level.len == 1 && level.data[0] == '#')) {
+        route->path[depth + 1] = path_add(route->path[depth], pg_hash(level));
+        route->end[++depth] = (uint16_t)(level.data + level.len - plain.data);
+    }
+    route->levels = depth;
 }
 
-static uint64_t path_of(struct pg_bytes plain)
+/* The hash of a filter that is kept after so many levels. */
+static uint64_t route_hash(const struct route *route, unsigned depth)
 {
-    uint64_t path = PATH_NONE;
-    struct pg_bytes level;
-
-    while (path_level_next(&plain, &level))
-        path = path_add(path, pg_hash(level));
-    return path;
+    return depth == route->levels ? route->path[depth]
+                                  : path_early(route->path[depth], route->path[depth + 1]);
 }
 
 static struct branch *branch_find(const struct pg_subindex *index, uint64_t path)
@@ -276,14 +290,19 @@ static unsigned branch_marks(const struct branch *branch)
     return (branch->plus > 0 ? MARK_PLUS : 0u) | (branch->named > 0 ? MARK_NAMED : 0u);
 }
 
-static uint32_t *branch_count(struct branch *branch, struct pg_bytes level)
+/* Of a route's branch at this depth, the count that the route is in. */
+static uint32_t *branch_count(const struct pg_subindex *index, struct branch *branch,
+                              const struct route *route, unsigned depth)
 {
-    return level.len == 1 && level.data[0] == '+' ? &branch->plus : &branch->named;
+    uint64_t plus = path_add(route->path[depth], index->plus_hash);
+
+    return route->path[depth + 1] == plus ? &branch->plus : &branch->named;
 }
 
-/* One more filter goes on with `level` after this path. false: memory is out. */
-static bool branch_enter(struct pg_subindex *index, uint64_t path, struct pg_bytes level)
+/* One more filter goes on from here. false: memory is out. */
+static bool branch_enter(struct pg_subindex *index, const struct route *route, unsigned depth)
 {
+    uint64_t path = route->path[depth];
     struct branch *branch = branch_find(index, path);
 
     if (branch == NULL) {
@@ -297,17 +316,18 @@ static bool branch_enter(struct pg_subindex *index, uint64_t path, struct pg_byt
         }
         index->count_branches++;
     }
-    if ((*branch_count(branch, level))++ == 0)
+    if ((*branch_count(index, branch, route, depth))++ == 0)
         pg_tagset_change(&index->tree, path, branch, branch, branch_marks(branch));
     return true;
 }
 
 /* One filter less does. */
-static void branch_leave(struct pg_subindex *index, uint64_t path, struct pg_bytes level)
+static void branch_leave(struct pg_subindex *index, const struct route *route, unsigned depth)
 {
+    uint64_t path = route->path[depth];
     struct branch *branch = branch_find(index, path);
 
-    if (--*branch_count(branch, level) > 0)
+    if (--*branch_count(index, branch, route, depth) > 0)
         return;
     if (branch_marks(branch) != 0) {
         pg_tagset_change(&index->tree, path, branch, branch, branch_marks(branch));
@@ -318,30 +338,21 @@ static void branch_leave(struct pg_subindex *index, uint64_t path, struct pg_byt
     index->count_branches--;
 }
 
-/* A filter leaves its first `count` branches. */
-static void branches_leave(struct pg_subindex *index, struct pg_bytes plain, unsigned count)
+static void branches_leave(struct pg_subindex *index, const struct route *route, unsigned depth)
 {
-    uint64_t path = PATH_NONE;
-    struct pg_bytes level;
-
-    for (; count > 0 && path_level_next(&plain, &level); count--) {
-        branch_leave(index, path, level);
-        path = path_add(path, pg_hash(level));
-    }
+    while (depth > 0)
+        branch_leave(index, route, --depth);
 }
 
-/* A filter enters all its branches; false: memory is out, and nothing is changed. */
-static bool branches_enter(struct pg_subindex *index, struct pg_bytes plain)
+/* A filter that is kept at `depth` enters the branches before. false: memory is out, and nothing is
+ * changed. */
+static bool branches_enter(struct pg_subindex *index, const struct route *route, unsigned depth)
 {
-    uint64_t path = PATH_NONE;
-    struct pg_bytes rest = plain, level;
-
-    for (unsigned entered = 0; path_level_next(&rest, &level); entered++) {
-        if (!branch_enter(index, path, level)) {
-            branches_leave(index, plain, entered);
+    for (unsigned i = 0; i < depth; i++) {
+        if (!branch_enter(index, route, i)) {
+            branches_leave(index, route, i);
             return false;
         }
-        path = path_add(path, pg_hash(level));
     }
     return true;
 }
@@ -356,11 +367,19 @@ static uint64_t exact_hash(const void *item, unsigned marks)
     return pg_hash((struct pg_bytes){.data = node->text, .len = node->len});
 }
 
+static unsigned depth_of(const struct node *node, const struct route *route)
+{
+    return (node->marks & MARK_EARLY) != 0 ? node->early_at : route->levels;
+}
+
 static uint64_t tree_hash(const void *item, unsigned marks)
 {
-    if ((marks & MARK_FILTER) != 0)
-        return path_of(node_plain(item));
-    return ((const struct branch *)item)->path;
+    struct route route;
+
+    if ((marks & MARK_FILTER) == 0)
+        return ((const struct branch *)item)->path;
+    route_plan(&route, node_plain(item));
+    return route_hash(&route, depth_of(item, &route));
 }
 
 /* The whole text of a filter, as it was before it was taken apart. */
@@ -379,8 +398,9 @@ static struct pg_bytes whole_text(const struct pg_filter *filter)
 
 /* A node that is not published yet, with its id; NULL when memory is out. */
 static struct node *node_new(struct pg_subindex *index, const struct pg_filter *filter,
-                             unsigned marks, unsigned worker)
+                             unsigned worker)
 {
+    bool shared = filter->group.data != NULL;
     struct pg_bytes text = whole_text(filter);
     uint32_t id = id_peek(index);
     struct turns *turns = NULL;
@@ -389,13 +409,13 @@ static struct node *node_new(struct pg_subindex *index, const struct pg_filter *
 
     if (id == 0)
         return NULL;
-    if ((marks & MARK_SHARED) != 0) {
+    if (shared) {
         turns = calloc(1, turns_bytes(index));
         if (turns == NULL)
             return NULL;
         index->bytes_other += turns_bytes(index);
     }
-    memory = small_new(index, node_bytes(marks, text.len));
+    memory = small_new(index, node_bytes(shared, text.len));
     if (memory == NULL) {
         if (turns != NULL)
             index->bytes_other -= turns_bytes(index);
@@ -403,14 +423,14 @@ static struct node *node_new(struct pg_subindex *index, const struct pg_filter *
         return NULL;
     }
     node = memory;
-    if ((marks & MARK_SHARED) != 0) {
+    if (shared) {
         struct share *share = memory;
 
         share->turns = turns;
         share->plain_at = (uint16_t)(filter->plain.data - text.data);
         node = &share->node;
     }
-    node->marks = (uint8_t)marks;
+    node->shared = shared;
     node->len = (uint16_t)text.len; /* a filter has at most 65,535 bytes */
     memcpy(node->text, text.data, text.len);
     atomic_store_explicit(&node->workers, UINT64_C(1) << worker, memory_order_relaxed);
@@ -420,9 +440,9 @@ static struct node *node_new(struct pg_subindex *index, const struct pg_filter *
 
 static size_t *count_of(struct pg_subindex *index, const struct node *node)
 {
-    if ((node->marks & MARK_SHARED) != 0)
+    if (node->shared)
         return &index->count_shared;
-    return (node->marks & MARK_FILTER) != 0 ? &index->count_wildcard : &index->count_exact;
+    return node->marks != 0 ? &index->count_wildcard : &index->count_exact;
 }
 
 static void worker_add(struct node *node, unsigned worker)
@@ -448,7 +468,7 @@ static struct node *acquire_exact(struct pg_subindex *index, const struct pg_fil
         worker_add(node, worker);
         return node;
     }
-    node = node_new(index, filter, 0, worker);
+    node = node_new(index, filter, worker);
     if (node == NULL)
         return NULL;
     if (!pg_tagset_add(&index->exact, hash, node, 0)) {
@@ -459,61 +479,107 @@ static struct node *acquire_exact(struct pg_subindex *index, const struct pg_fil
     return node;
 }
 
-/* The node in the set of the tree for a plain filter; of shared ones the first. */
-static struct node *tree_find(const struct pg_subindex *index, uint64_t path, struct pg_bytes plain,
-                              unsigned marks)
+/* The node with this hash of a plain filter; of shared ones the first. */
+static struct node *tree_find(const struct pg_subindex *index, uint64_t hash, struct pg_bytes plain,
+                              bool shared)
 {
     struct pg_tagset_probe probe;
-    struct node *node = pg_tagset_first(&index->tree, path, &probe);
+    struct node *node = pg_tagset_first(&index->tree, hash, &probe);
 
-    while (node != NULL && (probe.marks != marks || !pg_bytes_equal(node_plain(node), plain)))
+    while (node != NULL && ((probe.marks & MARK_FILTER) == 0 || node->shared != shared ||
+                            !pg_bytes_equal(node_plain(node), plain)))
         node = pg_tagset_next(&probe);
     return node;
 }
 
-static struct node *next_group(const struct node *node)
+/* Whether a filter that goes on from this depth can be kept there: nothing goes on from there by a
+ * branch, and few others are kept there, all with another next level. */
+static bool early_here(const struct pg_subindex *index, const struct route *route, unsigned depth,
+                       struct pg_bytes plain)
 {
-    if ((node->marks & MARK_SHARED) == 0)
-        return NULL;
-    return atomic_load_explicit(&share_of(node)->next, memory_order_relaxed);
+    uint64_t path = route->path[depth];
+    uint16_t next_tag = pg_tagset_tag(route->path[depth + 1]);
+    size_t len = route->end[depth] + 1u; /* with the '/' */
+    struct pg_tagset_probe probe;
+    unsigned others = 0;
+
+    if (depth == 0 || branch_find(index, path) != NULL)
+        return false;
+    for (const struct node *node = pg_tagset_any_first(&index->tree, path, &probe); node != NULL;
+         node = pg_tagset_any_next(&probe)) {
+        if ((probe.marks & (MARK_FILTER | MARK_EARLY)) != (MARK_FILTER | MARK_EARLY) ||
+            node->early_at != depth || node_plain(node).len < len ||
+            memcmp(node_plain(node).data, plain.data, len) != 0)
+            continue;
+        if (probe.tag == next_tag || ++others == EARLY_MAX)
+            return false;
+    }
+    return true;
 }
 
-static unsigned tree_marks(const struct pg_filter *filter)
+/* Look for a filter along its route. *depth becomes where it is kept, or, when it is not there yet,
+ * where it should be. */
+static struct node *tree_look(const struct pg_subindex *index, const struct route *route,
+                              struct pg_bytes plain, bool shared, unsigned *depth)
 {
-    struct pg_bytes plain = filter->plain;
+    for (*depth = 0;; ++*depth) {
+        struct node *node = tree_find(index, route_hash(route, *depth), plain, shared);
+
+        if (node != NULL || *depth == route->levels || early_here(index, route, *depth, plain))
+            return node;
+    }
+}
+
+static struct node *next_group(const struct node *node)
+{
+    return node->shared ? atomic_load_explicit(&share_of(node)->next, memory_order_relaxed) : NULL;
+}
+
+/* Put in a node; `first` of its filter is there already, or NULL. false: memory is out, and nothing
+ * is changed. */
+static bool tree_add(struct pg_subindex *index, const struct route *route, unsigned depth,
+                     struct node *first, struct node *node)
+{
+    struct pg_bytes plain = node_plain(node);
     unsigned marks = MARK_FILTER;
 
+    if (depth < route->levels)
+        marks |= MARK_EARLY;
     if (plain.data[plain.len - 1] == '#')
         marks |= MARK_BELOW;
-    return filter->group.data != NULL ? marks | MARK_SHARED : marks;
+    node->marks = marks & PG_TAGSET_MARKS;
+    node->early_at = depth < route->levels ? (uint8_t)depth : 0;
+    if (!branches_enter(index, route, depth))
+        return false;
+    if (first != NULL) { /* of another group: the new one comes second */
+        atomic_store_explicit(&share_of(node)->next, next_group(first), memory_order_relaxed);
+        atomic_store_explicit(&share_of(first)->next, node, memory_order_release);
+    } else if (!pg_tagset_add(&index->tree, route_hash(route, depth), node, marks)) {
+        branches_leave(index, route, depth);
+        return false;
+    }
+    return true;
 }
 
 static struct node *acquire_tree(struct pg_subindex *index, const struct pg_filter *filter,
                                  unsigned worker)
 {
-    unsigned marks = tree_marks(filter);
-    uint64_t path = path_of(filter->plain);
-    struct node *first = tree_find(index, path, filter->plain, marks);
-    struct node *node = first;
+    struct route route;
+    struct node *first, *node;
+    unsigned depth;
 
-    while (node != NULL && !has_text(node, whole_text(filter)))
+    route_plan(&route, filter->plain);
+    first = tree_look(index, &route, filter->plain, filter->group.data != NULL, &depth);
+    for (node = first; node != NULL && !has_text(node, whole_text(filter));)
         node = next_group(node);
     if (node != NULL) {
         worker_add(node, worker);
         return node;
     }
-    node = node_new(index, filter, marks, worker);
+    node = node_new(index, filter, worker);
     if (node == NULL)
         return NULL;
-    if (!branches_enter(index, filter->plain)) {
-        bury_node(index, node);
-        return NULL;
-    }
-    if (first != NULL) { /* of another group: the new one comes second */
-        atomic_store_explicit(&share_of(node)->next, next_group(first), memory_order_relaxed);
-        atomic_store_explicit(&share_of(first)->next, node, memory_order_release);
-    } else if (!pg_tagset_add(&index->tree, path, node, marks)) {
-        branches_leave(index, filter->plain, PG_TOPIC_LEVELS_MAX);
+    if (!tree_add(index, &route, depth, first, node)) {
         bury_node(index, node);
         return NULL;
     }
@@ -523,25 +589,28 @@ static struct node *acquire_tree(struct pg_subindex *index, const struct pg_filt
 
 static void tree_remove(struct pg_subindex *index, struct node *node)
 {
-    struct pg_bytes plain = node_plain(node);
-    uint64_t path = path_of(plain);
-    struct node *before = tree_find(index, path, plain, node->marks), *next = next_group(node);
+    struct node *before, *next = next_group(node);
+    struct route route;
+    uint64_t hash;
 
+    route_plan(&route, node_plain(node));
+    hash = route_hash(&route, depth_of(node, &route));
+    before = tree_find(index, hash, node_plain(node), node->shared);
     if (before == node && next == NULL) {
-        pg_tagset_remove(&index->tree, path, node);
+        pg_tagset_remove(&index->tree, hash, node);
     } else if (before == node) {
-        pg_tagset_change(&index->tree, path, node, next, node->marks);
+        pg_tagset_change(&index->tree, hash, node, next, node->marks);
     } else {
         while (next_group(before) != node)
             before = next_group(before);
         atomic_store_explicit(&share_of(before)->next, next, memory_order_release);
     }
-    branches_leave(index, plain, PG_TOPIC_LEVELS_MAX);
+    branches_leave(index, &route, depth_of(node, &route));
 }
 
 static void node_remove(struct pg_subindex *index, struct node *node)
 {
-    if ((node->marks & MARK_FILTER) != 0)
+    if (node->marks != 0)
         tree_remove(index, node);
     else
         pg_tagset_remove(&index->exact, exact_hash(node, 0), node);
@@ -632,7 +701,7 @@ struct pg_bytes pg_subindex_exact_filter(const struct pg_subindex *index, pg_nod
 {
     const struct node *node = pg_subindex_resolve(index, ref);
 
-    if (node == NULL || (node->marks & MARK_FILTER) != 0)
+    if (node == NULL || node->marks != 0)
         return PG_BYTES_NONE;
     return (struct pg_bytes){.data = node->text, .len = node->len};
 }
@@ -647,7 +716,7 @@ void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned wo
     node = pg_subindex_resolve(index, ref);
     if (node != NULL &&
         (atomic_fetch_and_explicit(&node->workers, ~bit, memory_order_release) & bit) != 0) {
-        if ((node->marks & MARK_SHARED) != 0)
+        if (node->shared)
             atomic_store_explicit(&share_of(node)->turns->members[worker], 0, memory_order_relaxed);
         if (atomic_load_explicit(&node->workers, memory_order_relaxed) == 0)
             node_remove(index, node);
@@ -663,7 +732,7 @@ void pg_subindex_members(struct pg_subindex *index, pg_node_ref ref, unsigned wo
     assert(worker < index->workers);
     pthread_mutex_lock(&index->mutex);
     node = pg_subindex_resolve(index, ref);
-    if (node != NULL && (node->marks & MARK_SHARED) != 0) {
+    if (node != NULL && node->shared) {
         _Atomic uint32_t *members = &share_of(node)->turns->members[worker];
         int64_t now = (int64_t)atomic_load_explicit(members, memory_order_relaxed) + delta;
 

@@ -77,7 +77,7 @@ static bool hits_grow(struct pg_match *out)
 static void hit(struct pg_match *out, const struct node *node)
 {
     uint64_t workers = atomic_load_explicit(&node->workers, memory_order_acquire);
-    bool shared = (node->marks & MARK_SHARED) != 0;
+    bool shared = node->shared;
 
     if (workers == 0 || (out->count == out->capacity && !hits_grow(out)))
         return;
@@ -116,57 +116,68 @@ static void hit_due(struct walk *walk)
         if (!pg_topic_matches(node_plain(node), walk->topic))
             continue;
         hit(walk->out, node);
-        while ((node->marks & MARK_SHARED) != 0 &&
+        while (node->shared &&
                (node = atomic_load_explicit(&share_of(node)->next, memory_order_acquire)) != NULL)
             hit(walk->out, node);
     }
     walk->due_count = 0;
 }
 
+/* Have the cache fetch a node with its text. */
+static void prefetch_node(const struct node *node, size_t text_len)
+{
+    __builtin_prefetch(node);
+    __builtin_prefetch((const void *)((uintptr_t)node->text + text_len - 1));
+}
+
 /* Look at a node later, when the cache has had the time to fetch it. */
 static void put_due(struct walk *walk, const struct node *node)
 {
-    __builtin_prefetch(node);
-    __builtin_prefetch(node->text + walk->topic.len);
+    prefetch_node(node, walk->topic.len);
     if (walk->due_count == DUE_MAX)
         hit_due(walk);
     walk->due[walk->due_count++] = node;
 }
 
-/* Visit a path later, and have the cache fetch the slots of its children: its own is on the way. */
+/* Visit a path later, when the cache has had the time to fetch its slots. */
 static void put_todo(struct walk *walk, uint64_t path, unsigned depth)
 {
     unsigned at = walk->todo_end++ % TODO_MAX;
 
     assert(walk->todo_end - walk->todo_first <= TODO_MAX);
+    pg_tagset_prefetch(&walk->index->tree, path);
     walk->todo[at].path = path;
     walk->todo[at].depth = depth;
-    if (level_known(&walk->levels, depth)) {
-        pg_tagset_prefetch(&walk->index->tree, path_add(path, walk->levels.at[depth].hash));
-        pg_tagset_prefetch(&walk->index->tree, path_add(path, walk->index->plus_hash));
-    }
 }
 
 /* Take what is at this path, and go on from it. */
 static void visit(struct walk *walk, uint64_t path, unsigned depth)
 {
     bool topic_ends = !level_known(&walk->levels, depth);
+    uint64_t named = topic_ends ? path : path_add(path, walk->levels.at[depth].hash);
+    uint64_t plus = topic_ends ? path : path_add(path, walk->index->plus_hash);
     struct pg_tagset_probe probe;
     unsigned ways = 0;
 
-    for (const void *item = pg_tagset_first(&walk->index->tree, path, &probe); item != NULL;
-         item = pg_tagset_next(&probe)) {
-        if ((probe.marks & MARK_FILTER) == 0)
-            ways |= probe.marks;
-        else if (topic_ends || (probe.marks & MARK_BELOW) != 0)
+    for (const void *item = pg_tagset_any_first(&walk->index->tree, path, &probe); item != NULL;
+         item = pg_tagset_any_next(&probe)) {
+        if ((probe.marks & MARK_FILTER) == 0) {
+            if (probe.tag == probe.wanted)
+                ways |= probe.marks;
+        } else if ((probe.marks & MARK_EARLY) != 0) {
+            if (!topic_ends &&
+                (probe.tag == pg_tagset_tag(named) || probe.tag == pg_tagset_tag(plus)))
+                put_due(walk, item);
+        } else if (probe.tag == probe.wanted && (topic_ends || (probe.marks & MARK_BELOW) != 0)) {
             put_due(walk, item);
+        }
     }
     if (topic_ends)
         return;
     if ((ways & MARK_NAMED) != 0)
-        put_todo(walk, path_add(path, walk->levels.at[depth].hash), depth + 1);
+        put_todo(walk, named, depth + 1);
     if ((ways & MARK_PLUS) != 0)
-        put_todo(walk, path_add(path, walk->index->plus_hash), depth + 1);
+        put_todo(walk, plus, depth + 1);
 }
 
 static void match_tree(struct walk *walk)
@@ -180,7 +191,6 @@ static void match_tree(struct walk *walk)
         at %= TODO_MAX;
         visit(walk, walk->todo[at].path, walk->todo[at].depth);
     }
-    hit_due(walk);
 }
 
 size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
@@ -203,12 +213,11 @@ size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
     walk.levels.known = 0;
     walk.due_count = 0;
     walk.todo_first = walk.todo_end = 0;
-    exact = pg_tagset_first(&index->exact, hash, &probe);
-    if (exact != NULL) {
-        __builtin_prefetch(exact);
-        __builtin_prefetch(exact->text + topic.len - 1);
-    }
     match_tree(&walk);
+    exact = pg_tagset_first(&index->exact, hash, &probe);
+    if (exact != NULL)
+        prefetch_node(exact, topic.len);
+    hit_due(&walk);
     while (exact != NULL &&
            (exact->len != topic.len || memcmp(exact->text, topic.data, topic.len) != 0))
         exact = pg_tagset_next(&probe);
@@ -275,7 +284,7 @@ unsigned pg_subindex_pick(const struct pg_subindex *index, pg_node_ref ref)
     struct node *node = pg_subindex_resolve(index, ref);
     unsigned picked = PG_SUBINDEX_NO_WORKER;
 
-    if (node != NULL && (node->marks & MARK_SHARED) != 0) {
+    if (node != NULL && node->shared) {
         struct turns *turns = share_of(node)->turns;
         uint32_t turn = atomic_fetch_add_explicit(&turns->turn, 1, memory_order_relaxed);
         uint64_t total = 0;

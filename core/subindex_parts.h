@@ -19,8 +19,8 @@
 enum {
     MARK_FILTER = 1, /* a node; else a branch */
 
-    MARK_BELOW = 2,  /* of a node: its last level is '#', which is not part of its path */
-    MARK_SHARED = 4, /* ... of `$share/group/...`; in the tree, also without wildcards */
+    MARK_BELOW = 2, /* of a node: the last level of the filter is '#' */
+    MARK_EARLY = 4, /* ... its path goes on from where it is kept */
 
     MARK_PLUS = 2,  /* of a branch: filters go on with '+' */
     MARK_NAMED = 4, /* ... with a level that is not '+' */
@@ -35,9 +35,11 @@ struct node {
      * still comes across it takes that for a generation: of a node that is gone, since generations
      * are given out upwards and ids are never above them. */
     _Atomic uint32_t generation;
-    uint16_t len;   /* of the text */
-    uint8_t marks;  /* as in its slot; 0 in the set of exact filters */
-    uint8_t text[]; /* the whole filter, with `$share/group/` */
+    uint16_t len;       /* of the text */
+    uint8_t marks : 3;  /* as in its slot; 0 in the set of exact filters */
+    uint8_t shared : 1; /* of `$share/group/...`; in the tree, also without wildcards */
+    uint8_t early_at;   /* MARK_EARLY: how many levels it has before where it is kept */
+    uint8_t text[];     /* the whole filter, with `$share/group/` */
 };
 
 /* Who takes part in a shared subscription. Each worker writes its own count, under the mutex. */
@@ -115,19 +117,28 @@ static inline struct share *share_of(const struct node *node)
     return (struct share *)((uintptr_t)node - offsetof(struct share, node));
 }
 
-/* The path of no level is PATH_NONE; each level makes another path of what was before it. So a
- * match knows where it will look before it has been there. */
+/* A path: the hash of some levels, one after the other. */
 #define PATH_NONE UINT64_C(0)
 
+/* The path with one more level, whose (keyed) hash is given. */
 static inline uint64_t path_add(uint64_t path, uint64_t level_hash)
 {
-    return pg_tagset_edge_hash(path, level_hash);
+    uint64_t x = (path ^ level_hash) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return x ^ x >> 32;
+}
+
+/* Where a node is kept whose path goes on: with what is at the path so far, under the tag of the
+ * next one. So a reader passes over those of other next levels. */
+static inline uint64_t path_early(uint64_t path, uint64_t next)
+{
+    return (path & ~PG_TAGSET_TAG_MASK) | (next & PG_TAGSET_TAG_MASK);
 }
 
 /* The filter of a node without `$share/group/`. */
 static inline struct pg_bytes node_plain(const struct node *node)
 {
-    size_t at = (node->marks & MARK_SHARED) != 0 ? share_of(node)->plain_at : 0;
+    size_t at = node->shared ? share_of(node)->plain_at : 0;
 
     return (struct pg_bytes){.data = node->text + at, .len = node->len - at};
 }

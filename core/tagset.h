@@ -40,8 +40,9 @@ struct pg_tagset {
 };
 
 #define PG_TAGSET_EMPTY        ((uint64_t)0)
-#define PG_TAGSET_REMOVED      ((uint64_t)1) /* no item has the address 0 */
-#define PG_TAGSET_MARKS        ((uint64_t)7) /* items are aligned to 8 */
+#define PG_TAGSET_REMOVED      ((uint64_t)1)            /* no item has the address 0 */
+#define PG_TAGSET_MARKS        ((uint64_t)7)            /* items are aligned to 8 */
+#define PG_TAGSET_TAG_MASK     (UINT64_C(0xffff) << 48) /* of a hash: what of it is in a slot */
 #define PG_TAGSET_POINTER_MASK (((UINT64_C(1) << 48) - 1) & ~PG_TAGSET_MARKS)
 
 /* `hash_of` gives the hash of an item that is in the set, when a table is made anew. */
@@ -79,8 +80,9 @@ static inline uint64_t pg_tagset_edge_hash(uint64_t parent, uint64_t level_hash)
 struct pg_tagset_probe {
     const struct pg_tagset_table *table;
     uint32_t at;
-    uint16_t tag;
-    uint16_t marks;
+    uint16_t wanted; /* tag */
+    uint16_t tag;    /* of the item that was given last */
+    uint16_t marks;  /* likewise */
 };
 
 static inline uint16_t pg_tagset_tag(uint64_t hash)
@@ -99,7 +101,8 @@ static inline uint32_t pg_tagset_start(uint64_t hash, uint32_t slots)
     return (uint32_t)(((hash & UINT32_MAX) * slots) >> 32);
 }
 
-static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
+/* The next item whatever its tag: the tag is in probe->tag. */
+static inline void *pg_tagset_any_next(struct pg_tagset_probe *probe)
 {
     const struct pg_tagset_table *table = probe->table;
 
@@ -109,27 +112,46 @@ static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
         if (slot == PG_TAGSET_EMPTY)
             return NULL; /* there is always an empty slot: see add */
         probe->at = probe->at + 1 == table->slots ? 0 : probe->at + 1;
-        if (slot >> 48 == probe->tag && slot != PG_TAGSET_REMOVED) {
-            probe->marks = slot & PG_TAGSET_MARKS;
+        probe->tag = pg_tagset_tag(slot);
+        probe->marks = slot & PG_TAGSET_MARKS;
+        if (slot != PG_TAGSET_REMOVED)
             return (void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
-        }
     }
+}
+
+static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
+{
+    void *item = pg_tagset_any_next(probe);
+
+    while (item != NULL && probe->tag != probe->wanted)
+        item = pg_tagset_any_next(probe);
+    return item;
+}
+
+/* false: there is nothing to look at. */
+static inline bool pg_tagset_begin(const struct pg_tagset *set, uint64_t hash,
+                                   struct pg_tagset_probe *probe)
+{
+    probe->table = atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
+    if (probe->table == NULL)
+        return false;
+    probe->at = pg_tagset_start(hash, probe->table->slots);
+    probe->wanted = pg_tagset_tag(hash);
+    return true;
 }
 
 static inline void *pg_tagset_first(const struct pg_tagset *set, uint64_t hash,
                                     struct pg_tagset_probe *probe)
 {
-    const struct pg_tagset_table *table =
-        atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
+    return pg_tagset_begin(set, hash, probe) ? pg_tagset_next(probe) : NULL;
+}
 
-    *probe = (struct pg_tagset_probe){
-        .table = table,
-        .at = table != NULL ? pg_tagset_start(hash, table->slots) : 0,
-        .tag = pg_tagset_tag(hash),
-    };
-    if (table == NULL)
-        return NULL;
-    return pg_tagset_next(probe);
+/* Items of any tag that a probe for this hash comes by. Of items whose hashes differ in nothing but
+ * PG_TAGSET_TAG_MASK, each is among them. */
+static inline void *pg_tagset_any_first(const struct pg_tagset *set, uint64_t hash,
+                                        struct pg_tagset_probe *probe)
+{
+    return pg_tagset_begin(set, hash, probe) ? pg_tagset_any_next(probe) : NULL;
 }
 
 /* Ask the cache for the slot that a later pg_tagset_first() will look at. */
