@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS_MIN 4u
+#define SLOTS_MIN PG_TAGSET_LINE
 
 void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item, unsigned marks),
                     void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg)
@@ -77,6 +77,18 @@ static void place(struct pg_tagset_table *table, uint64_t hash, const void *item
     atomic_store_explicit(&table->slot[at], tagged(hash, item) | marks, memory_order_release);
 }
 
+static struct pg_tagset_table *table_new(uint32_t slots)
+{
+    size_t bytes = sizeof(struct pg_tagset_table) + slots * sizeof(uint64_t);
+    struct pg_tagset_table *table = aligned_alloc(_Alignof(struct pg_tagset_table), bytes);
+
+    if (table == NULL)
+        return NULL;
+    memset(table, 0, bytes);
+    table->slots = slots;
+    return table;
+}
+
 /* Make a shard's table anew with `slots` slots (0: none) and publish it. */
 static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
 {
@@ -84,10 +96,9 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
     struct pg_tagset_table *fresh = NULL;
 
     if (slots > 0) {
-        fresh = calloc(1, sizeof(*fresh) + slots * sizeof(fresh->slot[0]));
+        fresh = table_new(slots);
         if (fresh == NULL)
             return false;
-        fresh->slots = slots;
         set->bytes += pg_tagset_table_bytes(fresh);
     }
     for (uint32_t i = 0; old != NULL && i < old->slots; i++) {
@@ -106,6 +117,11 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
         set->retire(set->retire_arg, old);
     }
     return true;
+}
+
+static uint32_t whole_lines(uint32_t slots)
+{
+    return (slots + PG_TAGSET_LINE - 1) / PG_TAGSET_LINE * PG_TAGSET_LINE;
 }
 
 /* Slots that may be used, removed ones counted: four fifths. */
@@ -127,7 +143,7 @@ bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item, unsigned ma
 
         /* Half full without the removed ones: they are what fills it, the same size will do. */
         if (table->live + 1 > slots / 2)
-            slots += slots / 2;
+            slots = whole_lines(slots + slots / 2);
         /* Without memory for a new table the old one serves until one empty slot is left. */
         if (!rebuild(set, shard, slots) && table->live + table->dead + 2 > table->slots)
             return false;
@@ -172,5 +188,5 @@ void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item)
     if (table->live == 0)
         (void)rebuild(set, shard, 0);
     else if (table->slots > 4 * SLOTS_MIN && table->live < table->slots / 8)
-        (void)rebuild(set, shard, table->live * 2 > SLOTS_MIN ? table->live * 2 : SLOTS_MIN);
+        (void)rebuild(set, shard, whole_lines(table->live * 2));
 }
