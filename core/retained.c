@@ -268,7 +268,7 @@ struct pg_retained *pg_retained_new(const struct pg_retained_limits *limits)
     }
     r->limits = *limits;
     atomic_store_explicit(&r->next_due_ms, PG_NEVER, memory_order_relaxed);
-    pg_tagset_init(&r->edges, item_hash, pg_tagset_retire_now, NULL);
+    pg_tagset_init(&r->edges, PG_TAGSET_TIGHT, item_hash, pg_tagset_retire_now, NULL);
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&r->lock, &attributes);

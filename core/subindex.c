@@ -4,14 +4,16 @@
  *
  * Two sets, both read without locks:
  *   exact   nodes by their filter: filters without wildcards that are not shared
- *   tree    all others, each by its path, which is the hash of its levels one after the other; '+'
- *           is a level like any other there (no topic has a level of that name), `#` is not: the
- *           node of `a/#` has the path `a`, and MARK_BELOW. Each beginning of these filters is a
- *           branch, at its own path: it counts the filters that go on from there, and its marks
- *           tell readers how they do. Paths are all that holds the tree together, so that a reader
- *           can ask for any part of it at once; what it finds at the end is the text of a filter.
- *           Of nodes with the same path that differ in their group alone, the first is in the set,
- *           and leads to the others.
+ *   tree    all others. A path is the hash of some levels, one after the other; '+' is a level like
+ *           any other there (no topic has a level of that name), '#' is not one: the node of `a/#`
+ *           has the path `a`. A node is kept at the path of its whole filter, or early: at a
+ *           beginning of it where few others are, so that a device's handful of filters lies in one
+ *           place and needs nothing else. Where filters go on to places further down there is a
+ *           branch, which counts them, and whose marks tell readers how they go on.
+ * Nothing but paths holds the tree together, and no slot but that of a node leads to anything that a
+ * reader has to look at; what it finds there is the text of a filter, which decides. Of nodes that
+ * differ in their group alone the first is in the set, and leads to the others.
+ *
  * Ids lead to nodes by a two-level table, so that a reference can be resolved, and a reused id told
  * from its earlier owner by the generation.
  *
@@ -20,8 +22,9 @@
  * the next. So a burst of releases costs one grace period, and unlinking never needs memory.
  *
  * Invariants: a node is reachable by readers if and only if its id is ID_LIVE, and then it has a
- * worker (but for the moment of its making); a branch counts at least one filter; a reference (id,
- * generation) is given out once in 2^32.
+ * worker (but for the moment of its making); each place before that of a node has a branch, and each
+ * branch a node further down: so the search for a filter ends where there is no branch; a node is
+ * never moved; a reference (id, generation) is given out once in 2^32.
  *
  * Lock order: the mutex is the innermost lock; no callback but that of walk runs under it. */
 
@@ -37,7 +40,8 @@
 /* How much the reclaimer frees before it lets writers in again. */
 #define RECLAIM_SLICE 256u
 
-/* How many filters are kept early at one place. */
+/* How many filters are kept early at one place: of a match that comes by, each may be one more node
+ * to look at in vain. */
 #define EARLY_MAX 4u
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -246,11 +250,11 @@ const char *__tsan_default_suppressions(void)
 
 /* ---- routes and branches --------------------------------------------------------------------- */
 
-/* The way of a plain filter through the tree. */
+/* The way of a plain filter through the tree: what its first `depth` levels are, for each depth. */
 struct route {
-    unsigned levels;                        /* without '#' */
-    uint64_t path[PG_TOPIC_LEVELS_MAX + 1]; /* of so many levels */
-    uint16_t end[PG_TOPIC_LEVELS_MAX + 1];  /* their bytes, without a '/' behind the last */
+    unsigned levels;                        /* all of them, without '#' */
+    uint64_t path[PG_TOPIC_LEVELS_MAX + 1]; /* by depth */
+    uint16_t end[PG_TOPIC_LEVELS_MAX + 1];  /* by depth, in bytes, without a '/' behind the last */
 };
 
 static void route_plan(struct route *route, struct pg_bytes plain)
@@ -267,7 +271,7 @@ static void route_plan(struct route *route, struct pg_bytes plain)
     route->levels = depth;
 }
 
-/* The hash of a filter that is kept after so many levels. */
+/* The hash of a filter that is kept at this depth. */
 static uint64_t route_hash(const struct route *route, unsigned depth)
 {
     return depth == route->levels ? route->path[depth]
@@ -492,8 +496,9 @@ static struct node *tree_find(const struct pg_subindex *index, uint64_t hash, st
     return node;
 }
 
-/* Whether a filter that goes on from this depth can be kept there: nothing goes on from there by a
- * branch, and few others are kept there, all with another next level. */
+/* Whether a filter that goes on from this depth is to be kept early there: there is no branch, and
+ * there are few others, which all have another next level (a match that goes on with one's next
+ * level does not look at the others). Never before the first level: nobody is alone there. */
 static bool early_here(const struct pg_subindex *index, const struct route *route, unsigned depth,
                        struct pg_bytes plain)
 {
@@ -517,11 +522,14 @@ static bool early_here(const struct pg_subindex *index, const struct route *rout
     return true;
 }
 
-/* Look for a filter along its route. *depth becomes where it is kept, or, when it is not there yet,
- * where it should be. */
+/* Look for a filter along its route. *depth becomes where it is kept, or, when there is none, where
+ * it is to be put. */
 static struct node *tree_look(const struct pg_subindex *index, const struct route *route,
                               struct pg_bytes plain, bool shared, unsigned *depth)
 {
+    for (unsigned i = 1; i <= route->levels; i++)
+        pg_tagset_prefetch(&index->tree, route->path[i]);
+
     for (*depth = 0;; ++*depth) {
         struct node *node = tree_find(index, route_hash(route, *depth), plain, shared);
 
@@ -631,8 +639,8 @@ struct pg_subindex *pg_subindex_new(unsigned workers)
     for (size_t i = 0; i < SMALL_CLASSES; i++)
         pg_slab_init(&index->small[i], (i + 1) * SMALL_STEP, 1);
     pthread_mutex_init(&index->mutex, NULL);
-    pg_tagset_init(&index->exact, exact_hash, bury_table, index);
-    pg_tagset_init(&index->tree, tree_hash, bury_table, index);
+    pg_tagset_init(&index->exact, PG_TAGSET_TIGHT, exact_hash, bury_table, index);
+    pg_tagset_init(&index->tree, PG_TAGSET_ROOMY, tree_hash, bury_table, index);
     index->plus_hash = pg_hash(PG_BYTES_OF("+"));
     index->workers = workers;
     index->ids_used = 1;

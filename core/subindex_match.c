@@ -4,18 +4,18 @@
  *
  * Run on any registered reader, beside writers, with no lock. A match is one probe of the set of
  * exact filters plus a walk of the tree: from each path that matched so far go on with the topic's
- * next level, and with '+', as far as the marks there say that filters do. A path is come to by one
- * way only, so the walk takes at most one step for each beginning of filters that matches. Levels of
- * the topic are split and hashed when they are first needed.
+ * next level, and with '+', where the marks of a branch say that filters do. A path is come to by
+ * one way only, so the walk takes at most one step for each path that has a branch and matches.
+ * Levels of the topic are split and hashed when they are first needed.
  *
  * With a million filters nearly everything that is looked at has to come from memory, which takes
- * longer than all else. So the walk looks at slots alone, and the cache is asked for those of a
- * path's children before the path's own has come; it goes breadth first, which gives each the most
- * time. The nodes found, like that of the exact filter, are asked for and put aside until the walk
- * is over. So a match waits for memory about three times, however many hits there are.
+ * longer than all else. So the walk looks at slots alone, asks the cache for those of a path when it
+ * first knows of it, and goes breadth first, which leaves the most time until they are needed; nodes
+ * are asked for likewise, and looked at when the walk is over. A match waits for memory about twice,
+ * once more for each level that many filters have in common, however many hits there are.
  *
- * Slots tell by 16 bits of a hash, so the walk may find what does not match; whether the filter of
- * a node does is decided by its text.
+ * Slots tell by 16 bits of a hash, so the walk may find what does not match; whether a node's filter
+ * does is decided by its text.
  *
  * The order of writers' stores does not matter to a match that runs at the same time; what an
  * acquire published before it returned is seen by every match that begins after. */

@@ -56,9 +56,9 @@ struct share {
     struct node node;
 };
 
-/* A beginning of filters, some whole levels of them: that they have more levels. It is known by the
- * hash of its path alone, and belongs to the writers: readers go by the marks in its slot. Were two
- * paths to have one hash, they would share a branch, and readers would look for children in vain. */
+/* That filters go on from a path. Only writers look into it; readers go by the marks in its slot.
+ * Were two beginnings of filters to have one path, they would share a branch, and readers would go
+ * further than they need. */
 struct branch {
     uint64_t path;
     uint32_t plus, named; /* filters that go on with '+', and with another level */

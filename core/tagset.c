@@ -2,10 +2,10 @@
 
 /* A set of tagged pointers for readers without locks (tagset.h).
  *
- * Linear probing in tables of any size. A table is made anew, and the old one retired, when more
- * than four fifths of its slots are used (removed ones counted), when it has become mostly empty,
- * and never otherwise. Growth is by half, which keeps the slots between 53 % and 80 % full; as a
- * shard holds a 256th of the items, making one anew is short.
+ * Linear probing in tables of any number of lines. A table is made anew, and the old one retired,
+ * when more of its slots are used (removed ones counted) than the owner wants, when it has become
+ * mostly empty, and never otherwise. Growth is by half, which keeps the used slots above two thirds
+ * of the most; as a shard holds a 256th of the items, making one anew is short.
  *
  * Invariant: every table has an empty slot, so that probes end. Writers are serialised by the
  * owner. */
@@ -18,10 +18,12 @@
 
 #define SLOTS_MIN PG_TAGSET_LINE
 
-void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item, unsigned marks),
+void pg_tagset_init(struct pg_tagset *set, enum pg_tagset_percent percent,
+                    uint64_t (*hash_of)(const void *item, unsigned marks),
                     void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg)
 {
     memset(set, 0, sizeof(*set));
+    set->percent = percent;
     set->hash_of = hash_of;
     set->retire = retire;
     set->retire_arg = retire_arg;
@@ -57,6 +59,13 @@ static uint64_t tagged(uint64_t hash, const void *item)
     /* Promised by every Linux that does not ask for addresses above 47 bits. */
     assert((pointer & ~PG_TAGSET_POINTER_MASK) == 0 && pointer % 8 == 0);
     return (uint64_t)pg_tagset_tag(hash) << 48 | pointer;
+}
+
+static const void *item_of(const struct pg_tagset_table *table, uint32_t at)
+{
+    uint64_t slot = atomic_load_explicit(&table->slot[at], memory_order_relaxed);
+
+    return (const void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
 }
 
 /* Into a table that has room for it. */
@@ -104,11 +113,12 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
     for (uint32_t i = 0; old != NULL && i < old->slots; i++) {
         uint64_t slot = atomic_load_explicit(&old->slot[i], memory_order_relaxed);
 
+        if (i + PG_TAGSET_LINE < old->slots) /* its hash will be asked for */
+            __builtin_prefetch(item_of(old, i + PG_TAGSET_LINE));
         if (slot != PG_TAGSET_EMPTY && slot != PG_TAGSET_REMOVED) {
-            const void *item = (const void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
             unsigned marks = slot & PG_TAGSET_MARKS;
 
-            place(fresh, set->hash_of(item, marks), item, marks);
+            place(fresh, set->hash_of(item_of(old, i), marks), item_of(old, i), marks);
         }
     }
     atomic_store_explicit(&set->shards[shard], fresh, memory_order_release);
@@ -124,10 +134,10 @@ static uint32_t whole_lines(uint32_t slots)
     return (slots + PG_TAGSET_LINE - 1) / PG_TAGSET_LINE * PG_TAGSET_LINE;
 }
 
-/* Slots that may be used, removed ones counted: four fifths. */
-static uint32_t most_used(uint32_t slots)
+/* Slots that may be used, removed ones counted. */
+static uint32_t most_used(const struct pg_tagset *set, uint32_t slots)
 {
-    return slots / 5 * 4 + slots % 5 * 4 / 5;
+    return (uint32_t)((uint64_t)slots * set->percent / 100);
 }
 
 bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item, unsigned marks)
@@ -138,11 +148,11 @@ bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item, unsigned ma
     if (table == NULL) {
         if (!rebuild(set, shard, SLOTS_MIN))
             return false;
-    } else if (table->live + table->dead + 1 > most_used(table->slots)) {
+    } else if (table->live + table->dead + 1 > most_used(set, table->slots)) {
         uint32_t slots = table->slots;
 
-        /* Half full without the removed ones: they are what fills it, the same size will do. */
-        if (table->live + 1 > slots / 2)
+        /* When it is removed ones that fill it, the same size will do. */
+        if (table->live + 1 > most_used(set, slots) / 8 * 5)
             slots = whole_lines(slots + slots / 2);
         /* Without memory for a new table the old one serves until one empty slot is left. */
         if (!rebuild(set, shard, slots) && table->live + table->dead + 2 > table->slots)

@@ -33,11 +33,18 @@ struct pg_tagset_table {
     _Alignas(PG_TAGSET_LINE * sizeof(uint64_t)) _Atomic uint64_t slot[];
 };
 
+/* How full tables get: what costs memory saves time where items have one place in common. */
+enum pg_tagset_percent {
+    PG_TAGSET_TIGHT = 80,
+    PG_TAGSET_ROOMY = 60,
+};
+
 struct pg_tagset {
     _Atomic(struct pg_tagset_table *) shards[PG_TAGSET_SHARDS];
     uint64_t (*hash_of)(const void *item, unsigned marks);
     void (*retire)(void *arg, struct pg_tagset_table *table);
     void *retire_arg;
+    enum pg_tagset_percent percent;
     size_t count;
     size_t bytes; /* of the tables, without retired ones */
 };
@@ -49,7 +56,8 @@ struct pg_tagset {
 #define PG_TAGSET_POINTER_MASK (((UINT64_C(1) << 48) - 1) & ~PG_TAGSET_MARKS)
 
 /* `hash_of` gives the hash of an item that is in the set, when a table is made anew. */
-void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item, unsigned marks),
+void pg_tagset_init(struct pg_tagset *set, enum pg_tagset_percent percent,
+                    uint64_t (*hash_of)(const void *item, unsigned marks),
                     void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg);
 /* Frees the tables at once: no reader is left. Items are the caller's. */
 void pg_tagset_fini(struct pg_tagset *set);
