@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../net/net_address.h"
 #include "../net/net_link.h"
@@ -346,24 +345,17 @@ void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worke
                          const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     const struct auto_conf *c = conf->transport_conf;
-    struct pg_place place;
     bool full = newcomer_count >= c->ws.openings;
-    if (full)
-        pg_conn_refused(worker, conf, guest->peer, PG_BUSY, "see openings of the listener");
-    if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
-        close(guest->fd);
-        return;
-    }
-    struct newcomer *newcomer = new_newcomer(conf, guest);
+    struct newcomer *newcomer = full ? NULL : new_newcomer(conf, guest);
     if (!newcomer) {
-        pg_conn_refused(worker, conf, guest->peer, PG_NO_MEMORY, "");
-        pg_conn_give_place(worker, &place);
-        close(guest->fd);
+        pg_conn_refused(worker, conf, guest->peer, full ? PG_BUSY : PG_NO_MEMORY,
+                        full ? "see openings of the listener" : "");
+        net_turn_away(worker, guest);
         return;
     }
     newcomer->listening = listening;
     newcomer->worker = worker;
-    newcomer->place = place;
+    newcomer->place = *guest->place;
     if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner))
         await_first_byte(newcomer);
     else
