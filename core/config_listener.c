@@ -99,8 +99,8 @@ const struct pg_option pg_listener_rows[] = {
      .sentence = "What identifiers begin with that the frontend makes up for clients of this "
                  "listener that come without one. Not given: client_id_prefix, or else as the "
                  "frontend's own option says."},
-    GUARD_ROW(connections, "Most connections of this listener; a further one is closed at once "
-                           "(connection_limit). 0: as limits.connections allows."),
+    GUARD_ROW(connections, "Most connections of this listener; a further one is closed, after "
+                           "place_wait (connection_limit). 0: as limits.connections allows."),
     GUARD_ROW(connects_per_second,
               "Connections that this listener accepts in a second, and as many at once; more are "
               "closed (connection_rate). A fleet that comes back at once tries again. 0: any "

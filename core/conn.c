@@ -58,11 +58,7 @@ bool pg_conns_init(struct pg_conn_part *part)
 
 void pg_conns_free(struct pg_conn_part *part)
 {
-    while (part->spare) {
-        struct out_chunk *chunk = part->spare;
-        part->spare = chunk->next;
-        free(chunk);
-    }
+    pg_conns_free_spare(part);
     free(part->held);
     part->held = NULL;
     free(part->read_buffer);

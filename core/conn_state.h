@@ -159,6 +159,8 @@ void pg_conn_forget_held(struct pg_conn *conn);
 
 /* ---- conn_output.c ---- */
 
+/* Free the output chunks that are kept for reuse. */
+void pg_conns_free_spare(struct pg_conn_part *part);
 /* Everything that was queued is forgotten. */
 void pg_conn_drop_output(struct pg_conn *conn);
 /* Hand to the transport what is queued, as much as it takes. The connection may be dead then. */
