@@ -6,6 +6,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -192,7 +193,7 @@ def test_revoked_by_a_reload_and_no_session_saves_it(gateway, ca):
     with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
         with connect(gw, c, session=session) as s:
             serves(s)
-    gw.wait_log("closed", start=mark, reason="handshake_failed", detail=".*certificate revoked.*")
+    gw.wait_log("closed", start=mark, reason="handshake_failed", detail=r".*certificate revoked \(of CN=device\)")
 
 
 @pytest.mark.parametrize("tickets", ["yes", "no"])
@@ -228,7 +229,8 @@ def test_pre_shared_keys(gateway, folder):
     publish("device-1", KEY, 0)
     gw.wait_log("admitted", user="device-1")
     for identity, key in [("device-1", KEY[::-1]), ("device-2", KEY)]:
-        gw.provoke(lambda: publish(identity, key, None), "closed", reason="handshake_failed")
+        gw.provoke(lambda: publish(identity, key, None), "closed", reason="handshake_failed",
+                   detail=rf".* \(of {identity}\)")
     # No way around the key by another version.
     for version in ["-tls1_2", "-tls1_3"]:
         done = subprocess.run(["openssl", "s_client", version, "-connect",
@@ -265,7 +267,7 @@ def test_keys_are_read_again_and_live_connections_stay(gateway, folder):
 def test_dates_of_certificates_can_be_left_out(gateway, ca):
     ca.issue("old", end="20210101000000Z")
     gw = gateway(listeners={"mqtt": mutual(ca)})
-    refuses(gw, context(ca, "old"))
+    refuses(gw, context(ca, "old"), detail=r"certificate verify failed: certificate has expired \(of CN=old\)")
     gw = gateway(listeners={"mqtt": mutual(ca, "verify_dates = no")})
     with connect(gw, context(ca, "old")) as s:
         assert serves(s)
@@ -369,22 +371,82 @@ def test_reload_under_1000_live_connections_with_traffic(gateway, ca):
     assert not traffic.failure
 
 
+def counted(gw, counter, times):
+    deadline = time.monotonic() + TIMEOUT
+    while gw.counters().get(counter) != times:
+        assert time.monotonic() < deadline
+
+
 def test_a_bad_file_keeps_what_is_there_and_is_named(gateway, ca):
     gw = gateway(listeners={"mqtt": listener(ca)})
     c = context(ca)
     live = [connect(gw, c) for _ in range(5)]
     for n, s in enumerate(live):
         assert serves(s, CONNECT[:-5] + b"p%04d" % n)
-    second = shown(gw, c)
-    for bad in ["", "-----BEGIN CERTIFICATE-----\nMIIB", (ca.folder / "ca.pem").read_text()]:
+    second, good = shown(gw, c), (ca.folder / "server.pem").read_text()
+    for bad, says in [("", "there is no certificate in it"), ("-----BEGIN CERTIFICATE-----\nMIIB", "server.pem: "),
+                      ((ca.folder / "ca.pem").read_text(), "server.key: the key is not that of the certificate")]:
         (ca.folder / "server.pem").write_text(bad)
         failed = gw.reload()
-        assert failed["event"] == "reload_failed" and "server." in failed["error"]
+        assert failed["event"] == "reload_failed" and says in failed["error"], failed
+        assert failed["error"].startswith(f'{gw.config_path}:2: listener "mqtt": {ca.folder}/server.'), failed
+    counted(gw, "core.reloads_failed", 3)
     with connect(gw, c) as s:
         assert s.getpeercert()["serialNumber"] == second
     for s in live:
         assert serves(s, PING, PONG)
         s.close()
+    (ca.folder / "server.pem").write_text(good)
+    assert gw.reload()["event"] == "reloaded"
+    counted(gw, "core.reloads_done", 1)
+
+
+ENCRYPT = {"as PKCS #8": ["pkcs8", "-topk8"], "as it used to be": ["ec", "-aes128"]}
+
+
+@pytest.mark.parametrize("form", ENCRYPT)
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked(gateway, ca, form):
+    """Of listeners, and of blocks by which the gateway calls."""
+    openssl(ca.folder, *ENCRYPT[form], "-in", "server.key", "-passout", "pass:secret", "-out", "locked.key")
+    own = f'certificate = "{ca.folder}/server.pem"  key = "{ca.folder}/locked.key"'
+    for name, block in {
+        "listener": listener(ca).replace("server.key", "locked.key"),
+        "forward": f'listener "mqtt" {{ bind = "127.0.0.1:0"  protocol = gbt32960 }}\nforward "out" {{ '
+                   f'to = "127.0.0.1:9"  platform = "PGATEPLATFORM0001"  username = "u"  password = "p"  transport = tls  {own} }}\n'}.items():
+        gw = gateway(listeners={"mqtt": block}, launch_only=True)
+        gw.wait_exit(1)
+        assert any("locked.key: the key has a password" in line for line in gw.lines.all()), (name, gw.lines.all())
+
+
+@pytest.mark.parametrize("keys, says", {
+    'certificates = "{0}/none"': "/none: No such file or directory",
+    'certificates = "{0}"': ": it is a folder, expected a file",
+    'certificates = "{0}/server.key"': "/server.key: there is no certificate in it",
+    'certificates = "{0}/server.pem"': "/server.pem: there is no private key in it",
+    'certificates = "{0}/server.pem"  keys = "{0}/other.key"': "/other.key: the key is not that of the certificate",
+    'certificates = "{0}/short.pem"  keys = "{0}/short.key"': "/short.pem: its key is too short",
+    '{1}  verify = require  ca_file = "{0}/none"': "/none: No such file or directory",
+    '{1}  verify = require  ca_file = "{0}/server.key"': "/server.key: ",
+    '{1}  verify = require  ca_dir = "{0}/none"': "/none: No such file or directory",
+    '{1}  verify = require  ca_dir = "{0}/ca.pem"': "/ca.pem: it is no folder",
+    '{1}  verify = require  ca_file = "{0}/ca.pem"  crl_file = "{0}/none"': "/none: No such file or directory",
+    '{1}  verify = require  ca_file = "{0}/ca.pem"  crl_file = "{0}/ca.pem"':
+        "/ca.pem: there is no list of revoked certificates in it",
+    '{1}  curves = "none"': "curves: expected groups that OpenSSL knows",
+    '{1}  curves = "SM2"': "curves: OpenSSL has no TLS suites with SM2",
+    '{1}  keylog_file = "{0}/none/x"': "keylog_file: No such file or directory",
+}.items())
+def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(gateway, ca, keys, says):
+    ca.issue("other")
+    openssl(ca.folder, "req", "-x509", "-newkey", "rsa:512", "-nodes", "-keyout", "short.key", "-out", "short.pem",
+            "-subj", "/CN=x")
+    good = f'certificates = "{ca.folder}/server.pem"  keys = "{ca.folder}/server.key"'
+    block = keys.format(ca.folder, good)
+    gw = gateway(listeners={"mqtt": f'listener "mqtt" {{ bind = "127.0.0.1:0"  transport = tls  protocol = mqtt  {block} }}\n'},
+                 launch_only=True)
+    gw.wait_exit(1)
+    error = next(line for line in gw.lines.all() if "start_failed" in line)
+    assert says in error and "polygate.conf:2: listener" in error, error
 
 
 def test_slow_handshakes_end_and_their_number_is_bounded(gateway, ca):
@@ -714,7 +776,7 @@ def test_memory_of_idle_connections(gateway, ca, kind, version, curve):
 
 @pytest.mark.parametrize("text, says", [
     ('ciphers = "ECC-SM4-SM3"', "SM2, SM3 or SM4"),
-    ('ciphersuites = "TLS_SM4_GCM_SM3"', "SM2, SM3 or SM4"),
+    ('ciphersuites = "TLS_SM4_GCM_SM3"', "ciphersuites: OpenSSL has no TLS suites with SM2, SM3 or SM4"),
     ('ciphers = "NOSUCH"', "ciphers: no cipher match"),
     ("verify = require", "ca_file or ca_dir"),
     ("identity = cn", "set verify"),
