@@ -29,7 +29,7 @@
  *               pg_delivery_received()
  *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol; pg_may_publish()
  *               and pg_publish_allowed(); frontends that call out: `calls`, `call_size` and `connected`
- *               of struct pg_protocol, pg_call_*(); pg_hand_on()
+ *               of struct pg_protocol, pg_call_*(); pg_hand_on(); PG_MEDIA_FRAMES
  */
 
 #include <stdarg.h>
@@ -643,6 +643,10 @@ enum pg_media {
     PG_MEDIA_BINARY, /* text is refused */
     PG_MEDIA_TEXT,   /* binary messages are refused; what is sent and is no UTF-8 is binary */
     PG_MEDIA_BOTH,   /* what is sent is text, and binary if it is no UTF-8 */
+    /* The stream is data frames (5.2) without masks, both ways: for who has to know where a message
+     * ends, and of what type it is. What comes has been judged, text as UTF-8 too; what is appended in
+     * one turn is whole frames, and is not judged. Nothing is compressed. */
+    PG_MEDIA_FRAMES,
 };
 
 /* A protocol. One const descriptor, last in its file. NULL callbacks marked "optional" may be
