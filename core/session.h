@@ -113,6 +113,7 @@ struct pg_session_walk {
     struct pg_retained_walk *walk;
     uint32_t id;
     uint8_t qos;
+    bool no_local;
 };
 
 /* What a session has only while messages flow: made by the first one, given back when nothing is
