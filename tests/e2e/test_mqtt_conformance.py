@@ -602,6 +602,49 @@ def test_no_more_is_sent_than_the_receive_maximum_and_nothing_else_waits(gw):
     sub.barrier()
 
 
+@pytest.mark.parametrize("end", ["lost", "lost with a store", "crash"])
+@pytest.mark.parametrize("window", [1, 2])
+def test_a_smaller_receive_maximum_holds_for_what_comes_again(gateway, end, window):
+    """Releases do not wait for it, and everything arrives, in order, whatever is out."""
+    gw = gateway("" if end == "lost" else 'store { path = "store" }\n')
+    sub, pub = peer(gw, "sub", **keeps(5)), peer(gw, "pub")
+    sub.subscribe("t", 2)
+    for number in range(8):
+        pub.publish("t", str(number), qos=1 + number % 2)
+    ids = [sub.next(PUBLISH).packet_id for _ in range(8)]
+    for released in (5, 1):
+        sub.send(acknowledge(PUBREC, ids[released], version=5))
+        assert sub.next(PUBREL).packet_id == ids[released]
+    if end == "crash":
+        gw.kill()
+        gw.start()
+        pub = peer(gw, "pub")
+    else:
+        lose(gw, sub, "sub")
+    pub.publish("t", "8", qos=1)
+    sub = peer(gw, "sub", clean=False, props={SESSION_EXPIRY: 3600, RECEIVE_MAXIMUM: window})
+    expected, again, out, confirmed = [i for i in range(9) if i not in (1, 5)], [], [], None
+    while len(again) < len(expected) or out:
+        sub.send(PINGREQ_PACKET)
+        while (got := sub.next()).kind != PINGRESP:
+            if got.kind == PUBLISH:
+                assert got.dup == (got.payload != b"8")
+                again.append(int(got.payload))
+                out.append(got)
+            elif got.packet_id in (ids[1], ids[5]):
+                sub.send(acknowledge(PUBCOMP, got.packet_id, version=5))
+            else:
+                sub.send(acknowledge(PUBCOMP, out.pop(0).packet_id, version=5))
+            assert len(out) <= window
+        if out and out[0].qos == 1:
+            sub.send(acknowledge(PUBACK, out.pop(0).packet_id, version=5))
+        elif out and out[0] is not confirmed:
+            confirmed = out[0] # its release may take a while
+            sub.send(acknowledge(PUBREC, confirmed.packet_id, version=5))
+    assert again == expected
+    sub.barrier()
+
+
 # ---- shared subscriptions ----------------------------------------------------------------------------
 
 
