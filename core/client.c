@@ -399,8 +399,6 @@ static void refuse(struct pg_client *client, enum pg_reason reason, const char *
     tell_later(client);
 }
 
-static void check_will(struct pg_client *client);
-
 static void join(struct pg_client *client)
 {
     client->state = CLIENT_JOINING;
@@ -417,8 +415,7 @@ static void will_decided(void *arg, enum pg_reason reason)
         refuse(client, reason, "its will may not be published to that topic");
 }
 
-/* A name or filter that is valid but for its levels: whether it has more than may be. What has
- * fewer bytes than that has not. */
+/* A client that may come in may still have a will that it may not publish. */
 static void check_will(struct pg_client *client)
 {
     const struct pg_will *will = client->pending->will;
@@ -465,8 +462,7 @@ static void login_decided(void *arg, enum pg_reason reason)
         refuse(client, reason, pg_reason_sentence(reason));
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------
- */
+/* ---- exchanges ------------------------------------------------------------------------------ */
 
 /* A round of an exchange ended, of a login or of a client that is in. */
 static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)

@@ -52,8 +52,8 @@ struct pg_will *pg_will_new(const struct pg_login *login, const char *protocol);
 struct pg_will *pg_will_restored(const struct pg_will_record *record);
 /* In memory alone. */
 void pg_will_free(struct pg_will **will);
-/* Have the session's will in the store, if there is one, to be sent at `due_wall_s` (0: its client is
- * there). The ticket (or NULL) waits. */
+/* Have the session's will in the store, if there is one, to be sent at `due_wall_s` (0: its client
+ * is there). The ticket (or NULL) waits. */
 void pg_will_keep(struct pg_session *session, uint32_t due_wall_s, struct pg_ticket *ticket);
 /* The session's will is not to be sent: it is gone from the store, too. */
 void pg_will_forget(struct pg_session *session);

@@ -5,8 +5,7 @@
  *            received            bytes()                 append
  *  transport ---------> buffer ----------> frontend ---------------> chunks ---------> transport
  *                        ^   | tail of an unfinished frame             |    one writev per turn
- *                        +---+                                         +-- queued bytes:
- * back-pressure
+ *                        +---+                                         +-> too many: back-pressure
  *
  * Input is parsed in place in the worker's one read buffer. Only what the frontend left unused (the
  * head of an unfinished frame, or everything while it is paused) is kept by the connection, and put
@@ -114,7 +113,8 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, first, on_deadline);
 }
 
-/* What happens to those who are nobody yet: one line a second for each reason, however many knock. */
+/* What happens to those who are nobody yet: one line a second for each reason, however many
+ * knock. */
 #define SITES_OF_STRANGERS                                                                         \
     {                                                                                              \
         [0 ... PG_REASON_COUNT - 1] = {.limit = 1 }                                                \
@@ -131,23 +131,28 @@ void pg_conn_refused(struct pg_worker *worker, const struct pg_listener_conf *li
                 PG_F_TEXT("detail", detail));
 }
 
-bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                        const char *peer, struct pg_place *place)
+enum pg_reason pg_conn_try_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                                 const char *peer, struct pg_place *place)
 {
     int64_t open_now = atomic_fetch_add(&worker->server->connections, 1) + 1;
     enum pg_reason why = PG_CONNECTION_LIMIT;
-    const char *detail = "see limits.connections";
-    place->meter = NULL;
-    if (within_limits(listener->config, open_now)) {
+    *place = PG_PLACE_NONE;
+    place->within_process = within_limits(listener->config, open_now);
+    if (place->within_process)
         why = pg_guard_admit(listener, peer, &place->meter);
-        detail = why == PG_BANNED ? "see polygatectl bans" : "see the limits of the listener";
-    }
-    if (why == PG_OK)
-        return true;
-    pg_conn_give_place(worker, place);
+    if (why != PG_OK)
+        pg_conn_give_place(worker, place);
+    return why;
+}
+
+void pg_conn_no_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                      const char *peer, enum pg_reason why, const struct pg_place *place)
+{
+    const char *detail = why == PG_BANNED        ? "see polygatectl bans"
+                         : place->within_process ? "see the limits of the listener"
+                                                 : "see limits.connections";
     pg_conn_refused(worker, listener, peer, why, detail);
     pg_guard_offence(worker, peer, why);
-    return false;
 }
 
 void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place)
@@ -228,8 +233,11 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
                              const char *peer)
 {
     struct pg_place place;
-    if (!pg_conn_take_place(worker, listener, peer, &place))
+    enum pg_reason why = pg_conn_try_place(worker, listener, peer, &place);
+    if (why != PG_OK) {
+        pg_conn_no_place(worker, listener, peer, why, &place);
         return NULL;
+    }
     struct pg_conn *conn = pg_conn_open_in_place(worker, listener, peer, &place);
     if (!conn)
         pg_conn_give_place(worker, &place);
@@ -753,12 +761,14 @@ static void become_dead(struct pg_conn *conn)
 
 static void linger(struct pg_conn *conn)
 {
-    if (conn->eof || conn->reason == PG_NETWORK_ERROR) {
+    const struct pg_transport *transport = transport_of(conn);
+    bool owes = transport->owes && transport->owes(link_of(conn));
+    if ((conn->eof && !owes) || conn->reason == PG_NETWORK_ERROR) {
         become_dead(conn);
         return;
     }
     conn->state = CONN_LINGERING;
-    transport_of(conn)->shutdown(link_of(conn));
+    transport->shutdown(link_of(conn));
 }
 
 /* After the output changed: cut off, resume deliveries, finish closing. */

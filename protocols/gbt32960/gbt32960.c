@@ -10,9 +10,10 @@
  * bytes to frames, the account of bad frames, and the timers.
  *
  * Each frame says its edition by its start mark, and both may come on one connection. A bad frame
- * costs nothing but itself and is counted by kind; nothing is answered to it, since its id is not to
- * be trusted. A run of bad frames or bytes without a good frame between ends the connection, and so
- * does a frame that has begun and does not come whole in time: its length may be the damaged part.
+ * costs nothing but itself and is counted by kind; nothing is answered to it, since its id is not
+ * to be trusted. A run of bad frames or bytes without a good frame between ends the connection, and
+ * so does a frame that has begun and does not come whole in time: its length may be the damaged
+ * part.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, GB/T 32960.3-2025
@@ -170,21 +171,6 @@ void gbt_timer_update(struct gbt_vehicle *v)
 
 /* ---- the core's events ---------------------------------------------------------------------- */
 
-static struct gbt_vehicle *vehicle_of(const struct pg_client *client)
-{
-    return pg_client_cookie(client);
-}
-
-static void gbt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
-{
-    gbt_session_admitted(pg_conn_state(conn), cookie, admission);
-}
-
-static void gbt_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
-{
-    gbt_session_published(vehicle_of(client), token, reason);
-}
-
 static void gbt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     (void)token;
@@ -196,18 +182,13 @@ static void gbt_subscribed(struct pg_client *client, uint64_t token, enum pg_rea
 
 static void gbt_deliver(struct pg_client *client)
 {
-    gbt_command_deliver(vehicle_of(client));
-}
-
-static void gbt_client_ended(struct pg_client *client, enum pg_reason reason)
-{
-    gbt_session_ended(vehicle_of(client), reason);
+    gbt_command_deliver(pg_client_cookie(client));
 }
 
 /* With other vehicles on the connection it lives on; a platform takes its vehicles with it. */
 static bool gbt_evict(struct pg_client *client, enum pg_reason reason)
 {
-    struct gbt_vehicle *v = vehicle_of(client);
+    struct gbt_vehicle *v = pg_client_cookie(client);
 
     if (v == v->conn->platform || v->conn->online_count <= 1) {
         return false;
@@ -365,11 +346,11 @@ const struct pg_protocol gbt32960_protocol = {
     .sniff = gbt_sniff,
     .open = gbt_open,
     .bytes = gbt_bytes,
-    .admitted = gbt_admitted,
-    .published = gbt_published,
+    .admitted = gbt_session_admitted,
+    .published = gbt_uplink_published,
     .subscribed = gbt_subscribed,
     .deliver = gbt_deliver,
-    .client_ended = gbt_client_ended,
+    .client_ended = gbt_session_ended,
     .evict = gbt_evict,
     .closed = gbt_closed,
 };

@@ -25,9 +25,9 @@
  * Each has its own presence, permissions and commands; one that is taken over elsewhere does not
  * touch the others. When the platform logs out, or goes, all its vehicles go.
  *
- * Serial numbers are 1 to 65531, start again each day, and grow with each login; a logout has that of
- * its login. They prove nothing, so that breaking the rule is only counted, unless `serials` says
- * otherwise.
+ * Serial numbers are 1 to 65531, start again each day, and grow with each login; a logout has that
+ * of its login. They prove nothing, so that breaking the rule is only counted, unless `serials`
+ * says otherwise.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, -2025: chapter 5, 6.3, Annex B
@@ -299,8 +299,8 @@ static bool vehicle_login(struct gbt_vehicle *v, const struct gbt_frame *frame)
     return false;
 }
 
-/* 01 of a vehicle, or 05 of a platform, that is online: the one that it was admitted by, a repetition of it, or a new one
- * without a logout. */
+/* 01 of a vehicle, or 05 of a platform, that is online: the one that it was admitted by, a
+ * repetition of it, or a new one without a logout. */
 static void login_again(struct gbt_vehicle *v, const struct gbt_frame *frame)
 {
     if ((gbt_frame_faults(frame, true) & ~(unsigned)WIRE_FAULT_SURPLUS) != 0 ||
@@ -387,9 +387,10 @@ static void refused_by_core(struct gbt_vehicle *v, enum pg_reason reason)
     login_refused(v);
 }
 
-void gbt_session_admitted(struct gbt_conn *c, struct gbt_vehicle *v,
-                          const struct pg_admission *admission)
+void gbt_session_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
 {
+    struct gbt_conn *c = pg_conn_state(conn);
+    struct gbt_vehicle *v = cookie;
     bool admitted = admission->reason == PG_OK;
 
     gbt_resume(c);
@@ -459,8 +460,9 @@ static void logout(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
 }
 
-void gbt_session_ended(struct gbt_vehicle *v, enum pg_reason reason)
+void gbt_session_ended(struct pg_client *client, enum pg_reason reason)
 {
+    struct gbt_vehicle *v = pg_client_cookie(client);
     struct gbt_conn *c = v->conn;
 
     gbt_command_lost(v, reason);

@@ -5,9 +5,9 @@
  *
  * Who is answered: on a platform link every report; on a terminal link a good report is met with
  * silence and a bad one with an error, as Annex B has it; `report_ack` says otherwise. An error
- * answer has the time of the bad record, so that the sender finds it; it sends it again, each minute
- * and up to three times. A record that came again and was taken the first time is answered and not
- * published twice.
+ * answer has the time of the bad record, so that the sender finds it; it sends it again, each
+ * minute and up to three times. A record that came again and was taken the first time is answered
+ * and not published twice.
  *
  * A report whose unit does not fit its table is published all the same, with what could be read and
  * the rest in hexadecimal, and is answered with an error.
@@ -271,8 +271,10 @@ static void keep_undecided(struct gbt_vehicle *v, const struct gbt_uplink *u)
     }
 }
 
-void gbt_session_published(struct gbt_vehicle *v, uint64_t token, enum pg_reason reason)
+void gbt_uplink_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
+    struct gbt_vehicle *v = pg_client_cookie(client);
+
     for (struct gbt_uplink **link = &v->uplinks; *link; link = &(*link)->next) {
         struct gbt_uplink *u = *link;
         if (u->token != token) {

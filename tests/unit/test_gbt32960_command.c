@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Commands to vehicles: payloads to frames, answers by VIN and command code, one of a code at a time,
- * repetitions, time-outs, late answers, requests and their responses. */
+/* Commands to vehicles: payloads to frames, answers by VIN and command code, one of a code at a
+ * time, repetitions, time-outs, late answers, requests and their responses. */
 
 #include "gbt32960_vehicle.h"
 
@@ -237,11 +237,6 @@ static void vehicles_of_a_platform_are_reached_one_by_one(void)
     CU_ASSERT_EQUAL(fake_count_on("answers/me", NULL), 1);
     fake_end();
 }
-
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
 
 int main(void)
 {

@@ -5,7 +5,6 @@
  * afterwards, what was refused is not, what nobody waits for is made up for, and the store works
  * again by itself. And on what a crash leaves: a log that ends at any byte. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,8 +18,9 @@
 #include <unistd.h>
 
 #include "store_bed.h"
+#include "suite.h"
 
-/* ---- a disk that fails: these stand in front of the C library's ----------------------------------- */
+/* ---- a disk that fails: these stand in front of the C library's ----------------------------- */
 
 static struct {
     _Atomic int calls; /* so far */
@@ -115,7 +115,7 @@ DISK int posix_fallocate(int fd, off_t offset, off_t length)
     return fails() ? fault.error : REAL(posix_fallocate)(fd, offset, length);
 }
 
-/* ---- one of everything ----------------------------------------------------------------------------- */
+/* ---- one of everything ---------------------------------------------------------------------- */
 
 /* What was asked and how it was answered; one letter each, upper case for PG_OK. */
 struct answers {
@@ -351,9 +351,9 @@ static enum pg_reason enqueue_msg(struct pg_store_session *session, uint64_t num
     return await(w);
 }
 
-/* A message of QoS 2 is received, and the disk goes away when one of two sessions has it: the other one
- * gets it all the same, whatever becomes of the process. Else its publisher would send it anew, and the
- * first one had it twice. */
+/* A message of QoS 2 is received, and the disk goes away when one of two sessions has it: the other
+ * one gets it all the same, whatever becomes of the process. Else its publisher would send it anew,
+ * and the first one had it twice. */
 static void a_message_that_was_received_is_not_refused_half_way(bool crash)
 {
     begin();
@@ -521,7 +521,6 @@ static void a_disk_that_stands_still(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-#define TEST(name) {#name, name}
         TEST(a_full_disk_at_each_write),
         TEST(a_disk_that_is_full_for_one_write),
         TEST(a_disk_that_breaks_at_each_call_and_is_mended),
@@ -533,14 +532,5 @@ int main(void)
         TEST(a_message_that_was_received_reaches_all_after_a_crash),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"store, on a disk that fails", NULL, NULL, NULL, NULL, tests},
-                             CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("store, on a disk that fails", tests);
 }

@@ -10,10 +10,13 @@
  *        a request for a policy file: answered;   nothing that is served: closed
  *
  * The first byte is looked at in the kernel's buffer, since TLS reads the socket by itself. Inside
- * TLS the same is told by the same bytes, so that clients that offer no protocol in their ClientHello
- * (RFC 7301) are served as well. There is no connection of the core before it is known which
- * frontend serves; a newcomer holds a place among limits.connections all the same. It has
+ * TLS the same is told by the same bytes, so that clients that offer no protocol in their
+ * ClientHello (RFC 7301) are served as well. There is no connection of the core before it is known
+ * which frontend serves; a newcomer holds a place among limits.connections all the same. It has
  * limits.first_byte_timeout, then limits.login_timeout until it is told, and AUTO_SNIFF_MAX bytes.
+ * There is no other bound on their number, as there is none on connections before their login: a
+ * fleet that comes back all at once is here before its first bytes are, and those who only connect
+ * and are silent must not keep it out.
  *
  * Thread: a worker's newcomers are its own. */
 
@@ -25,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../net/net_address.h"
 #include "../net/net_link.h"
@@ -55,7 +57,6 @@ struct newcomer {
 };
 
 static _Thread_local struct newcomer *newcomers;
-static _Thread_local int64_t newcomer_count;
 
 static const struct auto_conf *conf_of(const struct newcomer *newcomer)
 {
@@ -83,7 +84,6 @@ static void end_newcomer(struct newcomer *newcomer)
     *newcomer->link = newcomer->next;
     if (newcomer->next)
         newcomer->next->link = newcomer->link;
-    newcomer_count--;
     pg_config_unref(&newcomer->config);
     free(newcomer->identity);
     free(newcomer);
@@ -336,7 +336,6 @@ static struct newcomer *new_newcomer(const struct pg_listener_conf *conf,
         newcomer->next->link = &newcomer->next;
     newcomer->link = &newcomers;
     newcomers = newcomer;
-    newcomer_count++;
     ev_timer_init(&newcomer->timer, on_deadline, 0., 0.);
     newcomer->timer.data = newcomer;
     return newcomer;
@@ -345,25 +344,15 @@ static struct newcomer *new_newcomer(const struct pg_listener_conf *conf,
 void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worker,
                          const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
-    const struct auto_conf *c = conf->transport_conf;
-    struct pg_place place;
-    bool full = newcomer_count >= c->ws.openings;
-    if (full)
-        pg_conn_refused(worker, conf, guest->peer, PG_BUSY, "see openings of the listener");
-    if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
-        close(guest->fd);
-        return;
-    }
     struct newcomer *newcomer = new_newcomer(conf, guest);
     if (!newcomer) {
         pg_conn_refused(worker, conf, guest->peer, PG_NO_MEMORY, "");
-        pg_conn_give_place(worker, &place);
-        close(guest->fd);
+        net_turn_away(worker, guest);
         return;
     }
     newcomer->listening = listening;
     newcomer->worker = worker;
-    newcomer->place = place;
+    newcomer->place = *guest->place;
     if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner))
         await_first_byte(newcomer);
     else
