@@ -424,6 +424,7 @@ void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *s
     }
     w->id = sub->id;
     w->qos = sub->qos;
+    w->no_local = sub->no_local;
     struct pg_session_walk **end = &t->walks;
     while (*end)
         end = &(*end)->next;
@@ -441,6 +442,10 @@ void pg_session_refill(struct pg_session *session)
         bool more = false;
         size_t n = pg_retained_walk_next(w->walk, found, WALK_BATCH, &more);
         for (size_t i = 0; i < n; i++) {
+            if (w->no_local && own_message(session, found[i])) {
+                pg_msg_unref(&found[i]);
+                continue;
+            }
             struct pg_entry entry = {
                 .msg = found[i],
                 .one_id = w->id,
