@@ -9,7 +9,7 @@
  *     allow|deny  publish|subscribe|all  WHO  FILTER
  *
  * WHO is `*` (everybody), `anonymous` (no user name), or one or more conditions that must all
- * hold: user:NAME client:ID listener:NAME protocol:NAME. FILTER is a topic filter whose levels may
+ * hold: user:NAME client:ID listener:NAME protocol:NAME address:RANGE. FILTER is a topic filter whose levels may
  * hold one placeholder each: ${client} ${user} ${group} ${device} ${phone} ${vin}. Words with
  * blanks are put in double quotes, in which \" and \\ stand for themselves. A line that begins
  * with # is a comment.
