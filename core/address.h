@@ -2,8 +2,8 @@
 #ifndef PG_ADDRESS_H
 #define PG_ADDRESS_H
 
-/* Addresses of peers as keys: what limits and bans count by. What plugins see of it is in polygate.h. Any
- * thread; no state. */
+/* Addresses of peers as keys: what limits and bans count by. What plugins see of it is in
+ * polygate.h. Any thread; no state. */
 
 #include "polygate.h"
 

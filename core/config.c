@@ -466,7 +466,7 @@ static bool add_plugins(struct load *load)
 
 /* ---- listeners ------------------------------------------------------------------------------- */
 
-/* Words of an error that lists what there is: "a", "b" or "c". */
+/* One more name of those that an error lists: "a", "b", "c". */
 static void add_name(char *out, size_t room, const char *name)
 {
     size_t len = strlen(out);

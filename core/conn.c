@@ -5,8 +5,7 @@
  *            received            bytes()                 append
  *  transport ---------> buffer ----------> frontend ---------------> chunks ---------> transport
  *                        ^   | tail of an unfinished frame             |    one writev per turn
- *                        +---+                                         +-- queued bytes:
- * back-pressure
+ *                        +---+                                         +-> too many: back-pressure
  *
  * Input is parsed in place in the worker's one read buffer. Only what the frontend left unused (the
  * head of an unfinished frame, or everything while it is paused) is kept by the connection, and put
@@ -114,7 +113,8 @@ static void arm_first_byte_deadline(struct pg_conn *conn)
     pg_timer_start(&conn->timer, first, on_deadline);
 }
 
-/* What happens to those who are nobody yet: one line a second for each reason, however many knock. */
+/* What happens to those who are nobody yet: one line a second for each reason, however many
+ * knock. */
 #define SITES_OF_STRANGERS                                                                         \
     {                                                                                              \
         [0 ... PG_REASON_COUNT - 1] = {.limit = 1 }                                                \
@@ -761,12 +761,14 @@ static void become_dead(struct pg_conn *conn)
 
 static void linger(struct pg_conn *conn)
 {
-    if (conn->eof || conn->reason == PG_NETWORK_ERROR) {
+    const struct pg_transport *transport = transport_of(conn);
+    bool owes = transport->owes && transport->owes(link_of(conn));
+    if ((conn->eof && !owes) || conn->reason == PG_NETWORK_ERROR) {
         become_dead(conn);
         return;
     }
     conn->state = CONN_LINGERING;
-    transport_of(conn)->shutdown(link_of(conn));
+    transport->shutdown(link_of(conn));
 }
 
 /* After the output changed: cut off, resume deliveries, finish closing. */

@@ -47,8 +47,8 @@ static inline bool pg_conns_dirty(const struct pg_conn_part *part)
 void pg_conns_put_off(struct pg_worker *worker);
 /* A delivery has just been made, and `since` is what `dirty_end` was before. Write at once what it
  * queued, if nothing else was queued for that connection and no other client of it may still get
- * something: the bytes are in the processor's cache, and their chunks serve the next connection. Any
- * other connection is left to pg_conns_flush(). */
+ * something: the bytes are in the processor's cache, and their chunks serve the next connection.
+ * Any other connection is left to pg_conns_flush(). */
 void pg_conns_write_since(struct pg_worker *worker, struct pg_conn **since);
 /* Offer held-back bytes again, end the clients of closing connections, write what is queued. */
 void pg_conns_flush(struct pg_worker *worker);

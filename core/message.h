@@ -4,6 +4,7 @@
 
 #include "polygate.h"
 
+/* Bytes that the properties of a message take, with their texts. */
 size_t pg_msg_props_size(const struct pg_msg_props *props);
 
 /* What a message costs a queue that holds it, in bytes: header, topic, payload, properties. Any

@@ -14,8 +14,8 @@
  *
  * Invariant: a place other than the root has a message, a child or a pin; whoever takes the last of
  * these away (under the lock for writing) takes the place away, and its parents as far as that
- * makes them bare. No recursion: topics come from peers, and may have PG_TOPIC_LEVELS_MAX levels.
- */
+ * makes them bare. No recursion: topics come from peers, and may have PG_TOPIC_LEVELS_MAX
+ * levels. */
 
 #include "retained.h"
 
@@ -30,8 +30,8 @@
 #include "tagset.h"
 #include "topic.h"
 
-/* Places that one call of a walk looks at: what a '#' over a million messages may hold up others.
- */
+/* Places that one call of a walk looks at: what a '#' over a million messages may hold up
+ * others. */
 #define WALK_SLICE 1024u
 /* Messages that a sweep forgets before it lets others in. */
 #define BATCH 64u

@@ -187,8 +187,8 @@ uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node)
 
 /* ---- delivering in this worker --------------------------------------------------------------- */
 
-/* Most of what a large fan-out costs is waiting for memory: have what the next ones need on its way,
- * the subscription first, then its session, then what hangs on that. */
+/* Most of what a large fan-out costs is waiting for memory: have what the next ones need on its
+ * way, the subscription first, then its session, then what hangs on that. */
 static void fetch_ahead(struct pg_sub *const *subs, uint32_t at, uint32_t count)
 {
     if (at + 3 * FETCH_AHEAD < count)
@@ -354,16 +354,15 @@ static void *batch_room(struct pg_worker *worker, unsigned to, size_t size)
     return at;
 }
 
-/* Put the message with those of its nodes that concern worker `to` into the batch for it. Shared
- * nodes are in `picked`, which is in the order of the hits. */
-static bool add_to_batch(struct pg_worker *worker, unsigned to, const struct pg_msg *msg,
+/* Put the message with those of its nodes that concern worker `to` into the batch for it. */
+static bool add_to_batch(struct pg_worker *worker, unsigned to, struct pg_msg *msg,
                          struct pg_ticket *ticket, uint8_t tries, const pg_node_ref *nodes,
                          uint32_t count)
 {
     struct batch_item *item = batch_room(worker, to, sizeof(*item) + count * sizeof(pg_node_ref));
     if (!item)
         return false;
-    item->msg = pg_msg_ref((struct pg_msg *)(uintptr_t)msg);
+    item->msg = pg_msg_ref(msg);
     item->ticket = ticket;
     item->seq = worker->router.seq;
     item->node_count = count;
@@ -407,7 +406,8 @@ static bool route_elsewhere(struct pg_worker *worker, unsigned to, struct pg_msg
                             struct pg_ticket *ticket, const struct pg_match *match)
 {
     pg_node_ref few[64] = {PG_NODE_NONE};
-    pg_node_ref *nodes = match->count <= 64 ? few : malloc(match->count * sizeof(*nodes));
+    bool fits = match->count <= sizeof(few) / sizeof(few[0]);
+    pg_node_ref *nodes = fits ? few : malloc(match->count * sizeof(*nodes));
     if (!nodes)
         return false;
     uint32_t n = 0;
@@ -474,7 +474,8 @@ static unsigned pick_again(struct pg_worker *worker, pg_node_ref share,
     for (uint32_t i = 0; m && i < count_of(m) && !others; i++)
         others = willing(subs_of(m)[i]->session, &offer) > AVOIDED;
     unsigned to = pg_subindex_pick(worker->server->subindex, share);
-    /* Workers are picked in proportion to their members: another one comes soon, if there is one. */
+    /* Workers are picked in proportion to their members: another one comes soon, if there is
+     * one. */
     for (unsigned i = 0; i < PICKS && !others && to == worker->index; i++)
         to = pg_subindex_pick(worker->server->subindex, share);
     return to;

@@ -205,12 +205,11 @@ static void count(struct life *life, size_t counter)
     pg_worker_post(life->server.workers[0], &tally->task);
 }
 
-static bool reload_failed(struct life *life, const struct pg_error *error)
+static void reload_failed(struct life *life, const struct pg_error *error)
 {
     count(life, PG_COUNT_RELOADS_FAILED);
     PG_LOG(PG_ERROR, "reload_failed", PG_F_TEXT("error", error->text));
     notify("READY=1");
-    return false;
 }
 
 /* A row that a reload does not change has the same value in both. */
@@ -225,8 +224,8 @@ static bool same_value(const struct pg_option *row, const struct pg_settings *no
     return a.len == b.len && memcmp(texts[0], texts[1], a.len) == 0;
 }
 
-static bool is_fixed(const struct life *life, const struct pg_config *config,
-                     struct pg_error *error)
+static bool needs_no_restart(const struct life *life, const struct pg_config *config,
+                             struct pg_error *error)
 {
     unsigned workers = count_workers(&config->settings);
     if (workers != life->server.worker_count) {
@@ -247,34 +246,32 @@ static bool is_fixed(const struct life *life, const struct pg_config *config,
     return true;
 }
 
-static bool try_reload(struct life *life)
+/* Log that it begins, and change over, or log why not. */
+static void reload(struct life *life)
 {
     struct pg_error error;
+    life->reload_wanted = false;
+    PG_LOG(PG_INFO, "reloading",
+           PG_F_TEXT("file", life->config_path ? life->config_path : "built-in configuration"));
+    notify("RELOADING=1");
     struct pg_server *server = &life->server;
     struct pg_config *config = pg_config_load(server->assembly, life->config_path, &error);
-    if (!config)
-        return reload_failed(life, &error);
+    if (!config) {
+        reload_failed(life, &error);
+        return;
+    }
     struct pg_change *change = NULL;
-    if (is_fixed(life, config, &error) && pg_config_start_plugins(config, &error))
+    if (needs_no_restart(life, config, &error) && pg_config_start_plugins(config, &error))
         change = pg_change_prepare(server, life->listeners, config, &error);
     if (!change) {
         pg_config_unref(&config);
-        return reload_failed(life, &error);
+        reload_failed(life, &error);
+        return;
     }
     /* Nothing can fail from here on. */
     life->old_config = atomic_exchange(&server->config, config);
     apply_settings(life, &config->settings);
     begin_change(life, change);
-    return true;
-}
-
-static void reload(struct life *life)
-{
-    life->reload_wanted = false;
-    PG_LOG(PG_INFO, "reloading",
-           PG_F_TEXT("file", life->config_path ? life->config_path : "built-in configuration"));
-    notify("RELOADING=1");
-    try_reload(life);
 }
 
 static void look(struct ev_loop *loop, struct ev_timer *watcher, int events)

@@ -319,22 +319,26 @@ def test_auto_a_handshake_has_a_deadline(everything):
     gw.wait_log("connection_refused", reason="handshake_timeout")
 
 
-def test_auto_newcomers_are_bounded_and_count_as_connections(everything):
-    gw = everything("openings = 3", config="workers = 1  limits { connections = 5 }")
-    waiting = [opened(gw, False) for _ in range(3)]
+def test_auto_newcomers_count_as_connections_and_not_as_openings(everything):
+    gw = everything("openings = 1", config="workers = 1  limits { connections = 5 }")
+    waiting = [opened(gw, False) for _ in range(5)]
     opened(gw, False).expect_close()
-    gw.wait_log("connection_refused", reason="busy")
-    waiting[0].send(connect("a"))
-    waiting[0].expect(CONNACK)
-    waiting += [opened(gw, False)]
-    waiting[3].send(connect("b"))
-    waiting[3].expect(CONNACK)
-    waiting += [opened(gw, False)]
-    waiting[4].send(connect("c"))
-    waiting[4].expect(CONNACK)
-    mark = gw.mark()
-    opened(gw, False).expect_close()
-    gw.wait_log("connection_refused", start=mark, reason="connection_limit")
+    gw.wait_log("connection_refused", reason="connection_limit")
+    for number, peer in enumerate(waiting):
+        peer.send(connect(f"c{number}"))
+        peer.expect(CONNACK)
+
+
+def test_auto_openings_are_bounded(everything):
+    gw = everything("openings = 1", config="workers = 1")
+    half, other = opened(gw, False), opened(gw, False)
+    half.send(b"GET /mqtt HTTP/1.1\r\n")
+    mqtt = opened(gw, False)
+    mqtt.send(connect("a"))
+    mqtt.expect(CONNACK)
+    other.send(b"GET /mqtt HTTP/1.1\r\n")
+    other.expect_close()
+    gw.wait_log("connection_refused", reason="busy", detail="see openings of the listener")
 
 
 def test_auto_newcomers_end_with_their_listener(everything, gateway):

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from authority import Authority, openssl
-from polygate import TIMEOUT, Tool, raise_descriptors
+from authority import EC_KEY, Authority, openssl
+from polygate import TIMEOUT, Tool, raise_descriptors, resident_bytes, sanitized
 
 CONNECT = bytes.fromhex("10 11 00 04 4d 51 54 54 04 02 00 3c 00 05") + b"probe"
 CONNACK = bytes.fromhex("20020000")
@@ -580,6 +580,198 @@ def test_records_may_be_joined_and_cut_anyhow(gateway, ca, version):
     gw.process.send_signal(signal.SIGCONT)
     peer.expect(PONG)
     peer.raw.close()
+
+
+# ---- what is left of a handshake ------------------------------------------------------------------
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_who_resumes_is_who_it_was(gateway, ca, version):
+    """The ticket has the certificate, though the connection that gave it has let it go."""
+    ca.issue("device")
+    gw = gateway(listeners={"mqtt": mutual(ca, "identity = cn")})
+    c = context(ca, "device")
+    c.minimum_version = c.maximum_version = version
+    session = None
+    for reused in (False, True, True):
+        mark = gw.mark()
+        with connect(gw, c, session=session) as s:
+            assert serves(s) and s.session_reused == reused
+            session = s.session
+        gw.wait_log("admitted", start=mark, client="probe", user="device")
+
+
+class Client:
+    """openssl s_client: a line R renegotiates, K changes the keys of both sides; the rest is sent."""
+
+    def __init__(self, gw, ca, *words, port=None):
+        self.process = subprocess.Popen(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{port or gw.port('mqtt')}", "-brief",
+             "-cert", ca.folder / "device.pem", "-key", ca.folder / "device.key", *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def __enter__(self):
+        self.until(b"Verification")
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def send(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def until(self, end):
+        data = b""
+        while end not in data:
+            more = self.process.stdout.read1(65536)
+            assert more, data
+            data += more
+        return data
+
+
+def test_keys_change_both_ways_and_certificates_are_gone_by_then(gateway, ca):
+    ca.issue("device")
+    gw = gateway(listeners={"mqtt": mutual(ca, "identity = cn")})
+    with Client(gw, ca, "-tls1_3") as client:
+        client.send(CONNECT)
+        client.until(CONNACK)
+        for _ in range(3):
+            client.send(b"K\n")
+            client.until(b"KEYUPDATE")
+            client.send(PING)
+            client.until(PONG)
+
+
+def test_renegotiation_is_refused(gateway, ca):
+    ca.issue("device")
+    gw = gateway(listeners={"mqtt": mutual(ca)})
+    with Client(gw, ca, "-tls1_2") as client:
+        client.send(CONNECT)
+        client.until(CONNACK)
+        client.send(b"R\n")
+        client.until(b"no renegotiation")
+    gw.wait_log("closed", client="probe")
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_fragments_are_as_short_as_a_client_asked(gateway, ca, version):
+    """RFC 6066, 4: a device with little memory breaks on longer ones."""
+    ca.issue("device")
+    gw = gateway(listeners={"mqtt": mutual(ca)})
+    with socket.create_server(("127.0.0.1", 0)) as between:
+        lengths = []
+
+        def carry():
+            near, _ = between.accept()
+            far = socket.create_connection(("127.0.0.1", gw.port("mqtt")), TIMEOUT)
+            there = threading.Thread(target=carry_on, args=(near, far, []))
+            there.start()
+            carry_on(far, near, lengths)
+            there.join()
+            near.close()
+            far.close()
+
+        carrier = threading.Thread(target=carry)
+        carrier.start()
+        with Client(gw, ca, version, "-maxfraglen", "512", port=between.getsockname()[1]) as client:
+            client.send(CONNECT)
+            client.until(CONNACK)
+            client.send(bytes.fromhex("8206000100017400"))
+            client.until(bytes.fromhex("9003000100"))
+            packet = publish_packet(3000, 66)
+            mark = len(lengths)
+            client.send(packet)
+            client.until(packet)
+        carrier.join(TIMEOUT)
+        assert len(lengths) - mark >= 6 and max(lengths[mark:]) <= 512 + 64
+
+
+def carry_on(come, go, lengths):
+    """Bytes from one socket to the other, until the end; `lengths` are those of their records."""
+    stream = b""
+    try:
+        while data := come.recv(65536):
+            go.sendall(data)
+            stream += data
+            while len(stream) >= 5 and len(stream) >= 5 + int.from_bytes(stream[3:5], "big"):
+                lengths.append(int.from_bytes(stream[3:5], "big"))
+                stream = stream[5 + lengths[-1]:]
+        go.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_ends_of_mutual_connections(gateway, ca, version):
+    ca.issue("device")
+    gw = gateway(listeners={"mqtt": mutual(ca)})
+    c = context(ca, "device")
+    c.minimum_version = c.maximum_version = version
+    with connect(gw, c) as s:
+        assert serves(s)
+        s.unwrap()  # raises unless close_notify answers ours
+    with connect(gw, c) as s:
+        assert serves(s)
+        s.suppress_ragged_eofs = False
+        s.sendall(bytes.fromhex("e000"))
+        assert s.recv(1) == b"", "close_notify comes"
+
+    def bad_record():
+        peer = ByHand(gw, c)
+        peer.raw.sendall(peer.records(CONNECT))
+        peer.expect(CONNACK)
+        data = bytearray(peer.records(PING))
+        data[-1] ^= 1
+        peer.raw.sendall(data)
+        with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):  # a fatal alert says so
+            peer.wait(peer.tls.read, 1)
+        peer.raw.close()
+    gw.provoke(bad_record, "closed", client="probe", detail="TLS: .*bad record mac")
+
+    def alert():
+        peer = ByHand(gw, c)
+        peer.raw.sendall(peer.records(CONNECT))
+        peer.expect(CONNACK)
+        peer.raw.sendall(peer.records(PING))
+        data = bytearray(peer.raw.recv(65536))
+        data[-1] ^= 1
+        peer.came.write(data)
+        with pytest.raises(ssl.SSLError):
+            peer.tls.read(1)
+        peer.raw.sendall(peer.goes.read())
+        assert peer.raw.recv(65536) == b""
+        peer.raw.close()
+    gw.provoke(alert, "closed", client="probe", detail="TLS: .*alert bad record mac")
+
+
+@pytest.mark.parametrize("kind, version, curve", [
+    ("plain", ssl.TLSVersion.TLSv1_3, None), ("plain", ssl.TLSVersion.TLSv1_3, "prime256v1"),
+    ("plain", ssl.TLSVersion.TLSv1_2, None), ("ec", ssl.TLSVersion.TLSv1_3, "prime256v1"),
+    ("ec", ssl.TLSVersion.TLSv1_2, None), ("rsa", ssl.TLSVersion.TLSv1_3, None),
+    ("chain", ssl.TLSVersion.TLSv1_3, None)])
+def test_memory_of_idle_connections(gateway, ca, kind, version, curve):
+    """16 KiB each, whatever the client's certificate, and whatever the keys were exchanged with."""
+    if sanitized():
+        pytest.skip("a sanitizer's heap has other sizes")
+    if kind == "chain":
+        ca.issue_below("device")
+    elif kind != "plain":
+        ca.issue("device", key=("rsa:2048",) if kind == "rsa" else EC_KEY)
+    gw = gateway("workers = 1\n", listeners={"mqtt": listener(ca) if kind == "plain" else mutual(ca)})
+    c = context(ca, None if kind == "plain" else "device")
+    c.minimum_version = c.maximum_version = version
+    if curve:
+        c.set_ecdh_curve(curve)
+    live, used = [], []
+    for upto in (150, 550):
+        while len(live) < upto:
+            live.append(connect(gw, c))
+            assert serves(live[-1], CONNECT[:-5] + b"%05d" % len(live))
+        used.append(resident_bytes(gw, "RssAnon"))
+    for s in live:
+        s.close()
+    assert (used[1] - used[0]) / 400 < 16 * 1024
 
 
 @pytest.mark.parametrize("text, says", [

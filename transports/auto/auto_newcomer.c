@@ -10,10 +10,13 @@
  *        a request for a policy file: answered;   nothing that is served: closed
  *
  * The first byte is looked at in the kernel's buffer, since TLS reads the socket by itself. Inside
- * TLS the same is told by the same bytes, so that clients that offer no protocol in their ClientHello
- * (RFC 7301) are served as well. There is no connection of the core before it is known which
- * frontend serves; a newcomer holds a place among limits.connections all the same. It has
+ * TLS the same is told by the same bytes, so that clients that offer no protocol in their
+ * ClientHello (RFC 7301) are served as well. There is no connection of the core before it is known
+ * which frontend serves; a newcomer holds a place among limits.connections all the same. It has
  * limits.first_byte_timeout, then limits.login_timeout until it is told, and AUTO_SNIFF_MAX bytes.
+ * There is no other bound on their number, as there is none on connections before their login: a
+ * fleet that comes back all at once is here before its first bytes are, and those who only connect
+ * and are silent must not keep it out.
  *
  * Thread: a worker's newcomers are its own. */
 
@@ -54,7 +57,6 @@ struct newcomer {
 };
 
 static _Thread_local struct newcomer *newcomers;
-static _Thread_local int64_t newcomer_count;
 
 static const struct auto_conf *conf_of(const struct newcomer *newcomer)
 {
@@ -82,7 +84,6 @@ static void end_newcomer(struct newcomer *newcomer)
     *newcomer->link = newcomer->next;
     if (newcomer->next)
         newcomer->next->link = newcomer->link;
-    newcomer_count--;
     pg_config_unref(&newcomer->config);
     free(newcomer->identity);
     free(newcomer);
@@ -335,7 +336,6 @@ static struct newcomer *new_newcomer(const struct pg_listener_conf *conf,
         newcomer->next->link = &newcomer->next;
     newcomer->link = &newcomers;
     newcomers = newcomer;
-    newcomer_count++;
     ev_timer_init(&newcomer->timer, on_deadline, 0., 0.);
     newcomer->timer.data = newcomer;
     return newcomer;
@@ -344,12 +344,9 @@ static struct newcomer *new_newcomer(const struct pg_listener_conf *conf,
 void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worker,
                          const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
-    const struct auto_conf *c = conf->transport_conf;
-    bool full = newcomer_count >= c->ws.openings;
-    struct newcomer *newcomer = full ? NULL : new_newcomer(conf, guest);
+    struct newcomer *newcomer = new_newcomer(conf, guest);
     if (!newcomer) {
-        pg_conn_refused(worker, conf, guest->peer, full ? PG_BUSY : PG_NO_MEMORY,
-                        full ? "see openings of the listener" : "");
+        pg_conn_refused(worker, conf, guest->peer, PG_NO_MEMORY, "");
         net_turn_away(worker, guest);
         return;
     }
