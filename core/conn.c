@@ -131,23 +131,28 @@ void pg_conn_refused(struct pg_worker *worker, const struct pg_listener_conf *li
                 PG_F_TEXT("detail", detail));
 }
 
-bool pg_conn_take_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
-                        const char *peer, struct pg_place *place)
+enum pg_reason pg_conn_try_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                                 const char *peer, struct pg_place *place)
 {
     int64_t open_now = atomic_fetch_add(&worker->server->connections, 1) + 1;
     enum pg_reason why = PG_CONNECTION_LIMIT;
-    const char *detail = "see limits.connections";
-    place->meter = NULL;
-    if (within_limits(listener->config, open_now)) {
+    *place = PG_PLACE_NONE;
+    place->within_process = within_limits(listener->config, open_now);
+    if (place->within_process)
         why = pg_guard_admit(listener, peer, &place->meter);
-        detail = why == PG_BANNED ? "see polygatectl bans" : "see the limits of the listener";
-    }
-    if (why == PG_OK)
-        return true;
-    pg_conn_give_place(worker, place);
+    if (why != PG_OK)
+        pg_conn_give_place(worker, place);
+    return why;
+}
+
+void pg_conn_no_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
+                      const char *peer, enum pg_reason why, const struct pg_place *place)
+{
+    const char *detail = why == PG_BANNED        ? "see polygatectl bans"
+                         : place->within_process ? "see the limits of the listener"
+                                                 : "see limits.connections";
     pg_conn_refused(worker, listener, peer, why, detail);
     pg_guard_offence(worker, peer, why);
-    return false;
 }
 
 void pg_conn_give_place(struct pg_worker *worker, struct pg_place *place)
@@ -228,8 +233,11 @@ struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_
                              const char *peer)
 {
     struct pg_place place;
-    if (!pg_conn_take_place(worker, listener, peer, &place))
+    enum pg_reason why = pg_conn_try_place(worker, listener, peer, &place);
+    if (why != PG_OK) {
+        pg_conn_no_place(worker, listener, peer, why, &place);
         return NULL;
+    }
     struct pg_conn *conn = pg_conn_open_in_place(worker, listener, peer, &place);
     if (!conn)
         pg_conn_give_place(worker, &place);

@@ -75,9 +75,9 @@ static const struct pg_option limits_rows[] = {
      .min = 0,
      .max = 10000000,
      .reloadable = true,
-     .sentence =
-         "Most connections of the process; a further one is closed at once. 0 is as many as "
-         "there are descriptors, which the process raises to its hard limit at start."},
+     .sentence = "Most connections of the process; a further one is closed, after place_wait. 0 is "
+                 "as many as there are descriptors, which the process raises to its hard limit at "
+                 "start."},
     {.name = "login_frame_size",
      .type = PG_OPT_SIZE,
      .offset = AT(limits.login_frame_size),

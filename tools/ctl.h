@@ -90,7 +90,7 @@ extern const struct ctl_command ctl_passwd_commands[];
 extern const struct ctl_command ctl_jt808_commands[];
 extern const struct ctl_command ctl_gbt32960_commands[];
 extern const struct ctl_command ctl_mqtt_commands[];
-extern const struct ctl_command ctl_simulate_commands[];
+extern const struct ctl_command ctl_simulate_jt808_commands[];
 extern const struct ctl_command ctl_simulate_gbt32960_commands[];
 extern const struct ctl_command ctl_store_commands[];
 

@@ -37,7 +37,7 @@ enum link_state { WAITING, CONNECTING, CONNECTED };
 
 struct ctl_device {
     struct ctl_fleet *fleet;
-    void *simulator;
+    struct wire_simulator *simulator;
     enum link_state state;
     int fd; /* -1 in WAITING */
     struct ev_io io;
@@ -132,7 +132,7 @@ static void drop(struct ctl_device *t)
     t->hang_up = false;
     t->out_len = 0;
     if (was_connected) {
-        t->fleet->plan->kind->disconnected(t->simulator);
+        t->simulator->ops->disconnected(t->simulator);
         ctl_device_tell(t, "lost its connection");
     }
     ev_timer_stop(loop, &t->retry);
@@ -175,7 +175,7 @@ static void settle(struct ctl_device *t)
         flush(t);
     if (t->hang_up)
         drop(t);
-    int64_t deadline = t->fleet->plan->kind->deadline(t->simulator);
+    int64_t deadline = t->simulator->ops->deadline(t->simulator);
     ev_timer_stop(t->fleet->loop, &t->due);
     if (deadline == PG_NEVER)
         return;
@@ -190,7 +190,7 @@ static void on_due(struct ev_loop *loop, struct ev_timer *timer, int events)
     struct ctl_device *t = timer->data;
     (void)loop;
     (void)events;
-    t->fleet->plan->kind->due(t->simulator, ctl_now_ms());
+    t->simulator->ops->due(t->simulator, ctl_now_ms());
     settle(t);
 }
 
@@ -223,7 +223,7 @@ static void connected(struct ctl_device *t)
     t->fleet->ever_connected = true;
     t->state = CONNECTED;
     watch(t, EV_READ);
-    t->fleet->plan->kind->connected(t->simulator, ctl_now_ms());
+    t->simulator->ops->connected(t->simulator, ctl_now_ms());
     settle(t);
 }
 
@@ -236,8 +236,8 @@ static void read_in(struct ctl_device *t)
     if (n <= 0)
         t->hang_up = true;
     else
-        t->fleet->plan->kind->bytes(
-            t->simulator, (struct pg_bytes){.data = buffer, .len = (size_t)n}, ctl_now_ms());
+        t->simulator->ops->bytes(t->simulator, (struct pg_bytes){.data = buffer, .len = (size_t)n},
+                                 ctl_now_ms());
 }
 
 static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
@@ -319,7 +319,7 @@ static void report(struct ctl_fleet *fleet)
 {
     size_t online = 0;
     for (size_t i = 0; i < fleet->count; i++) {
-        online += fleet->plan->kind->online(fleet->devices[i].simulator);
+        online += fleet->devices[i].simulator->ops->online(fleet->devices[i].simulator);
         fleet->plan->kind->sum(fleet->devices[i].simulator, i == 0);
     }
     printf("%zu of %zu online, ", online, fleet->count);
@@ -375,7 +375,7 @@ static void close_fleet(struct ctl_fleet *fleet)
         struct ctl_device *t = &fleet->devices[i];
         if (t->fd >= 0)
             close(t->fd);
-        fleet->plan->kind->close(t->simulator);
+        wire_simulator_close(&t->simulator);
         free(t->out);
     }
     free(fleet->devices);

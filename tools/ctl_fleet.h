@@ -2,10 +2,11 @@
 #ifndef CTL_FLEET_H
 #define CTL_FLEET_H
 
-/* simulate: devices of any protocol on one event loop. Each kind of device is a state machine of its
- * protocol's folder behind these functions. One thread. */
+/* simulate: devices of any protocol on one event loop. Each kind of device is a simulator of
+ * its protocol's folder. One thread. */
 
 #include "ctl.h"
+#include "wire/simulator.h"
 
 #define CTL_DEVICE_NAME 24u
 
@@ -15,17 +16,10 @@ struct ctl_fleet_plan;
 struct ctl_device_kind {
     /* Make device number `index` (from 0) and write its name. Its `send` is ctl_device_send and the
      * argument of its callbacks `device`. NULL: out of memory. */
-    void *(*open)(const struct ctl_fleet_plan *plan, struct ctl_device *device, size_t index,
-                  char name[CTL_DEVICE_NAME]);
-    void (*close)(void *simulator);
-    void (*connected)(void *simulator, int64_t now_ms);
-    void (*disconnected)(void *simulator);
-    void (*bytes)(void *simulator, struct pg_bytes in, int64_t now_ms);
-    void (*due)(void *simulator, int64_t now_ms);
-    int64_t (*deadline)(const void *simulator); /* PG_NEVER: nothing is due */
-    bool (*online)(const void *simulator);
+    struct wire_simulator *(*open)(const struct ctl_fleet_plan *plan, struct ctl_device *device,
+                                   size_t index, char name[CTL_DEVICE_NAME]);
     /* Add up what a device counted, beginning anew with the first; then print it, with a newline. */
-    void (*sum)(const void *simulator, bool first);
+    void (*sum)(const struct wire_simulator *simulator, bool first);
     void (*print_sum)(void);
 };
 

@@ -57,8 +57,9 @@ static void on_event(void *arg, enum gbt_simulator_event event, const struct gbt
 
 /* ---- the kind of device ---------------------------------------------------------------------- */
 
-static void *open_vehicle(const struct ctl_fleet_plan *fleet, struct ctl_device *device,
-                          size_t index, char name[CTL_DEVICE_NAME])
+static struct wire_simulator *open_vehicle(const struct ctl_fleet_plan *fleet,
+                                           struct ctl_device *device, size_t index,
+                                           char name[CTL_DEVICE_NAME])
 {
     const struct gbt_plan *plan = fleet->options;
     struct timespec wall;
@@ -81,45 +82,9 @@ static void *open_vehicle(const struct ctl_fleet_plan *fleet, struct ctl_device 
     return gbt_simulator_open(&options, ctl_now_ms());
 }
 
-static void close_vehicle(void *simulator)
-{
-    struct gbt_simulator *s = simulator;
-    gbt_simulator_close(&s);
-}
-
-static void connected(void *simulator, int64_t now_ms)
-{
-    gbt_simulator_connected(simulator, now_ms);
-}
-
-static void disconnected(void *simulator)
-{
-    gbt_simulator_disconnected(simulator);
-}
-
-static void bytes(void *simulator, struct pg_bytes in, int64_t now_ms)
-{
-    gbt_simulator_bytes(simulator, in, now_ms);
-}
-
-static void due(void *simulator, int64_t now_ms)
-{
-    gbt_simulator_due(simulator, now_ms);
-}
-
-static int64_t deadline(const void *simulator)
-{
-    return gbt_simulator_deadline(simulator);
-}
-
-static bool online(const void *simulator)
-{
-    return gbt_simulator_online(simulator);
-}
-
 static struct gbt_simulator_counts total;
 
-static void sum(const void *simulator, bool first)
+static void sum(const struct wire_simulator *simulator, bool first)
 {
     const struct gbt_simulator_counts *c = gbt_simulator_counts(simulator);
     if (first)
@@ -145,13 +110,6 @@ static void print_sum(void)
 
 static const struct ctl_device_kind vehicles = {
     .open = open_vehicle,
-    .close = close_vehicle,
-    .connected = connected,
-    .disconnected = disconnected,
-    .bytes = bytes,
-    .due = due,
-    .deadline = deadline,
-    .online = online,
     .sum = sum,
     .print_sum = print_sum,
 };

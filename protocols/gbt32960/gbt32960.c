@@ -170,21 +170,6 @@ void gbt_timer_update(struct gbt_vehicle *v)
 
 /* ---- the core's events ---------------------------------------------------------------------- */
 
-static struct gbt_vehicle *vehicle_of(const struct pg_client *client)
-{
-    return pg_client_cookie(client);
-}
-
-static void gbt_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
-{
-    gbt_session_admitted(pg_conn_state(conn), cookie, admission);
-}
-
-static void gbt_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
-{
-    gbt_session_published(vehicle_of(client), token, reason);
-}
-
 static void gbt_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     (void)token;
@@ -196,18 +181,13 @@ static void gbt_subscribed(struct pg_client *client, uint64_t token, enum pg_rea
 
 static void gbt_deliver(struct pg_client *client)
 {
-    gbt_command_deliver(vehicle_of(client));
-}
-
-static void gbt_client_ended(struct pg_client *client, enum pg_reason reason)
-{
-    gbt_session_ended(vehicle_of(client), reason);
+    gbt_command_deliver(pg_client_cookie(client));
 }
 
 /* With other vehicles on the connection it lives on; a platform takes its vehicles with it. */
 static bool gbt_evict(struct pg_client *client, enum pg_reason reason)
 {
-    struct gbt_vehicle *v = vehicle_of(client);
+    struct gbt_vehicle *v = pg_client_cookie(client);
 
     if (v == v->conn->platform || v->conn->online_count <= 1) {
         return false;
@@ -365,11 +345,11 @@ const struct pg_protocol gbt32960_protocol = {
     .sniff = gbt_sniff,
     .open = gbt_open,
     .bytes = gbt_bytes,
-    .admitted = gbt_admitted,
-    .published = gbt_published,
+    .admitted = gbt_session_admitted,
+    .published = gbt_uplink_published,
     .subscribed = gbt_subscribed,
     .deliver = gbt_deliver,
-    .client_ended = gbt_client_ended,
+    .client_ended = gbt_session_ended,
     .evict = gbt_evict,
     .closed = gbt_closed,
 };

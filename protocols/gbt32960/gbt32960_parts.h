@@ -239,10 +239,9 @@ void gbt_online_leave(const char *vin);
 
 /* Handle one good frame. false: it waits for an admission and is to be offered again. */
 bool gbt_session_frame(struct gbt_conn *c, const struct gbt_frame *frame);
-void gbt_session_admitted(struct gbt_conn *c, struct gbt_vehicle *v,
-                          const struct pg_admission *admission);
-void gbt_session_published(struct gbt_vehicle *v, uint64_t token, enum pg_reason reason);
-void gbt_session_ended(struct gbt_vehicle *v, enum pg_reason reason);
+/* Callbacks of struct pg_protocol; the cookie of a client is its vehicle. */
+void gbt_session_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
+void gbt_session_ended(struct pg_client *client, enum pg_reason reason);
 /* End a vehicle that is silent on a connection that others keep alive. */
 void gbt_session_due(struct gbt_vehicle *v);
 int64_t gbt_session_deadline(const struct gbt_vehicle *v);
@@ -265,6 +264,8 @@ void gbt_secure_free(struct gbt_vehicle *v);
 
 /* ---- gbt32960_uplink.c ---------------------------------------------------------------------- */
 
+/* Callback of struct pg_protocol. */
+void gbt_uplink_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
 /* Publish a frame of a vehicle that is online, and answer it as the standard wants. */
 void gbt_uplink_take(struct gbt_vehicle *v, const struct gbt_frame *frame);
 /* Publish a payload made from the frame on the uplink topic of `message`, without an answer. */

@@ -387,9 +387,10 @@ static void refused_by_core(struct gbt_vehicle *v, enum pg_reason reason)
     login_refused(v);
 }
 
-void gbt_session_admitted(struct gbt_conn *c, struct gbt_vehicle *v,
-                          const struct pg_admission *admission)
+void gbt_session_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
 {
+    struct gbt_conn *c = pg_conn_state(conn);
+    struct gbt_vehicle *v = cookie;
     bool admitted = admission->reason == PG_OK;
 
     gbt_resume(c);
@@ -459,8 +460,9 @@ static void logout(struct gbt_vehicle *v, const struct gbt_frame *frame)
     }
 }
 
-void gbt_session_ended(struct gbt_vehicle *v, enum pg_reason reason)
+void gbt_session_ended(struct pg_client *client, enum pg_reason reason)
 {
+    struct gbt_vehicle *v = pg_client_cookie(client);
     struct gbt_conn *c = v->conn;
 
     gbt_command_lost(v, reason);

@@ -51,6 +51,7 @@ struct moment {
 };
 
 struct gbt_simulator {
+    struct wire_simulator base;
     struct gbt_simulator_options o;
     char vin[GBT_ID_TEXT];
     enum state state;
@@ -575,8 +576,9 @@ static void take_frame(struct gbt_simulator *s, const struct gbt_frame *frame)
     }
 }
 
-void gbt_simulator_bytes(struct gbt_simulator *s, struct pg_bytes in, int64_t now_ms)
+static void sim_bytes(struct wire_simulator *base, struct pg_bytes in, int64_t now_ms)
 {
+    struct gbt_simulator *s = (struct gbt_simulator *)base;
     s->now_ms = now_ms;
     while (in.len > 0) {
         size_t n = sizeof(s->buffer) - s->buffered;
@@ -614,44 +616,20 @@ void gbt_simulator_bytes(struct gbt_simulator *s, struct pg_bytes in, int64_t no
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-struct gbt_simulator *gbt_simulator_open(const struct gbt_simulator_options *options,
-                                         int64_t now_ms)
+static void sim_close(struct wire_simulator *base)
 {
-    size_t len = strlen(options->vin);
-    struct gbt_simulator *s = calloc(1, sizeof(*s));
-    if (!s || len == 0 || len > GBT_ID_LEN || options->cells < 1 || options->cells > 2000 ||
-        (options->edition != GBT_2016 && options->edition != GBT_2025)) {
-        free(s);
-        return NULL;
-    }
-    s->o = *options;
-    memcpy(s->vin, options->vin, len + 1);
-    s->o.vin = s->vin;
-    s->random = options->seed;
-    s->opened_ms = s->now_ms = s->lived_ms = now_ms;
-    s->is.charge = 30000 + (int32_t)random_next(s, 60000);
-    s->is.odometer = 120000;
-    s->alarm_next_ms = now_ms + 60000 + random_next(s, 240000);
-    s->report_ms = now_ms + s->o.interval_ms;
-    s->beat_ms = s->login_ms = PG_NEVER;
-    s->stored_end = &s->stored;
-    return s;
-}
-
-void gbt_simulator_close(struct gbt_simulator **simulator)
-{
-    struct gbt_simulator *s = *simulator;
-    while (s && s->stored) {
+    struct gbt_simulator *s = (struct gbt_simulator *)base;
+    while (s->stored) {
         struct stored *gone = s->stored;
         s->stored = gone->next;
         free(gone);
     }
     free(s);
-    *simulator = NULL;
 }
 
-void gbt_simulator_connected(struct gbt_simulator *s, int64_t now_ms)
+static void sim_connected(struct wire_simulator *base, int64_t now_ms)
 {
+    struct gbt_simulator *s = (struct gbt_simulator *)base;
     s->now_ms = now_ms;
     s->state = LOGGING_IN;
     s->buffered = 0;
@@ -660,8 +638,9 @@ void gbt_simulator_connected(struct gbt_simulator *s, int64_t now_ms)
     login(s);
 }
 
-void gbt_simulator_disconnected(struct gbt_simulator *s)
+static void sim_disconnected(struct wire_simulator *base)
 {
+    struct gbt_simulator *s = (struct gbt_simulator *)base;
     s->state = OFFLINE;
     s->beat_ms = s->login_ms = PG_NEVER;
 }
@@ -675,8 +654,9 @@ static void report_due(struct gbt_simulator *s)
     s->report_ms = s->report_ms + wait > s->now_ms ? s->report_ms + wait : s->now_ms + wait;
 }
 
-void gbt_simulator_due(struct gbt_simulator *s, int64_t now_ms)
+static void sim_due(struct wire_simulator *base, int64_t now_ms)
 {
+    struct gbt_simulator *s = (struct gbt_simulator *)base;
     s->now_ms = now_ms;
     uint64_t alarms = s->counts.alarms;
     live(s);
@@ -699,20 +679,57 @@ void gbt_simulator_due(struct gbt_simulator *s, int64_t now_ms)
     }
 }
 
-int64_t gbt_simulator_deadline(const struct gbt_simulator *s)
+static int64_t sim_deadline(const struct wire_simulator *base)
 {
+    const struct gbt_simulator *s = (const struct gbt_simulator *)base;
     int64_t deadline = s->report_ms < s->login_ms ? s->report_ms : s->login_ms;
 
     deadline = s->alarm_next_ms < deadline ? s->alarm_next_ms : deadline;
     return s->state == ONLINE && s->beat_ms < deadline ? s->beat_ms : deadline;
 }
 
-bool gbt_simulator_online(const struct gbt_simulator *s)
+static bool sim_online(const struct wire_simulator *base)
 {
+    const struct gbt_simulator *s = (const struct gbt_simulator *)base;
     return s->state == ONLINE;
 }
 
-const struct gbt_simulator_counts *gbt_simulator_counts(const struct gbt_simulator *s)
+static const struct wire_simulator_ops ops = {
+    .close = sim_close,
+    .connected = sim_connected,
+    .disconnected = sim_disconnected,
+    .bytes = sim_bytes,
+    .due = sim_due,
+    .deadline = sim_deadline,
+    .online = sim_online,
+};
+
+struct wire_simulator *gbt_simulator_open(const struct gbt_simulator_options *options,
+                                          int64_t now_ms)
 {
-    return &s->counts;
+    size_t len = strlen(options->vin);
+    struct gbt_simulator *s = calloc(1, sizeof(*s));
+    if (!s || len == 0 || len > GBT_ID_LEN || options->cells < 1 || options->cells > 2000 ||
+        (options->edition != GBT_2016 && options->edition != GBT_2025)) {
+        free(s);
+        return NULL;
+    }
+    s->base.ops = &ops;
+    s->o = *options;
+    memcpy(s->vin, options->vin, len + 1);
+    s->o.vin = s->vin;
+    s->random = options->seed;
+    s->opened_ms = s->now_ms = s->lived_ms = now_ms;
+    s->is.charge = 30000 + (int32_t)random_next(s, 60000);
+    s->is.odometer = 120000;
+    s->alarm_next_ms = now_ms + 60000 + random_next(s, 240000);
+    s->report_ms = now_ms + s->o.interval_ms;
+    s->beat_ms = s->login_ms = PG_NEVER;
+    s->stored_end = &s->stored;
+    return &s->base;
+}
+
+const struct gbt_simulator_counts *gbt_simulator_counts(const struct wire_simulator *simulator)
+{
+    return &((const struct gbt_simulator *)simulator)->counts;
 }

@@ -11,6 +11,7 @@
  */
 
 #include "gbt32960_frame.h"
+#include "wire/simulator.h"
 
 enum gbt_simulator_event {
     GBT_SIM_ONLINE,  /* the login was answered with success */
@@ -43,24 +44,10 @@ struct gbt_simulator_counts {
         commands, bad_frames;
 };
 
-struct gbt_simulator;
-
 /* NULL: memory is out, or VIN and edition do not fit. The options are copied, the VIN too. */
-struct gbt_simulator *gbt_simulator_open(const struct gbt_simulator_options *options,
-                                         int64_t now_ms) PG_CHECKED;
-void gbt_simulator_close(struct gbt_simulator **simulator);
-
-/* The connection is there, or gone. Between, bytes are given and taken. */
-void gbt_simulator_connected(struct gbt_simulator *simulator, int64_t now_ms);
-void gbt_simulator_disconnected(struct gbt_simulator *simulator);
-void gbt_simulator_bytes(struct gbt_simulator *simulator, struct pg_bytes in, int64_t now_ms);
-
-/* Do what is due, and when something is due next. Also while there is no connection: reports are
- * stored then. */
-void gbt_simulator_due(struct gbt_simulator *simulator, int64_t now_ms);
-int64_t gbt_simulator_deadline(const struct gbt_simulator *simulator);
-
-bool gbt_simulator_online(const struct gbt_simulator *simulator);
-const struct gbt_simulator_counts *gbt_simulator_counts(const struct gbt_simulator *simulator);
+struct wire_simulator *gbt_simulator_open(const struct gbt_simulator_options *options,
+                                          int64_t now_ms) PG_CHECKED;
+/* Of a simulator of gbt_simulator_open(). Lent, as long as it lives. */
+const struct gbt_simulator_counts *gbt_simulator_counts(const struct wire_simulator *simulator);
 
 #endif

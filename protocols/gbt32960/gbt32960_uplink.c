@@ -271,8 +271,10 @@ static void keep_undecided(struct gbt_vehicle *v, const struct gbt_uplink *u)
     }
 }
 
-void gbt_session_published(struct gbt_vehicle *v, uint64_t token, enum pg_reason reason)
+void gbt_uplink_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
+    struct gbt_vehicle *v = pg_client_cookie(client);
+
     for (struct gbt_uplink **link = &v->uplinks; *link; link = &(*link)->next) {
         struct gbt_uplink *u = *link;
         if (u->token != token) {

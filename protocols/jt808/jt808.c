@@ -163,25 +163,10 @@ void jt808_timer_update(struct jt808_terminal *t)
 
 /* ---- the core's events ---------------------------------------------------------------------- */
 
-static struct jt808_terminal *terminal_of(const struct pg_client *client)
-{
-    return pg_client_cookie(client);
-}
-
-static void jt808_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie)
-{
-    jt808_session_admitted(pg_conn_state(conn), cookie, admission);
-}
-
 static void jt808_remembered(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     (void)token;
-    jt808_session_unregistered(terminal_of(client), reason);
-}
-
-static void jt808_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
-{
-    jt808_session_published(terminal_of(client), token, reason);
+    jt808_session_unregistered(pg_client_cookie(client), reason);
 }
 
 static void jt808_subscribed(struct pg_client *client, uint64_t token, enum pg_reason reason)
@@ -195,18 +180,13 @@ static void jt808_subscribed(struct pg_client *client, uint64_t token, enum pg_r
 
 static void jt808_deliver(struct pg_client *client)
 {
-    jt808_command_deliver(terminal_of(client));
-}
-
-static void jt808_client_ended(struct pg_client *client, enum pg_reason reason)
-{
-    jt808_session_ended(terminal_of(client), reason);
+    jt808_command_deliver(pg_client_cookie(client));
 }
 
 /* With other terminals on the connection it lives on. */
 static bool jt808_evict(struct pg_client *client, enum pg_reason reason)
 {
-    struct jt808_terminal *t = terminal_of(client);
+    struct jt808_terminal *t = pg_client_cookie(client);
 
     if (t->conn->online_count <= 1) {
         return false;
@@ -215,11 +195,6 @@ static bool jt808_evict(struct pg_client *client, enum pg_reason reason)
         jt808_command_lost(t, reason); /* while it can be settled */
     }
     return true;
-}
-
-static void jt808_closed(struct pg_conn *conn)
-{
-    jt808_session_free(pg_conn_state(conn));
 }
 
 /* ---- configuration -------------------------------------------------------------------------- */
@@ -378,12 +353,12 @@ const struct pg_protocol jt808_protocol = {
     .sniff = jt808_sniff,
     .open = jt808_open,
     .bytes = jt808_bytes,
-    .admitted = jt808_admitted,
-    .published = jt808_published,
+    .admitted = jt808_session_admitted,
+    .published = jt808_session_published,
     .remembered = jt808_remembered,
     .subscribed = jt808_subscribed,
     .deliver = jt808_deliver,
-    .client_ended = jt808_client_ended,
+    .client_ended = jt808_session_ended,
     .evict = jt808_evict,
-    .closed = jt808_closed,
+    .closed = jt808_session_closed,
 };

@@ -237,16 +237,18 @@ bool jt808_session_frame(struct jt808_conn *c, const struct jt808_frame *frame);
 unsigned jt808_session_edition(const struct jt808_terminal *t, const struct jt808_frame *frame);
 /* A frame whose length is wrong: tell the terminal, if it is one of ours. */
 void jt808_session_wrong_length(struct jt808_conn *c, const struct jt808_frame *frame);
-void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
-                            const struct pg_admission *admission);
-void jt808_session_published(struct jt808_terminal *t, uint64_t token, enum pg_reason reason);
+/* Callbacks of struct pg_protocol; the cookie of a client is its terminal. */
+void jt808_session_admitted(struct pg_conn *conn, const struct pg_admission *admission,
+                            void *cookie);
+void jt808_session_published(struct pg_client *client, uint64_t token, enum pg_reason reason);
+void jt808_session_ended(struct pg_client *client, enum pg_reason reason);
+void jt808_session_closed(struct pg_conn *conn);
+/* What the core remembers of its registration has been erased, or has not. */
 void jt808_session_unregistered(struct jt808_terminal *t, enum pg_reason reason);
-void jt808_session_ended(struct jt808_terminal *t, enum pg_reason reason);
 /* Ask for, and give up, packages that are missing; end a terminal that is silent on a connection
  * that others keep alive. */
 void jt808_session_due(struct jt808_terminal *t);
 int64_t jt808_session_deadline(const struct jt808_terminal *t);
-void jt808_session_free(struct jt808_conn *c);
 
 /* ---- jt808_command.c ------------------------------------------------------------------------ */
 

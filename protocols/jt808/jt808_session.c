@@ -98,8 +98,10 @@ static void remove_terminal(struct jt808_conn *c, struct jt808_terminal *t)
     terminal_free(t);
 }
 
-void jt808_session_free(struct jt808_conn *c)
+void jt808_session_closed(struct pg_conn *conn)
 {
+    struct jt808_conn *c = pg_conn_state(conn);
+
     while (c->terminals) {
         remove_terminal(c, c->terminals);
     }
@@ -385,9 +387,11 @@ static bool subscribe_downlink(struct jt808_terminal *t)
     return reason != PG_NOT_AUTHORIZED;
 }
 
-void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
-                            const struct pg_admission *admission)
+void jt808_session_admitted(struct pg_conn *conn, const struct pg_admission *admission,
+                            void *cookie)
 {
+    struct jt808_conn *c = pg_conn_state(conn);
+    struct jt808_terminal *t = cookie;
     bool admitted = admission->reason == PG_OK;
 
     resume_reading(c);
@@ -409,8 +413,9 @@ void jt808_session_admitted(struct jt808_conn *c, struct jt808_terminal *t,
     jt808_timer_update(t);
 }
 
-void jt808_session_ended(struct jt808_terminal *t, enum pg_reason reason)
+void jt808_session_ended(struct pg_client *client, enum pg_reason reason)
 {
+    struct jt808_terminal *t = pg_client_cookie(client);
     struct jt808_conn *c = t->conn;
 
     jt808_command_lost(t, reason);
@@ -595,8 +600,10 @@ static void keep_undecided(struct jt808_terminal *t, const struct jt808_uplink *
     }
 }
 
-void jt808_session_published(struct jt808_terminal *t, uint64_t token, enum pg_reason reason)
+void jt808_session_published(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
+    struct jt808_terminal *t = pg_client_cookie(client);
+
     for (struct jt808_uplink **link = &t->uplinks; *link; link = &(*link)->next) {
         struct jt808_uplink *u = *link;
         if (u->token != token) {

@@ -65,6 +65,7 @@ struct parameter {
 };
 
 struct jt808_simulator {
+    struct wire_simulator base;
     struct jt808_simulator_options options;
     char phone[JT808_PHONE_DIGITS_2019 + 1];
     enum state state;
@@ -876,8 +877,9 @@ static void take_frame(struct jt808_simulator *s, const struct jt808_frame *fram
     }
 }
 
-void jt808_simulator_bytes(struct jt808_simulator *s, struct pg_bytes in, int64_t now_ms)
+static void sim_bytes(struct wire_simulator *base, struct pg_bytes in, int64_t now_ms)
 {
+    struct jt808_simulator *s = (struct jt808_simulator *)base;
     while (in.len > 0 && s->state != DOWN) {
         size_t room = sizeof(s->kept) - s->kept_len;
         size_t n = in.len < room ? in.len : room;
@@ -918,61 +920,27 @@ static void forget_all(struct jt808_simulator *s)
     }
 }
 
-struct jt808_simulator *jt808_simulator_open(const struct jt808_simulator_options *options,
-                                             int64_t now_ms)
+static void sim_close(struct wire_simulator *base)
 {
-    static const struct jt808_reassembly_limits limits = {.message_bytes = 1 << 20,
-                                                          .total_bytes = 2 << 20,
-                                                          .pending = 4,
-                                                          .ask_ms = 60000,
-                                                          .asks = 0,
-                                                          .age_ms = 60000};
-    struct jt808_simulator *s = calloc(1, sizeof(*s));
-    struct jt808_frame frame = {.header_2019 = options->edition == JT808_2019};
+    struct jt808_simulator *s = (struct jt808_simulator *)base;
 
-    if (!s || !jt808_frame_set_phone(&frame, pg_bytes_str(options->phone)) ||
-        !(s->reassembly = jt808_reassembly_open(&limits))) {
-        free(s);
-        return NULL;
-    }
-    s->options = *options;
-    memcpy(s->phone, frame.phone, sizeof(s->phone));
-    s->stream.tolerated = JT808_TOLERATE_NONE;
-    s->started_ms = s->moved_ms = now_ms;
-    s->random = (options->seed + 1) * 2654435761u | 1; /* so that 1, 2, 3 differ from the start */
-    s->latitude = options->latitude;
-    s->longitude = options->longitude;
-    s->heading = random_below(s, 360);
-    s->target_kmh = 40;
-    s->odometer_m = 1000.0 * random_below(s, 100000);
-    s->next_location_ms = now_ms + random_below(s, 1000) * options->interval_ms / 1000;
-    s->next_heartbeat_ms = s->retry_ms = PG_NEVER;
-    default_parameters(s);
-    return s;
+    forget_all(s);
+    jt808_reassembly_close(&s->reassembly);
+    free(s);
 }
 
-void jt808_simulator_close(struct jt808_simulator **simulator)
+static void sim_connected(struct wire_simulator *base, int64_t now_ms)
 {
-    struct jt808_simulator *s = *simulator;
-
-    if (s) {
-        forget_all(s);
-        jt808_reassembly_close(&s->reassembly);
-        free(s);
-        *simulator = NULL;
-    }
-}
-
-void jt808_simulator_connected(struct jt808_simulator *s, int64_t now_ms)
-{
+    struct jt808_simulator *s = (struct jt808_simulator *)base;
     s->kept_len = 0;
     s->stream.open = false;
     memset(s->executed, 0, sizeof(s->executed)); /* the platform counts anew */
     log_in(s, now_ms);
 }
 
-void jt808_simulator_disconnected(struct jt808_simulator *s)
+static void sim_disconnected(struct wire_simulator *base)
 {
+    struct jt808_simulator *s = (struct jt808_simulator *)base;
     s->state = DOWN;
     s->next_heartbeat_ms = s->retry_ms = PG_NEVER;
     forget_all(s);
@@ -994,8 +962,9 @@ static void repeat_due(struct jt808_simulator *s, struct unanswered *u, int64_t 
     s->options.send(s->options.arg, (struct pg_bytes){.data = u->wire, .len = u->len});
 }
 
-void jt808_simulator_due(struct jt808_simulator *s, int64_t now_ms)
+static void sim_due(struct wire_simulator *base, int64_t now_ms)
 {
+    struct jt808_simulator *s = (struct jt808_simulator *)base;
     struct jt808_missing incomplete;
 
     while (jt808_reassembly_due(s->reassembly, now_ms, &incomplete) != JT808_DUE_NOTHING) {
@@ -1017,8 +986,9 @@ void jt808_simulator_due(struct jt808_simulator *s, int64_t now_ms)
     }
 }
 
-int64_t jt808_simulator_deadline(const struct jt808_simulator *s)
+static int64_t sim_deadline(const struct wire_simulator *base)
 {
+    const struct jt808_simulator *s = (const struct jt808_simulator *)base;
     int64_t earliest = s->next_location_ms < s->retry_ms ? s->next_location_ms : s->retry_ms;
 
     if (s->state == ONLINE && s->next_heartbeat_ms < earliest) {
@@ -1032,12 +1002,57 @@ int64_t jt808_simulator_deadline(const struct jt808_simulator *s)
     return earliest;
 }
 
-bool jt808_simulator_online(const struct jt808_simulator *s)
+static bool sim_online(const struct wire_simulator *base)
 {
+    const struct jt808_simulator *s = (const struct jt808_simulator *)base;
     return s->state == ONLINE;
 }
 
-const struct jt808_simulator_counts *jt808_simulator_counts(const struct jt808_simulator *s)
+static const struct wire_simulator_ops ops = {
+    .close = sim_close,
+    .connected = sim_connected,
+    .disconnected = sim_disconnected,
+    .bytes = sim_bytes,
+    .due = sim_due,
+    .deadline = sim_deadline,
+    .online = sim_online,
+};
+
+struct wire_simulator *jt808_simulator_open(const struct jt808_simulator_options *options,
+                                            int64_t now_ms)
 {
-    return &s->counts;
+    static const struct jt808_reassembly_limits limits = {.message_bytes = 1 << 20,
+                                                          .total_bytes = 2 << 20,
+                                                          .pending = 4,
+                                                          .ask_ms = 60000,
+                                                          .asks = 0,
+                                                          .age_ms = 60000};
+    struct jt808_simulator *s = calloc(1, sizeof(*s));
+    struct jt808_frame frame = {.header_2019 = options->edition == JT808_2019};
+
+    if (!s || !jt808_frame_set_phone(&frame, pg_bytes_str(options->phone)) ||
+        !(s->reassembly = jt808_reassembly_open(&limits))) {
+        free(s);
+        return NULL;
+    }
+    s->base.ops = &ops;
+    s->options = *options;
+    memcpy(s->phone, frame.phone, sizeof(s->phone));
+    s->stream.tolerated = JT808_TOLERATE_NONE;
+    s->started_ms = s->moved_ms = now_ms;
+    s->random = (options->seed + 1) * 2654435761u | 1; /* so that 1, 2, 3 differ from the start */
+    s->latitude = options->latitude;
+    s->longitude = options->longitude;
+    s->heading = random_below(s, 360);
+    s->target_kmh = 40;
+    s->odometer_m = 1000.0 * random_below(s, 100000);
+    s->next_location_ms = now_ms + random_below(s, 1000) * options->interval_ms / 1000;
+    s->next_heartbeat_ms = s->retry_ms = PG_NEVER;
+    default_parameters(s);
+    return &s->base;
+}
+
+const struct jt808_simulator_counts *jt808_simulator_counts(const struct wire_simulator *simulator)
+{
+    return &((const struct jt808_simulator *)simulator)->counts;
 }

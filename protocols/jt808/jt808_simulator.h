@@ -10,6 +10,7 @@
  */
 
 #include "jt808_frame.h"
+#include "wire/simulator.h"
 
 enum jt808_simulator_event {
     JT808_SIM_REGISTERED, /* 0x8100 with a code */
@@ -40,25 +41,10 @@ struct jt808_simulator_counts {
         commands, bad_frames;
 };
 
-struct jt808_simulator;
-
 /* NULL: memory is out, or phone and edition do not fit. The options are copied, the phone too. */
-struct jt808_simulator *jt808_simulator_open(const struct jt808_simulator_options *options,
-                                             int64_t now_ms) PG_CHECKED;
-void jt808_simulator_close(struct jt808_simulator **simulator);
-
-/* The connection is there, or gone. Between, bytes are given and taken. */
-void jt808_simulator_connected(struct jt808_simulator *simulator, int64_t now_ms);
-void jt808_simulator_disconnected(struct jt808_simulator *simulator);
-void jt808_simulator_bytes(struct jt808_simulator *simulator, struct pg_bytes in, int64_t now_ms);
-
-/* Do what is due, and when something is due next. Also while there is no connection: locations
- * are stored then. */
-void jt808_simulator_due(struct jt808_simulator *simulator, int64_t now_ms);
-int64_t jt808_simulator_deadline(const struct jt808_simulator *simulator);
-
-bool jt808_simulator_online(const struct jt808_simulator *simulator);
-const struct jt808_simulator_counts *
-jt808_simulator_counts(const struct jt808_simulator *simulator);
+struct wire_simulator *jt808_simulator_open(const struct jt808_simulator_options *options,
+                                            int64_t now_ms) PG_CHECKED;
+/* Of a simulator of jt808_simulator_open(). Lent, as long as it lives. */
+const struct jt808_simulator_counts *jt808_simulator_counts(const struct wire_simulator *simulator);
 
 #endif

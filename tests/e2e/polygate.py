@@ -157,8 +157,8 @@ class Tool:
 class Peer:
     """A plain TCP connection that says what is sent and what must come back."""
 
-    def __init__(self, port, host="127.0.0.1"):
-        self.socket = socket.create_connection((host, port), TIMEOUT)
+    def __init__(self, port, host="127.0.0.1", source=""):
+        self.socket = socket.create_connection((host, port), TIMEOUT, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = b""
 

@@ -2,7 +2,9 @@
 """What keeps one peer from being served at the cost of others: limits of listeners and addresses,
 frames that do not go on, bans, and many connections that say nothing."""
 import json
+import os
 import selectors
+import signal
 import socket
 import time
 
@@ -53,25 +55,129 @@ def test_the_limit_is_counted_over_a_reload(gateway):
     kept.barrier()
 
 
-def test_who_is_above_the_limit_waits_for_a_place_as_long_as_is_set(gateway):
-    gw = gateway(listeners={**listener("connections = 1  place_wait = 1m"),
+ADMITTED = b"\x20\x02\x00\x00"
+
+
+def knock(gw, client_id, name="mqtt"):
+    """A peer that has said who it is, and does not wait for the answer."""
+    peer = gw.connect(name, MqttPeer)
+    peer.send(connect(client_id))
+    return peer
+
+
+def bounded(limit, place_wait, workers=1):
+    """Configuration and listeners for one connection, by this limit."""
+    of_block = "" if limit == "limits.connections" else f"{limit} = 1  "
+    of_process = "limits { connections = 1 }\n" if limit == "limits.connections" else ""
+    return {"config": f"workers = {workers}\n{of_process}",
+            "listeners": listener(f"{of_block}place_wait = {place_wait}")}
+
+
+def descriptors(gw):
+    return len(os.listdir(f"/proc/{gw.process.pid}/fd"))
+
+
+LIMITS = ["limits.connections", "connections", "address_connections"]
+
+
+@pytest.mark.parametrize("limit, workers", [
+    *((limit, 1) for limit in LIMITS), ("limits.connections", 2), ("connections", 2)])
+def test_places_are_given_in_the_order_of_coming(gateway, limit, workers):
+    gw = gateway(**bounded(limit, "1m", workers))
+    inside, waiting = login(gw, "first"), []
+    for n in range(8):
+        before, deadline = descriptors(gw), time.monotonic() + TIMEOUT
+        waiting.append(knock(gw, f"next-{n}"))
+        while descriptors(gw) == before:  # its turn begins when it is the gateway's
+            assert time.monotonic() < deadline
+    for peer in waiting:
+        inside.close()
+        peer.expect(ADMITTED)
+        inside = peer
+    assert not gw.logged("connection_refused")
+
+
+def test_everybody_waits_for_a_place_as_long_as_is_set(gateway):
+    gw = gateway(listeners={**listener("connections = 1  place_wait = 1s"),
                             **listener("connections = 1  place_wait = 0s", "hasty")})
     first, hasty = login(gw, "a"), login(gw, "b", "hasty")
-    second = MqttPeer(gw.port("mqtt"))
-    second.send(connect("c"))
-    second.socket.settimeout(0.7)  # longer than by default
-    with pytest.raises(socket.timeout):
-        second.socket.recv(1)
-    second.socket.settimeout(TIMEOUT)
-    first.close()
-    second.expect(b"\x20\x02\x00\x00")
+    earlier = knock(gw, "c")
+    time.sleep(0.5)
+    started = time.monotonic()
+    knock(gw, "d").expect_close()  # not when the other one's time is up
+    assert time.monotonic() - started > 0.99
+    earlier.expect_close()
     took = []
     for _ in range(10):
         started = time.monotonic()
-        MqttPeer(gw.port("hasty")).expect_close()
+        knock(gw, "e", "hasty").expect_close()
         took.append(time.monotonic() - started)
-    assert min(took) < 0.2  # shorter than by default
+    assert min(took) < 0.2
+    assert gw.counters()["refuse.connection_limit"] == 12
+    first.barrier()
     hasty.barrier()
+
+
+@pytest.mark.parametrize("goodbye", [b"", b"\xe0\0"])
+@pytest.mark.parametrize("limit", LIMITS)
+def test_who_closes_and_comes_back_at_once_has_a_place(gateway, limit, goodbye):
+    """However short the wait: the end of the old connection has come, and only has to be read."""
+    gw = gateway(**bounded(limit, "0s"))
+    peer = login(gw, "a")
+    for _ in range(5):
+        gw.process.send_signal(signal.SIGSTOP)
+        peer.send(goodbye)
+        peer.close()
+        peer = knock(gw, "a")
+        gw.process.send_signal(signal.SIGCONT)
+        peer.expect(ADMITTED)
+    assert not gw.logged("connection_refused")
+
+
+def test_one_address_above_its_limit_does_not_keep_others_out(gateway):
+    """More than can wait: the others of that address are refused, and everybody else is served."""
+    gw = gateway("workers = 1\n", listeners=listener("address_connections = 1  place_wait = 1m"))
+    inside = login(gw, "a")
+    crowd = [knock(gw, f"b-{n}") for n in range(300)]
+    gw.wait_log("connection_refused", reason="connection_limit")
+    other = MqttPeer(gw.port("mqtt"), source="127.0.0.2")
+    other.login("c")
+    inside.close()
+    crowd[0].expect(ADMITTED)
+    for peer in crowd[256:]:
+        peer.expect_close()
+    assert gw.counters()["refuse.connection_limit"] == 44
+    other.close()
+
+
+def test_more_than_can_wait_stay_in_the_queue_of_the_kernel(gateway):
+    gw = gateway("workers = 1\n", listeners=listener("connections = 1  place_wait = 1m"))
+    inside = login(gw, "a")
+    before = descriptors(gw)
+    crowd = [knock(gw, f"b-{n}") for n in range(300)]
+    for peer in crowd:
+        inside.close()
+        peer.expect(ADMITTED)
+        assert descriptors(gw) <= before + 256
+        inside = peer
+    assert not gw.logged("connection_refused")
+
+
+def test_who_waits_is_let_go_when_the_listener_or_the_gateway_ends(gateway):
+    gw = gateway(listeners={**listener("connections = 1  place_wait = 1m"), **listener(name="free")})
+    first, second = login(gw, "a"), knock(gw, "b")
+    gw.listeners = listener(name="free")
+    assert gw.reload("")["event"] == "reloaded"
+    second.expect_close()
+    first.barrier()
+    gw.listeners = {**listener("connections = 1  place_wait = 1m"), **listener(name="free")}
+    mark = gw.mark()
+    assert gw.reload("")["event"] == "reloaded"
+    port = int(gw.wait_log("listening", start=mark, name="mqtt")["address"].rpartition(":")[2])
+    third = MqttPeer(port)
+    third.send(connect("c"))
+    gw.stop()
+    third.expect_close()
 
 
 def test_connections_of_an_address_come_at_a_rate(gateway):

@@ -1,110 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A test double of the core (fake_core.h). Straight lists, no speed. */
+/* A test double of the core (fake_core.h): connections, clients and turns; its sessions are in
+ * fake_session.c. Straight lists, no speed. */
 
-#include "fake_core.h"
+#include "fake_parts.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_COUNTERS 128
-
-struct pg_client {
-    struct pg_conn *conn;
-    struct fake_session *session;
-    void *cookie;
-    uint32_t window;
-    struct pg_msg *will;
-    bool ended;
-    bool ending;
-    enum pg_reason end_reason;
-    struct pg_client *next;
-};
-
-struct fake_delivery {
-    struct fake_delivery *next;
-    struct pg_msg *msg;
-    uint16_t id;
-    uint8_t qos;
-    bool retain;
-    bool out; /* handed out, not settled */
-    bool redelivered;
-    bool received;
-    uint8_t tries;
-    uint32_t subscription_ids[4];
-    size_t subscription_id_count;
-};
-
-struct fake_session {
-    struct fake_session *next;
-    char id[64];
-    struct fake_delivery *deliveries;
-    char filters[8][256];
-    unsigned filter_count;
-    uint16_t last_id;
-    uint32_t expiry_s;
-    uint8_t receipts[65536 / 8];
-    size_t receipt_count;
-    struct pg_client *client;
-};
-
-struct admission {
-    struct admission *next;
-    struct pg_conn *conn;
-    void *cookie;
-    enum pg_reason reason;
-    char id[64];
-    uint32_t expiry_s, window;
-    bool clean;
-    struct pg_msg *will;
-};
-
-struct decision {
-    uint64_t token;
-    enum pg_reason reason;
-};
-
-struct pg_conn {
-    struct pg_conn *next;
-    void *state;
-    uint8_t *in, *out;
-    size_t in_len, out_len, reserved;
-    uint8_t reserve[PG_RESERVE_MAX];
-    unsigned pauses;
-    bool reoffer, closing, dead, full;
-    enum pg_reason reason;
-    int64_t idle_ms, alive_ms;
-    enum pg_reason idle_reason;
-    size_t frame_limit, expect;
-    char detail[256];
-};
-
-static struct {
-    const struct pg_protocol *protocol;
-    void *conf;
-    int64_t now_ms;
-    struct pg_conn *conns;
-    struct pg_client *clients;
-    struct fake_session *sessions;
-    struct admission *admissions;
-    struct decision decisions[64];
-    size_t decision_count;
-    struct fake_message *messages;
-    size_t message_count;
-    size_t settled, returned;
-    enum pg_reason settled_last;
-    uint64_t counters[MAX_COUNTERS];
-    struct pg_timer *timers;
-    bool in_call; /* a callback of the frontend runs */
-    struct pg_login login;
-    size_t login_count;
-    struct pg_subscription *subscriptions;
-    size_t subscription_count;
-    void **kept; /* copies of texts, until the end */
-    size_t kept_count;
-} fake;
+struct fake_core fake;
 
 enum pg_reason (*fake_login)(const struct pg_login *login);
 bool fake_hold_admissions;
@@ -114,8 +20,7 @@ enum pg_reason fake_unsubscribe_result;
 uint32_t fake_session_expiry_max;
 struct pg_bytes fake_method_data;
 
-/* A copy that lives until fake_end(). */
-static struct pg_bytes keep(struct pg_bytes bytes)
+struct pg_bytes fake_keep(struct pg_bytes bytes)
 {
     if (!bytes.data) {
         return bytes;
@@ -504,23 +409,6 @@ struct pg_client *fake_client(struct pg_conn *conn)
 
 /* ---- clients and sessions ------------------------------------------------------------------- */
 
-static struct fake_session *session_of(const char *id)
-{
-    struct fake_session *s = fake.sessions;
-
-    while (s && strcmp(s->id, id) != 0) {
-        s = s->next;
-    }
-    if (!s) {
-        s = calloc(1, sizeof(*s));
-        assert(s);
-        (void)snprintf(s->id, sizeof(s->id), "%s", id);
-        s->next = fake.sessions;
-        fake.sessions = s;
-    }
-    return s;
-}
-
 void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *cookie)
 {
     struct admission *a = calloc(1, sizeof(*a));
@@ -528,11 +416,11 @@ void pg_client_admit(struct pg_conn *conn, const struct pg_login *login, void *c
     assert(a && login->client_id.len > 0);
     fake.login = *login;
     fake.login.will = NULL;
-    fake.login.client_id = keep(login->client_id);
-    fake.login.username = keep(login->username);
-    fake.login.password = keep(login->password);
-    fake.login.method = keep(login->method);
-    fake.login.method_data = keep(login->method_data);
+    fake.login.client_id = fake_keep(login->client_id);
+    fake.login.username = fake_keep(login->username);
+    fake.login.password = fake_keep(login->password);
+    fake.login.method = fake_keep(login->method);
+    fake.login.method_data = fake_keep(login->method_data);
     fake.login_count++;
     assert(login->window >= 1 && login->window <= 65535);
     a->conn = conn;
@@ -578,20 +466,6 @@ static void end_client(struct pg_client *client, enum pg_reason reason)
     }
 }
 
-/* A clean start: nothing is left of a former session. */
-static void clear_session(struct fake_session *s)
-{
-    while (s->deliveries) {
-        struct fake_delivery *d = s->deliveries;
-        s->deliveries = d->next;
-        pg_msg_unref(&d->msg);
-        free(d);
-    }
-    memset(s->receipts, 0, sizeof(s->receipts));
-    s->receipt_count = 0;
-    s->filter_count = 0;
-}
-
 static bool admit_one(void)
 {
     struct admission *a = fake.admissions;
@@ -603,7 +477,7 @@ static bool admit_one(void)
     if (!a->conn->closing) {
         struct pg_admission result = {.reason = a->reason, .method_data = fake_method_data};
         if (a->reason == PG_OK) {
-            struct fake_session *s = session_of(a->id);
+            struct fake_session *s = fake_session_of(a->id);
             result.session_present =
                 !a->clean && (s->client != NULL || s->deliveries != NULL || s->expiry_s > 0);
             if (s->client) {
@@ -617,7 +491,7 @@ static bool admit_one(void)
             struct pg_client *client = calloc(1, sizeof(*client));
             assert(client);
             if (a->clean) {
-                clear_session(s);
+                fake_session_clear(s);
             }
             client->will = a->will;
             a->will = NULL;
@@ -696,7 +570,7 @@ void pg_client_end(struct pg_client *client, enum pg_reason reason)
 
 void fake_kick(const char *client_id, enum pg_reason reason)
 {
-    struct pg_client *client = session_of(client_id)->client;
+    struct pg_client *client = fake_session_of(client_id)->client;
 
     assert(client);
     bool lives = fake.protocol->evict && fake.protocol->evict(client, reason);
@@ -746,52 +620,6 @@ void fake_decide(uint64_t token, enum pg_reason reason)
     fake_turn();
 }
 
-enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
-                            uint64_t token)
-{
-    struct fake_session *s = client->session;
-    struct pg_subscription copy = *sub;
-
-    (void)token;
-    assert(!client->ended);
-    copy.filter = keep(sub->filter);
-    fake.subscriptions =
-        realloc(fake.subscriptions, (fake.subscription_count + 1) * sizeof(*fake.subscriptions));
-    assert(fake.subscriptions);
-    fake.subscriptions[fake.subscription_count++] = copy;
-    if (fake_subscribe_result != PG_OK) {
-        return fake_subscribe_result;
-    }
-    if (sub->filter.len >= sizeof(s->filters[0])) {
-        return PG_QUOTA_EXCEEDED;
-    }
-    for (unsigned i = 0; i < s->filter_count; i++) {
-        if (pg_bytes_equal(pg_bytes_str(s->filters[i]), sub->filter)) {
-            return PG_OK;
-        }
-    }
-    if (s->filter_count == sizeof(s->filters) / sizeof(s->filters[0])) {
-        return PG_QUOTA_EXCEEDED;
-    }
-    memcpy(s->filters[s->filter_count], sub->filter.data, sub->filter.len);
-    s->filters[s->filter_count++][sub->filter.len] = '\0';
-    return PG_OK;
-}
-
-enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter, uint64_t token)
-{
-    (void)token;
-    struct fake_session *s = client->session;
-
-    for (unsigned i = 0; i < s->filter_count; i++) {
-        if (pg_bytes_equal(pg_bytes_str(s->filters[i]), filter)) {
-            memcpy(s->filters[i], s->filters[--s->filter_count], sizeof(s->filters[i]));
-            return fake_unsubscribe_result;
-        }
-    }
-    return PG_NO_SUBSCRIPTION;
-}
-
 void fake_decide_subscription(struct pg_client *client, uint64_t token, enum pg_reason reason)
 {
     fake.protocol->subscribed(client, token, reason);
@@ -804,271 +632,7 @@ const struct pg_login *fake_last_login(size_t *count)
     return &fake.login;
 }
 
-const struct pg_subscription *fake_subscription(size_t index)
-{
-    return index < fake.subscription_count ? &fake.subscriptions[index] : NULL;
-}
-
-bool fake_has_subscription(const char *client_id, const char *filter)
-{
-    struct fake_session *s = session_of(client_id);
-
-    for (unsigned i = 0; i < s->filter_count; i++) {
-        if (strcmp(s->filters[i], filter) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* ---- deliveries ----------------------------------------------------------------------------- */
-
-void fake_queue(const char *client_id, struct pg_msg *msg, uint8_t qos, bool retain,
-                const uint32_t *subscription_ids, size_t id_count)
-{
-    struct fake_delivery *d = calloc(1, sizeof(*d));
-    struct fake_delivery **end = &session_of(client_id)->deliveries;
-
-    assert(d && msg && id_count <= sizeof(d->subscription_ids) / sizeof(d->subscription_ids[0]));
-    d->msg = msg;
-    d->qos = qos;
-    d->retain = retain;
-    for (size_t i = 0; i < id_count; i++) {
-        d->subscription_ids[i] = subscription_ids[i];
-    }
-    d->subscription_id_count = id_count;
-    while (*end) {
-        end = &(*end)->next;
-    }
-    *end = d;
-}
-
-void fake_send(const struct fake_send *send)
-{
-    struct pg_msg_spec spec = {
-        .topic = pg_bytes_str(send->topic ? send->topic : "app/p2p/x"),
-        .payload = send->payload,
-        .qos = send->qos,
-        .expires = send->expires,
-        .expiry_s = send->expiry_s,
-        .publisher = PG_BYTES_OF("app"),
-        .protocol = "mqtt",
-        .props = {.response_topic =
-                      send->response_topic ? pg_bytes_str(send->response_topic) : PG_BYTES_NONE,
-                  .correlation_data = send->correlation},
-    };
-    fake_queue(send->client_id, pg_msg_new(&spec), send->qos, false, NULL, 0);
-    fake_turn();
-}
-
-static size_t out_count(const struct fake_session *s)
-{
-    size_t count = 0;
-
-    for (const struct fake_delivery *d = s->deliveries; d; d = d->next) {
-        count += d->out;
-    }
-    return count;
-}
-
-bool pg_delivery_next(struct pg_client *client, struct pg_delivery *out)
-{
-    struct fake_session *s = client->session;
-    static struct pg_msg *lent;
-
-    assert(!client->ended);
-    pg_msg_unref(&lent);
-    for (struct fake_delivery **link = &s->deliveries; *link; link = &(*link)->next) {
-        struct fake_delivery *d = *link;
-        if (d->out || (d->qos > 0 && out_count(s) >= client->window)) {
-            continue;
-        }
-        static uint32_t ids[4];
-        memcpy(ids, d->subscription_ids, sizeof(ids));
-        memset(out, 0, sizeof(*out));
-        lent = d->received ? NULL : pg_msg_ref(d->msg);
-        out->msg = lent;
-        out->qos = d->qos;
-        out->retain = d->retain;
-        out->redelivered = d->redelivered || d->tries > 0;
-        out->tries = d->tries;
-        out->received = d->received;
-        out->subscription_ids = ids;
-        out->subscription_id_count = d->subscription_id_count;
-        if (d->qos == 0) {
-            *link = d->next;
-            pg_msg_unref(&d->msg);
-            free(d);
-        } else {
-            d->id = d->id ? d->id : ++s->last_id;
-            d->out = true;
-            out->id = d->id;
-        }
-        return true;
-    }
-    return false;
-}
-
-static struct fake_delivery *find_out(const struct pg_client *client, uint16_t id)
-{
-    struct fake_delivery *d = client->session->deliveries;
-
-    while (d && !(d->out && d->id == id)) {
-        d = d->next;
-    }
-    return d;
-}
-
-bool pg_delivery_received(struct pg_client *client, uint16_t id, bool *later)
-{
-    struct fake_delivery *d = find_out(client, id);
-
-    *later = false;
-    if (!d || d->qos != 2) {
-        return false;
-    }
-    d->received = true;
-    pg_msg_unref(&d->msg);
-    return true;
-}
-
-bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason reason)
-{
-    struct fake_session *s = client->session;
-
-    assert(!client->ended);
-    for (struct fake_delivery **link = &s->deliveries; *link; link = &(*link)->next) {
-        struct fake_delivery *d = *link;
-        if (d->out && d->id == id) {
-            *link = d->next;
-            pg_msg_unref(&d->msg);
-            free(d);
-            fake.settled++;
-            fake.settled_last = reason;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Another member's, if it is shared, is not here: it comes again to the same session. */
-bool pg_delivery_return(struct pg_client *client, uint16_t id)
-{
-    struct fake_session *s = client->session;
-
-    assert(!client->ended);
-    for (struct fake_delivery **link = &s->deliveries; *link; link = &(*link)->next) {
-        struct fake_delivery *d = *link;
-        if (d->out && d->id == id && !d->received) {
-            *link = d->next;
-            d->next = NULL;
-            d->out = false;
-            d->id = 0;
-            d->tries++;
-            while (*link) {
-                link = &(*link)->next;
-            }
-            *link = d;
-            fake.returned++;
-            return true;
-        }
-    }
-    return false;
-}
-
-size_t fake_returned(void)
-{
-    return fake.returned;
-}
-
-bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
-                             struct pg_outstanding *out)
-{
-    const struct fake_delivery *d = find_out(client, id);
-
-    if (d) {
-        *out = (struct pg_outstanding){.qos = d->qos, .received = d->received};
-    }
-    return d != NULL;
-}
-
-/* Identifiers of the latest publications, for refusals that come later. */
-#define ONCE_MAX 64u
-static struct once {
-    uint64_t token;
-    uint16_t id;
-} once[ONCE_MAX];
-static unsigned once_count;
-
-static bool flip_receipt(struct pg_client *client, uint16_t id, bool held)
-{
-    uint8_t *byte = &client->session->receipts[id / 8];
-    uint8_t bit = (uint8_t)(1u << (id % 8));
-
-    if (((*byte & bit) != 0) == held) {
-        return false;
-    }
-    *byte ^= bit;
-    client->session->receipt_count += held ? 1 : (size_t)-1;
-    return true;
-}
-
-enum pg_reason pg_publish_once(struct pg_client *client, uint16_t id, struct pg_msg *msg,
-                               uint64_t token)
-{
-    if (!flip_receipt(client, id, true)) {
-        pg_msg_unref(&msg);
-        return PG_DUPLICATE;
-    }
-    enum pg_reason reason = pg_publish(client, msg, token);
-    if (pg_reason_is_error(reason)) {
-        flip_receipt(client, id, false);
-    }
-    once[once_count++ % ONCE_MAX] = (struct once){.token = token, .id = id};
-    return reason;
-}
-
-enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id, uint64_t token)
-{
-    (void)token;
-    return flip_receipt(client, id, false) ? PG_OK : PG_DUPLICATE;
-}
-
-size_t pg_receipt_count(const struct pg_client *client)
-{
-    return client->session->receipt_count;
-}
-
-size_t fake_settled(enum pg_reason *last)
-{
-    if (last) {
-        *last = fake.settled_last;
-    }
-    return fake.settled;
-}
-
-size_t fake_waiting(const char *client_id)
-{
-    size_t count = 0;
-
-    for (const struct fake_delivery *d = session_of(client_id)->deliveries; d; d = d->next) {
-        count++;
-    }
-    return count;
-}
-
 /* ---- turns ---------------------------------------------------------------------------------- */
-
-/* A refusal gives the identifier back. */
-static void refuse_once(struct pg_client *client, struct decision d)
-{
-    for (unsigned i = 0; pg_reason_is_error(d.reason) && i < ONCE_MAX; i++) {
-        if (once[i].id != 0 && once[i].token == d.token) {
-            flip_receipt(client, once[i].id, false);
-            once[i].id = 0;
-        }
-    }
-}
 
 static bool decide_one(void)
 {
@@ -1078,9 +642,9 @@ static bool decide_one(void)
     struct decision d = fake.decisions[0];
     memmove(fake.decisions, fake.decisions + 1, --fake.decision_count * sizeof(d));
     for (size_t i = 0; i < fake.message_count; i++) {
-        struct fake_session *s = session_of(fake.messages[i].publisher);
+        struct fake_session *s = fake_session_of(fake.messages[i].publisher);
         if (fake.messages[i].token == d.token && s->client) {
-            refuse_once(s->client, d);
+            fake_receipt_decided(s->client, d.token, d.reason);
             fake.protocol->published(s->client, d.token, d.reason);
             break;
         }
@@ -1104,10 +668,10 @@ static bool deliver_some(void)
     bool any = false;
 
     for (struct fake_session *s = fake.sessions; s; s = s->next) {
-        size_t before = out_count(s) + fake.settled + fake.returned;
+        size_t before = fake_session_out(s) + fake.settled + fake.returned;
         if (s->client && s->deliveries && !s->client->conn->closing && !s->client->conn->full) {
             fake.protocol->deliver(s->client);
-            any |= out_count(s) + fake.settled + fake.returned != before;
+            any |= fake_session_out(s) + fake.settled + fake.returned != before;
         }
     }
     return any;
@@ -1213,7 +777,7 @@ void fake_end(void)
     while (fake.sessions) {
         struct fake_session *s = fake.sessions;
         fake.sessions = s->next;
-        clear_session(s);
+        fake_session_clear(s);
         free(s);
     }
     while (fake.clients) {

@@ -5,12 +5,11 @@
 /* A vehicle as the tests of the frontend play it: frames up by command and unit, frames down taken
  * apart again. */
 
-#include <CUnit/Basic.h>
-
 #include "fake_core.h"
 #include "gbt32960/gbt32960.h"
 #include "gbt32960/gbt32960_parts.h"
 #include "jt808_hex.h"
+#include "suite.h"
 
 #define VIN      "LPGATE00000000017"
 #define VIN_2    "LPGATE00000000018"
@@ -144,21 +143,6 @@ static inline bool payload_has(const struct fake_message *m, const char *part)
 static inline struct gbt_conf *conf(void)
 {
     return fake_conf();
-}
-
-/* Run the tests of a program; its exit status. */
-static inline int run_suite(const char *name, CU_TestInfo *tests)
-{
-    CU_SuiteInfo suites[] = {{name, NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures ? 1 : 0;
 }
 
 #endif

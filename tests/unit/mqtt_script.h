@@ -5,7 +5,6 @@
 /* For tests of the MQTT frontend on the double of the core: what goes in and what must come out,
  * packet by packet. One program includes it once. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "fake_core.h"
 #include "mqtt/mqtt_conn.h"
 #include "mqtt_hex.h"
+#include "suite.h"
 
 #define ROOM 4096u
 
@@ -248,26 +248,10 @@ static inline void begin(void)
     fake_exchange_begin();
 }
 
-/* Run one suite, each test on a fresh double; the program's exit status. */
-static inline int run_suite(const char *name, CU_TestInfo *tests)
+/* run_suite(), each test on a fresh double. */
+static inline int mqtt_suite(const char *name, CU_TestInfo *tests)
 {
-    CU_SuiteInfo suites[] = {
-        {.pName = name, .pSetUpFunc = begin, .pTearDownFunc = fake_end, .pTests = tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 1;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_suite_with(name, begin, fake_end, tests);
 }
-
-#define TEST(fn)                                                                                   \
-    {                                                                                              \
-#fn, fn                                                                                    \
-    }
 
 #endif

@@ -5,13 +5,13 @@
 /* For tests of the STOMP frontend on the double of the core: what goes in and what must come out,
  * frame by frame, as text in which `@` stands for the octet NUL. A program includes it once. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fake_core.h"
 #include "stomp/stomp_conn.h"
+#include "suite.h"
 
 #define ROOM 8192u
 
@@ -194,34 +194,14 @@ static inline void begin(void)
     fake_exchange_begin();
 }
 
-/* Run each test on a fresh double, with what goes in whole, and then octet by octet; the program's
- * exit status. */
-static inline int run_suite(const char *name, CU_TestInfo *tests)
+/* run_suite(), each test on a fresh double: with what goes in whole, and then octet by octet. */
+static inline int stomp_suite(const char *name, CU_TestInfo *tests)
 {
     char cut[64];
     (void)snprintf(cut, sizeof(cut), "%s, octet by octet", name);
-    CU_SuiteInfo suites[] = {
-        {.pName = name, .pSetUpFunc = begin, .pTearDownFunc = fake_end, .pTests = tests},
-        CU_SUITE_INFO_NULL,
-    };
-    unsigned failures = 0;
-    for (int round = 0; round < 2; round++) {
-        octet_by_octet = round == 1;
-        suites[0].pName = octet_by_octet ? cut : name;
-        if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-            return 1;
-        }
-        CU_basic_set_mode(CU_BRM_NORMAL);
-        CU_basic_run_tests();
-        failures += CU_get_number_of_failures();
-        CU_cleanup_registry();
-    }
-    return failures == 0 ? 0 : 1;
+    int status = run_suite_with(name, begin, fake_end, tests);
+    octet_by_octet = true;
+    return run_suite_with(cut, begin, fake_end, tests) || status;
 }
-
-#define TEST(fn)                                                                                   \
-    {                                                                                              \
-#fn, fn                                                                                    \
-    }
 
 #endif

@@ -4,7 +4,6 @@
  * the asker has gone; and what silence means. The worker and the configuration are fakes that
  * count. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <string.h>
 
 #include "access.h"
+#include "suite.h"
 
 /* ---- fakes ----------------------------------------------------------------------------------- */
 
@@ -417,23 +417,20 @@ static void answers_race_with_cancelling(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("access", NULL, NULL);
-    CU_ADD_TEST(suite, the_first_opinion_on_a_login_decides);
-    CU_ADD_TEST(suite, whoever_cannot_tell_is_busy);
-    CU_ADD_TEST(suite, names_that_nobody_vouches_for_are_refused);
-    CU_ADD_TEST(suite, anonymous_clients_are_the_settings_business);
-    CU_ADD_TEST(suite, a_listener_may_have_its_own_say_on_anonymous_clients);
-    CU_ADD_TEST(suite, a_denial_of_an_action_wins_over_an_earlier_yes);
-    CU_ADD_TEST(suite, silence_on_an_action_is_the_settings_business);
-    CU_ADD_TEST(suite, share_is_taken_off_a_subscription_only);
-    CU_ADD_TEST(suite, an_answer_that_comes_later_goes_on_along_the_chain);
-    CU_ADD_TEST(suite, several_questions_may_be_out_at_once);
-    CU_ADD_TEST(suite, whoever_has_gone_hears_nothing);
-    CU_ADD_TEST(suite, answers_race_with_cancelling);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(the_first_opinion_on_a_login_decides),
+        TEST(whoever_cannot_tell_is_busy),
+        TEST(names_that_nobody_vouches_for_are_refused),
+        TEST(anonymous_clients_are_the_settings_business),
+        TEST(a_listener_may_have_its_own_say_on_anonymous_clients),
+        TEST(a_denial_of_an_action_wins_over_an_earlier_yes),
+        TEST(silence_on_an_action_is_the_settings_business),
+        TEST(share_is_taken_off_a_subscription_only),
+        TEST(an_answer_that_comes_later_goes_on_along_the_chain),
+        TEST(several_questions_may_be_out_at_once),
+        TEST(whoever_has_gone_hears_nothing),
+        TEST(answers_race_with_cancelling),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("access", tests);
 }

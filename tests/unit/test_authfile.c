@@ -4,7 +4,6 @@
  * errors with file and line, a full queue, and stopping with questions out. */
 
 #include <crypt.h>
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "../../plugins/authfile/authfile.h"
 #include "../../plugins/authfile/passwords.h"
 #include "../../plugins/authfile/verified.h"
+#include "suite.h"
 
 /* ---- fakes ----------------------------------------------------------------------------------- */
 
@@ -445,20 +445,18 @@ int main(void)
     if (fd < 0)
         return 1;
     close(fd);
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("authfile", NULL, NULL);
-    CU_ADD_TEST(suite, right_and_wrong_passwords);
-    CU_ADD_TEST(suite, unknown_users_cost_as_much_as_known_ones);
-    CU_ADD_TEST(suite, a_full_queue_refuses_and_stopping_answers_all);
-    CU_ADD_TEST(suite, errors_say_where_and_what_to_do);
-    CU_ADD_TEST(suite, a_right_password_is_remembered);
-    CU_ADD_TEST(suite, what_is_remembered_is_bounded_and_ends);
-    CU_ADD_TEST(suite, ten_thousand_come_back_in_a_moment);
-    CU_ADD_TEST(suite, rules_answer_at_once);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
+    CU_TestInfo tests[] = {
+        TEST(right_and_wrong_passwords),
+        TEST(unknown_users_cost_as_much_as_known_ones),
+        TEST(a_full_queue_refuses_and_stopping_answers_all),
+        TEST(errors_say_where_and_what_to_do),
+        TEST(a_right_password_is_remembered),
+        TEST(what_is_remembered_is_bounded_and_ends),
+        TEST(ten_thousand_come_back_in_a_moment),
+        TEST(rules_answer_at_once),
+        CU_TEST_INFO_NULL,
+    };
+    int status = run_suite("authfile", tests);
     unlink(path);
-    return failed != 0;
+    return status;
 }

@@ -3,10 +3,10 @@
 /* What somebody speaks, by his first bytes: after how many it is known, and that neither those
  * behind them nor the way they come changes it. */
 
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "../../transports/auto/auto_sniff.h"
+#include "suite.h"
 
 extern const struct pg_protocol mqtt_protocol;
 extern const struct pg_protocol jt808_protocol;
@@ -151,11 +151,6 @@ static void tls_is_told_by_its_first_byte(void)
         CU_ASSERT_EQUAL(auto_is_tls((uint8_t)first), first == 0x16);
 }
 
-#define TEST(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -168,15 +163,5 @@ int main(void)
         TEST(tls_is_told_by_its_first_byte),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"auto_sniff", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("auto_sniff", tests);
 }

@@ -3,12 +3,12 @@
 /* The ledger and the histogram of polygate-bench: a fault that it misses is one that nobody sees.
  */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <string.h>
 
 #include "../../tools/bench/ledger.h"
 #include "../../tools/bench/measure.h"
+#include "suite.h"
 
 /* Enter numbers; the end of the list is -1. */
 static uint32_t enter(struct ledger_flow *flow, struct ledger_sums *sums, const int *numbers)
@@ -154,20 +154,17 @@ static void percentiles_are_of_all_values(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("bench_ledger", NULL, NULL);
-    CU_ADD_TEST(suite, messages_in_order_are_no_fault);
-    CU_ADD_TEST(suite, a_gap_is_lost_and_settled);
-    CU_ADD_TEST(suite, a_late_message_is_misordered_and_not_lost);
-    CU_ADD_TEST(suite, a_message_that_comes_again_is_a_duplicate);
-    CU_ADD_TEST(suite, gaps_as_long_as_the_memory_forget_what_came);
-    CU_ADD_TEST(suite, a_group_gets_each_message_once);
-    CU_ADD_TEST(suite, the_ring_of_a_group_goes_round);
-    CU_ADD_TEST(suite, a_histogram_is_exact_to_a_sixtieth);
-    CU_ADD_TEST(suite, percentiles_are_of_all_values);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(messages_in_order_are_no_fault),
+        TEST(a_gap_is_lost_and_settled),
+        TEST(a_late_message_is_misordered_and_not_lost),
+        TEST(a_message_that_comes_again_is_a_duplicate),
+        TEST(gaps_as_long_as_the_memory_forget_what_came),
+        TEST(a_group_gets_each_message_once),
+        TEST(the_ring_of_a_group_goes_round),
+        TEST(a_histogram_is_exact_to_a_sixtieth),
+        TEST(percentiles_are_of_all_values),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("bench_ledger", tests);
 }

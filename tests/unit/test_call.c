@@ -3,7 +3,6 @@
 /* Connections that the gateway makes: a frontend that calls, over TCP, to sockets of the test's own. */
 
 #include <arpa/inet.h>
-#include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "call.h"
 #include "counter.h"
 #include "echo_server.h"
+#include "suite.h"
 #include "worker_parts.h"
 
 /* ---- a frontend that calls ------------------------------------------------------------------- */
@@ -324,18 +324,15 @@ static void what_can_be_called(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("calls", NULL, NULL);
-    CU_ADD_TEST(suite, calls_and_calls_again);
-    CU_ADD_TEST(suite, a_reload_leaves_the_connection);
-    CU_ADD_TEST(suite, tries_until_somebody_is_there);
-    CU_ADD_TEST(suite, a_name_that_is_none);
-    CU_ADD_TEST(suite, stops_in_the_middle);
-    CU_ADD_TEST(suite, nobody_answers);
-    CU_ADD_TEST(suite, what_can_be_called);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures > 0;
+    CU_TestInfo tests[] = {
+        TEST(calls_and_calls_again),
+        TEST(a_reload_leaves_the_connection),
+        TEST(tries_until_somebody_is_there),
+        TEST(a_name_that_is_none),
+        TEST(stops_in_the_middle),
+        TEST(nobody_answers),
+        TEST(what_can_be_called),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("calls", tests);
 }

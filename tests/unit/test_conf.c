@@ -16,6 +16,7 @@
 #include "option.h"
 #include "pool.h"
 #include "server.h"
+#include "suite.h"
 #include "transport.h"
 
 /* ---- what is "compiled in" ------------------------------------------------------------------- */
@@ -752,34 +753,34 @@ static void near_names_are_found(void)
 
 int main(void)
 {
-    if (!mkdtemp(folder) || CU_initialize_registry() != CUE_SUCCESS)
+    if (!mkdtemp(folder))
         return 1;
-    CU_pSuite suite = CU_add_suite("conf", NULL, NULL);
-    CU_ADD_TEST(suite, what_is_not_given_has_its_default);
-    CU_ADD_TEST(suite, every_kind_of_value_is_read);
-    CU_ADD_TEST(suite, units_of_sizes_and_durations);
-    CU_ADD_TEST(suite, a_value_may_come_from_the_environment);
-    CU_ADD_TEST(suite, a_wrong_value_says_what_is_expected);
-    CU_ADD_TEST(suite, an_unknown_key_is_refused_with_a_suggestion);
-    CU_ADD_TEST(suite, bad_grammar_says_where);
-    CU_ADD_TEST(suite, what_is_given_twice_is_refused);
-    CU_ADD_TEST(suite, limits_must_agree);
-    CU_ADD_TEST(suite, each_address_is_a_listener);
-    CU_ADD_TEST(suite, a_listener_on_the_network_is_guarded);
-    CU_ADD_TEST(suite, plugins_start_in_the_order_of_their_blocks);
-    CU_ADD_TEST(suite, a_plugin_that_fails_stops_those_before_it);
-    CU_ADD_TEST(suite, files_include_files);
-    CU_ADD_TEST(suite, here_is_the_folder_of_the_file_that_says_it);
-    CU_ADD_TEST(suite, bad_includes_say_why);
-    CU_ADD_TEST(suite, plugin_files_are_found_and_checked);
-    CU_ADD_TEST(suite, a_failed_load_does_not_disturb_the_next);
-    CU_ADD_TEST(suite, the_cores_own_rows_are_complete);
-    CU_ADD_TEST(suite, a_secret_is_read_and_never_shown);
-    CU_ADD_TEST(suite, near_names_are_found);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
+    CU_TestInfo tests[] = {
+        TEST(what_is_not_given_has_its_default),
+        TEST(every_kind_of_value_is_read),
+        TEST(units_of_sizes_and_durations),
+        TEST(a_value_may_come_from_the_environment),
+        TEST(a_wrong_value_says_what_is_expected),
+        TEST(an_unknown_key_is_refused_with_a_suggestion),
+        TEST(bad_grammar_says_where),
+        TEST(what_is_given_twice_is_refused),
+        TEST(limits_must_agree),
+        TEST(each_address_is_a_listener),
+        TEST(a_listener_on_the_network_is_guarded),
+        TEST(plugins_start_in_the_order_of_their_blocks),
+        TEST(a_plugin_that_fails_stops_those_before_it),
+        TEST(files_include_files),
+        TEST(here_is_the_folder_of_the_file_that_says_it),
+        TEST(bad_includes_say_why),
+        TEST(plugin_files_are_found_and_checked),
+        TEST(a_failed_load_does_not_disturb_the_next),
+        TEST(the_cores_own_rows_are_complete),
+        TEST(a_secret_is_read_and_never_shown),
+        TEST(near_names_are_found),
+        CU_TEST_INFO_NULL,
+    };
+    int status = run_suite("conf", tests);
     char command[PATH_MAX];
     snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    return failed || system(command) != 0 ? 1 : 0;
+    return status || system(command) != 0 ? 1 : 0;
 }

@@ -2,10 +2,10 @@
 
 /* The table of counters: layout, names, registration, arrays. */
 
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "counter.h"
+#include "suite.h"
 
 static const struct pg_counter first[] = {
     {"frames", "a frame came in"}, {"bad_frames", "a frame was bad"}, {NULL, NULL}};
@@ -76,15 +76,12 @@ static void arrays_close_the_table(void)
 
 int main(void)
 {
-    if (CU_initialize_registry() != CUE_SUCCESS)
-        return 1;
-    CU_pSuite suite = CU_add_suite("counter", NULL, NULL);
-    CU_ADD_TEST(suite, the_core_comes_first_then_reasons);
-    CU_ADD_TEST(suite, frontends_get_their_own_places);
-    CU_ADD_TEST(suite, names_are_unique_and_fit_metrics);
-    CU_ADD_TEST(suite, arrays_close_the_table);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed ? 1 : 0;
+    CU_TestInfo tests[] = {
+        TEST(the_core_comes_first_then_reasons),
+        TEST(frontends_get_their_own_places),
+        TEST(names_are_unique_and_fit_metrics),
+        TEST(arrays_close_the_table),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("counter", tests);
 }

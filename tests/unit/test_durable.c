@@ -4,12 +4,12 @@
  * acknowledged before it is safe, and queues come back in pages. A test's name says what must
  * hold. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fake_store.h"
+#include "suite.h"
 #include "testbed.h"
 
 static struct testbed bed;
@@ -21,36 +21,14 @@ static void start(unsigned workers, bool holds)
     testbed_start(&bed, workers, store);
 }
 
-static struct pg_login login(const char *id)
-{
-    return (struct pg_login){.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
-}
-
-static struct pg_login durable(const char *id)
-{
-    return (struct pg_login){
-        .client_id = pg_bytes_str(id), .session_expiry_s = 3600, .window = 100};
-}
-
-static bool answered(void *arg)
-{
-    return ((struct probe *)arg)->answered;
-}
-
-static bool has_published(void *arg)
-{
-    return ((struct probe *)arg)->published_count > 0;
-}
-
 /* A client with a durable session and a subscription, while completions come at once. */
 static void subscriber(struct probe *p, unsigned worker, const char *id, const char *filter,
                        uint8_t qos)
 {
-    struct pg_login l = durable(id);
-    probe_connect(&bed, p, worker, &l);
+    probe_come_durable(&bed, p, worker, id);
     CU_ASSERT_EQUAL(p->admission, PG_OK);
     CU_ASSERT_EQUAL(probe_subscribe(&bed, p, filter, qos), PG_PENDING);
-    CU_ASSERT_TRUE(testbed_wait(has_published, p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, p, PATIENCE_S));
     CU_ASSERT_EQUAL(p->published_reason, PG_OK);
     p->published_count = 0;
 }
@@ -61,30 +39,28 @@ static void admission_waits_for_the_session(void)
 {
     start(1, true);
     struct probe a = {0};
-    struct pg_login l = durable("a");
+    struct pg_login l = probe_login_durable("a");
     probe_begin(&bed, &a, 0, &l);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_waiting(store), 1);
-    CU_ASSERT_FALSE(testbed_wait(answered, &a, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_is_answered, &a, 0));
     CU_ASSERT_EQUAL(fake_store_complete(store, PG_OK), 1);
-    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_answered, &a, PATIENCE_S));
     CU_ASSERT_EQUAL(a.admission, PG_OK);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void admission_is_refused_when_the_session_cannot_be_kept(void)
 {
     start(1, true);
     struct probe a = {0};
-    struct pg_login l = durable("a");
+    struct pg_login l = probe_login_durable("a");
     probe_begin(&bed, &a, 0, &l);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_complete(store, PG_STORE_FAILED), 1);
-    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_answered, &a, PATIENCE_S));
     CU_ASSERT_EQUAL(a.admission, PG_STORE_FAILED);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void clean_start_waits_until_the_old_session_is_dropped(void)
@@ -94,36 +70,32 @@ static void clean_start_waits_until_the_old_session_is_dropped(void)
     subscriber(&a, 0, "a", "t", 1);
     probe_close(&bed, &a, PG_PEER_CLOSED);
     fake_store_hold(store, true);
-    struct pg_login l = login("a");
+    struct pg_login l = probe_login("a");
     probe_begin(&bed, &b, 1, &l);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_DROP), 1);
-    CU_ASSERT_FALSE(testbed_wait(answered, &b, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_is_answered, &b, 0));
     (void)fake_store_complete(store, PG_OK);
-    CU_ASSERT_TRUE(testbed_wait(answered, &b, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_answered, &b, PATIENCE_S));
     CU_ASSERT_EQUAL(b.admission, PG_OK);
     CU_ASSERT_FALSE(b.session_present);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
 }
 
 static void subscription_waits_and_fails_with_the_store(void)
 {
     start(1, false);
     struct probe a = {0};
-    struct pg_login l = durable("a");
-    probe_connect(&bed, &a, 0, &l);
+    probe_come_durable(&bed, &a, 0, "a");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
     testbed_settle(&bed);
-    CU_ASSERT_FALSE(testbed_wait(has_published, &a, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_has_published, &a, 0));
     (void)fake_store_complete(store, PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &a, PATIENCE_S));
     CU_ASSERT_EQUAL(a.published_reason, PG_STORE_FAILED);
     CU_ASSERT_EQUAL(a.published_token, 7);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void publication_waits_for_every_session_and_tells_the_worst(void)
@@ -132,17 +104,16 @@ static void publication_waits_for_every_session_and_tells_the_worst(void)
     struct probe a = {0}, b = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 1);
     subscriber(&b, 1, "b", "t", 1);
-    struct pg_login l = login("p");
-    probe_connect(&bed, &p, 0, &l);
+    probe_come(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, true), PG_PENDING);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ENQUEUE), 2);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_RETAIN), 1);
     CU_ASSERT_EQUAL(fake_store_waiting(store), 3);
-    CU_ASSERT_FALSE(testbed_wait(has_published, &p, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_has_published, &p, 0));
     (void)fake_store_complete(store, PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
     CU_ASSERT_EQUAL(p.published_token, 42);
     /* An answer for a publisher that has gone finds nobody and frees everything. */
@@ -153,9 +124,6 @@ static void publication_waits_for_every_session_and_tells_the_worst(void)
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(p.published_count, 1);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 static void overlapping_subscriptions_are_one_entry(void)
@@ -164,8 +132,7 @@ static void overlapping_subscriptions_are_one_entry(void)
     struct probe a = {0}, p = {0};
     subscriber(&a, 0, "a", "t/+", 0);
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t/#", 1), PG_PENDING);
-    struct pg_login l = login("p");
-    probe_connect(&bed, &p, 0, &l);
+    probe_come(&bed, &p, 0, "p");
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t/x", "x", 1, false), PG_PENDING);
     CU_ASSERT_TRUE(probe_got(&a, 1));
     testbed_settle(&bed);
@@ -173,47 +140,40 @@ static void overlapping_subscriptions_are_one_entry(void)
     CU_ASSERT_EQUAL(a.messages[0].qos, 1);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ENQUEUE), 1);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 static void new_session_that_cannot_be_kept_is_gone(void)
 {
     start(1, true);
     struct probe a = {0}, b = {0};
-    struct pg_login l = durable("a");
+    struct pg_login l = probe_login_durable("a");
     probe_begin(&bed, &a, 0, &l);
     testbed_settle(&bed);
     (void)fake_store_complete(store, PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_answered, &a, PATIENCE_S));
     fake_store_hold(store, false);
     probe_connect(&bed, &b, 0, &l);
     CU_ASSERT_EQUAL(b.admission, PG_OK);
     CU_ASSERT_FALSE(b.session_present);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
 }
 
 static void refused_subscription_is_gone(void)
 {
     start(1, false);
     struct probe a = {0}, p = {0};
-    struct pg_login l = durable("a"), lp = login("p");
-    probe_connect(&bed, &a, 0, &l);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come_durable(&bed, &a, 0, "a");
+    probe_come(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
     testbed_settle(&bed);
     fake_store_hold(store, false);
     (void)fake_store_complete(store, PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &a, PATIENCE_S));
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_PENDING);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(p.published_reason, PG_NO_SUBSCRIBERS);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 static void unsubscribing_waits(void)
@@ -224,30 +184,28 @@ static void unsubscribing_waits(void)
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_unsubscribe(&bed, &a, "t"), PG_PENDING);
     testbed_settle(&bed);
-    CU_ASSERT_FALSE(testbed_wait(has_published, &a, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_has_published, &a, 0));
     (void)fake_store_complete(store, PG_OK);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &a, PATIENCE_S));
     CU_ASSERT_EQUAL(a.published_token, 3);
     CU_ASSERT_EQUAL(probe_unsubscribe(&bed, &a, "t"), PG_NO_SUBSCRIPTION);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void retained_message_is_there_when_it_is_safe_and_follows_the_answer(void)
 {
     start(1, false);
     struct probe a = {0}, b = {0}, p = {0};
-    struct pg_login la = durable("a"), lb = login("b"), lp = login("p");
-    probe_connect(&bed, &a, 0, &la);
-    probe_connect(&bed, &b, 0, &lb);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come_durable(&bed, &a, 0, "a");
+    probe_come(&bed, &b, 0, "b");
+    probe_come(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, true), PG_PENDING);
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &b, "t", 1), PG_OK);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(b.message_count, 0);
     (void)fake_store_complete(store, PG_OK);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(p.published_reason, PG_NO_SUBSCRIBERS); /* `b` came later */
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 1), PG_PENDING);
     testbed_settle(&bed);
@@ -256,9 +214,6 @@ static void retained_message_is_there_when_it_is_safe_and_follows_the_answer(voi
     CU_ASSERT_TRUE(probe_got(&a, 1));
     CU_ASSERT_TRUE(a.messages[0].retain);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 /* ---- QoS 2 ----------------------------------------------------------------------------------- */
@@ -269,8 +224,7 @@ static void delivery_is_recorded_before_it_is_sent_and_before_it_is_released(voi
     struct probe a = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 2);
     probe_takes(&bed, &a, true, false);
-    struct pg_login lp = login("p");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "1", 2, false), PG_PENDING);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "2", 2, false), PG_PENDING);
@@ -294,8 +248,6 @@ static void delivery_is_recorded_before_it_is_sent_and_before_it_is_released(voi
     CU_ASSERT_TRUE(probe_settle(&bed, &a, a.messages[0].id));
     CU_ASSERT_EQUAL(fake_store_queued(store), 2);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 static void step_that_was_out_when_the_client_went_is_taken_again(void)
@@ -304,8 +256,8 @@ static void step_that_was_out_when_the_client_went_is_taken_again(void)
     struct probe a = {0}, b = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 2);
     probe_takes(&bed, &a, true, false);
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    struct pg_login la = probe_login_durable("a");
+    probe_come(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "1", 2, false), PG_PENDING);
     testbed_settle(&bed);
@@ -319,9 +271,6 @@ static void step_that_was_out_when_the_client_went_is_taken_again(void)
     CU_ASSERT_TRUE(probe_got(&b, 1));
     CU_ASSERT_EQUAL(a.message_count, 0);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 static void delivery_that_cannot_be_recorded_ends_the_connection(void)
@@ -329,8 +278,7 @@ static void delivery_that_cannot_be_recorded_ends_the_connection(void)
     start(1, false);
     struct probe a = {0}, b = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 2);
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "1", 2, false), PG_PENDING);
     testbed_settle(&bed);
@@ -339,22 +287,18 @@ static void delivery_that_cannot_be_recorded_ends_the_connection(void)
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(a.closed_for, PG_STORE_FAILED);
     CU_ASSERT_EQUAL(a.message_count, 0);
-    probe_connect(&bed, &b, 0, &la);
+    probe_come_durable(&bed, &b, 0, "a");
     CU_ASSERT_TRUE(probe_got(&b, 1));
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 static void publication_is_in_the_store_before_anybody_gets_it(void)
 {
     start(1, false);
     struct probe a = {0}, p = {0};
-    struct pg_login la = login("a"), lp = durable("p");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come(&bed, &a, 0, "a");
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 2), PG_OK);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come_durable(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
     testbed_settle(&bed);
@@ -363,7 +307,7 @@ static void publication_is_in_the_store_before_anybody_gets_it(void)
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_RECEIVE), 1);
     (void)fake_store_complete(store, PG_OK);
     CU_ASSERT_TRUE(probe_got(&a, 1));
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(p.published_token, 7);
     CU_ASSERT_EQUAL(p.published_reason, PG_OK);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ROUTED), 1);
@@ -371,13 +315,11 @@ static void publication_is_in_the_store_before_anybody_gets_it(void)
     p.published_count = 0;
     CU_ASSERT_EQUAL(probe_release(&bed, &p, 7), PG_PENDING);
     testbed_settle(&bed);
-    CU_ASSERT_FALSE(testbed_wait(has_published, &p, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_has_published, &p, 0));
     (void)fake_store_complete(store, PG_OK);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(probe_release(&bed, &p, 7), PG_DUPLICATE);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 static void refused_publication_gives_its_identifier_back(void)
@@ -385,21 +327,18 @@ static void refused_publication_gives_its_identifier_back(void)
     start(1, false);
     struct probe a = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 2);
-    struct pg_login lp = durable("p");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come_durable(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
     testbed_settle(&bed);
     (void)fake_store_complete(store, PG_STORE_FAILED);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &p, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &p, PATIENCE_S));
     CU_ASSERT_EQUAL(p.published_reason, PG_STORE_FAILED);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ENQUEUE), 0);
     fake_store_hold(store, false);
     CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
     CU_ASSERT_TRUE(probe_got(&a, 1));
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 /* The publisher goes while its message is on the way into the store, and sends it again from another
@@ -408,10 +347,9 @@ static void publisher_that_goes_in_between(enum pg_reason result, enum pg_reason
 {
     start(2, false);
     struct probe a = {0}, p = {0}, q = {0};
-    struct pg_login la = login("a"), lp = durable("p");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come(&bed, &a, 0, "a");
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &a, "t", 2), PG_OK);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come_durable(&bed, &p, 0, "p");
     fake_store_hold(store, true);
     CU_ASSERT_EQUAL(probe_publish_once(&bed, &p, 7, "t", "x"), PG_PENDING);
     testbed_settle(&bed);
@@ -419,16 +357,13 @@ static void publisher_that_goes_in_between(enum pg_reason result, enum pg_reason
     fake_store_hold(store, false);
     (void)fake_store_complete(store, result);
     testbed_settle(&bed);
-    probe_connect(&bed, &q, 1, &lp);
+    probe_come_durable(&bed, &q, 1, "p");
     CU_ASSERT_TRUE(q.session_present);
     CU_ASSERT_EQUAL(probe_publish_once(&bed, &q, 7, "t", "x"), again);
     CU_ASSERT_TRUE(probe_got(&a, 1));
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(a.message_count, 1);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
-    probe_free(&q);
 }
 
 static void message_of_a_publisher_that_went_reaches_everybody_once(void)
@@ -449,23 +384,21 @@ static void will_is_kept_from_admission_until_it_is_sent_or_dropped(void)
     struct probe a = {0}, b = {0};
     const struct pg_msg_spec will = {
         .topic = PG_BYTES_OF("will"), .payload = PG_BYTES_OF("gone"), .qos = 1};
-    struct pg_login l = login("a");
+    struct pg_login l = probe_login("a");
     l.will = &will;
     probe_begin(&bed, &a, 0, &l);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_PUT), 1);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_PUT), 0);
-    CU_ASSERT_FALSE(testbed_wait(answered, &a, 0));
+    CU_ASSERT_FALSE(testbed_wait(probe_is_answered, &a, 0));
     fake_store_hold(store, false);
     (void)fake_store_complete(store, PG_OK);
-    CU_ASSERT_TRUE(testbed_wait(answered, &a, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_answered, &a, PATIENCE_S));
     subscriber(&b, 0, "b", "will", 1);
     probe_close(&bed, &a, PG_PEER_CLOSED);
     CU_ASSERT_TRUE(probe_got(&b, 1));
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), 1);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
 }
 
 /* ---- queues that are larger than memory should ----------------------------------------------- */
@@ -494,13 +427,12 @@ static void queue_comes_back_in_pages_and_in_order(void)
     struct probe a = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 1);
     probe_close(&bed, &a, PG_PEER_CLOSED);
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     publish_many(&p, 0, COUNT);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_queued(store), COUNT);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_FETCH), 0);
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     CU_ASSERT_TRUE(a.session_present);
     publish_many(&p, COUNT, COUNT + 100);
     CU_ASSERT_TRUE(probe_got(&a, COUNT + 100));
@@ -509,8 +441,6 @@ static void queue_comes_back_in_pages_and_in_order(void)
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     CU_ASSERT_EQUAL(fake_store_largest_page(store), 64);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
@@ -520,8 +450,8 @@ static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
     struct probe a = {0}, b = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 1);
     probe_close(&bed, &a, PG_PEER_CLOSED);
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    struct pg_login la = probe_login_durable("a");
+    probe_come(&bed, &p, 0, "p");
     publish_many(&p, 0, COUNT);
     testbed_settle(&bed);
     probe_connect(&bed, &a, 0, &la);
@@ -535,16 +465,13 @@ static void page_that_is_out_does_not_follow_a_session_to_another_worker(void)
     testbed_settle(&bed);
     fake_store_hold(store, false);
     (void)fake_store_complete(store, PG_OK);
-    CU_ASSERT_TRUE(testbed_wait(answered, &b, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_answered, &b, PATIENCE_S));
     publish_many(&p, COUNT, COUNT + 10);
     CU_ASSERT_TRUE(probe_got(&b, COUNT + 10 - had));
     testbed_settle(&bed);
     check_order(&b, had, COUNT + 10);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 static void what_waits_in_memory_is_read_again_after_the_client_has_gone(void)
@@ -553,21 +480,17 @@ static void what_waits_in_memory_is_read_again_after_the_client_has_gone(void)
     struct probe a = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 1);
     probe_takes(&bed, &a, false, false);
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     publish_many(&p, 0, 100);
     probe_close(&bed, &a, PG_PEER_CLOSED);
     CU_ASSERT_EQUAL(a.message_count, 0);
     struct probe b = {0};
-    probe_connect(&bed, &b, 0, &la);
+    probe_come_durable(&bed, &b, 0, "a");
     CU_ASSERT_TRUE(probe_got(&b, 100));
     testbed_settle(&bed);
     check_order(&b, 0, 100);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 /* ---- restoring ------------------------------------------------------------------------------- */
@@ -580,8 +503,8 @@ static void session_comes_back_with_its_subscriptions_and_its_queue(void)
     testbed_start(&bed, 2, store);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_PUT), 1); /* its expiry begins */
     struct probe a = {0}, p = {0};
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    struct pg_login la = probe_login_durable("a");
+    probe_come(&bed, &p, 0, "p");
     la.window = 10;
     publish_many(&p, COUNT, COUNT + 10);
     probe_connect(&bed, &a, 1, &la);
@@ -592,8 +515,6 @@ static void session_comes_back_with_its_subscriptions_and_its_queue(void)
     CU_ASSERT_EQUAL(fake_store_largest_page(store), 64);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 static void session_whose_time_has_passed_does_not_come_back(void)
@@ -604,11 +525,9 @@ static void session_whose_time_has_passed_does_not_come_back(void)
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_SESSION_DROP), 1);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     struct probe a = {0};
-    struct pg_login la = durable("a");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     CU_ASSERT_FALSE(a.session_present);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void what_was_out_comes_again_under_its_identifier(void)
@@ -618,8 +537,7 @@ static void what_was_out_comes_again_under_its_identifier(void)
     fake_store_had_out(store, 1, 4, 2);
     testbed_start(&bed, 1, store);
     struct probe a = {.holds = true};
-    struct pg_login la = durable("a");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     probe_takes(&bed, &a, true, false);
     CU_ASSERT_TRUE(probe_got(&a, 10));
     testbed_settle(&bed);
@@ -636,7 +554,6 @@ static void what_was_out_comes_again_under_its_identifier(void)
         CU_ASSERT_TRUE(probe_settle(&bed, &a, a.messages[i].id));
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void what_was_settled_before_its_page_came_does_not_come_again(void)
@@ -647,8 +564,7 @@ static void what_was_settled_before_its_page_came_does_not_come_again(void)
     testbed_start(&bed, 1, store);
     fake_store_hold_pages(store, true);
     struct probe a = {0};
-    struct pg_login la = durable("a");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     CU_ASSERT_TRUE(probe_got(&a, 2)); /* two releases, which are settled */
     testbed_settle(&bed);
     fake_store_hold_pages(store, false);
@@ -659,7 +575,6 @@ static void what_was_settled_before_its_page_came_does_not_come_again(void)
     CU_ASSERT_TRUE(a.messages[1].received);
     CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "2");
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 /* The store may not have been told that it was sent: it was full for a while. */
@@ -670,8 +585,7 @@ static void what_lies_before_something_that_was_out_is_not_lost(void)
     fake_store_had_out(store, 3, 1, 0);
     testbed_start(&bed, 1, store);
     struct probe a = {0};
-    struct pg_login la = durable("a");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     CU_ASSERT_TRUE(probe_got(&a, 4));
     testbed_settle(&bed);
     bool seen[4] = {false};
@@ -684,7 +598,6 @@ static void what_lies_before_something_that_was_out_is_not_lost(void)
     CU_ASSERT_TRUE(seen[0] && seen[1] && seen[2] && seen[3]);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void message_that_had_reached_nobody_reaches_everybody(void)
@@ -697,13 +610,11 @@ static void message_that_had_reached_nobody_reaches_everybody(void)
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_ROUTED), 1);
     struct probe a = {0};
-    struct pg_login la = durable("a");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     probe_takes(&bed, &a, true, false);
     CU_ASSERT_TRUE(probe_got(&a, 3));
     CU_ASSERT_STRING_EQUAL(a.messages[2].payload, "rest");
     testbed_stop(&bed);
-    probe_free(&a);
 }
 
 static void will_of_a_client_that_was_there_is_sent_unless_it_waits(void)
@@ -717,12 +628,10 @@ static void will_of_a_client_that_was_there_is_sent_unless_it_waits(void)
         CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), delay_s == 0);
         CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_PUT), delay_s > 0);
         struct probe a = {0};
-        struct pg_login la = durable("a");
-        probe_connect(&bed, &a, 0, &la);
+        probe_come_durable(&bed, &a, 0, "a");
         testbed_settle(&bed);
         CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), 1);
         testbed_stop(&bed);
-        probe_free(&a);
     }
 }
 
@@ -733,29 +642,21 @@ static void qos_0_waits_if_it_is_to(void)
     struct probe a = {0}, b = {0}, p = {0};
     subscriber(&a, 0, "a", "t", 1);
     probe_close(&bed, &a, PG_PEER_CLOSED);
-    struct pg_login lp = login("p"), la = durable("a");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "0", 0, false), PG_OK);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(fake_store_queued(store), 1);
-    probe_connect(&bed, &b, 0, &la);
+    probe_come_durable(&bed, &b, 0, "a");
     CU_ASSERT_TRUE(probe_got(&b, 1));
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(b.messages[0].qos, 0);
     CU_ASSERT_EQUAL(fake_store_queued(store), 0);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(admission_waits_for_the_session),
         TEST(admission_is_refused_when_the_session_cannot_be_kept),
         TEST(clean_start_waits_until_the_old_session_is_dropped),
@@ -785,15 +686,7 @@ int main(void)
         TEST(message_that_had_reached_nobody_reaches_everybody),
         TEST(will_of_a_client_that_was_there_is_sent_unless_it_waits),
         TEST(qos_0_waits_if_it_is_to),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("durable", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("durable", tests);
 }

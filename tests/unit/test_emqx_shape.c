@@ -4,13 +4,13 @@
  * EMQX has them, and EMQX's commands must become the bytes that the standards want. The expected
  * texts are written by hand from EMQX's published names. */
 
-#include <CUnit/Basic.h>
 #include <jansson.h>
 #include <stdio.h>
 
 #include "gbt32960/gbt32960_json.h"
 #include "jt808/jt808_codec.h"
 #include "jt808/jt808_json.h"
+#include "suite.h"
 
 #define TIME  "\"time\":\"2026-03-01T08:00:05+08:00\""
 #define CLOCK "\"Time\":{\"Year\":26,\"Month\":3,\"Day\":1,\"Hour\":8,\"Minute\":0,\"Second\":5}"
@@ -578,23 +578,18 @@ static void wrong_documents_of_emqx_say_what_is_wrong(void)
 
 int main(void)
 {
-    if (CU_initialize_registry() != CUE_SUCCESS) {
-        return 1;
-    }
-    CU_pSuite suite = CU_add_suite("emqx_shape", NULL, NULL);
-    CU_ADD_TEST(suite, reports_of_2016_have_emqx_names);
-    CU_ADD_TEST(suite, reports_of_2025_have_emqx_names);
-    CU_ADD_TEST(suite, logins_have_emqx_names);
-    CU_ADD_TEST(suite, commands_of_emqx_become_units);
-    CU_ADD_TEST(suite, wrong_commands_of_emqx_say_what_is_wrong);
-    CU_ADD_TEST(suite, upgrades_go_there_and_back);
-    CU_ADD_TEST(suite, wrong_upgrades_say_what_is_wrong);
-    CU_ADD_TEST(suite, terminals_have_emqx_names);
-    CU_ADD_TEST(suite, commands_of_emqx_become_bodies);
-    CU_ADD_TEST(suite, wrong_documents_of_emqx_say_what_is_wrong);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    CU_TestInfo tests[] = {
+        TEST(reports_of_2016_have_emqx_names),
+        TEST(reports_of_2025_have_emqx_names),
+        TEST(logins_have_emqx_names),
+        TEST(commands_of_emqx_become_units),
+        TEST(wrong_commands_of_emqx_say_what_is_wrong),
+        TEST(upgrades_go_there_and_back),
+        TEST(wrong_upgrades_say_what_is_wrong),
+        TEST(terminals_have_emqx_names),
+        TEST(commands_of_emqx_become_bodies),
+        TEST(wrong_documents_of_emqx_say_what_is_wrong),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("emqx_shape", tests);
 }

@@ -3,7 +3,6 @@
 /* Facts: set, replaced, forgotten, expired, bounded; safe when that is said, and there again after a
  * restart. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "fact.h"
 #include "fake_store.h"
 #include "store_bed.h"
+#include "suite.h"
 #include "testbed.h"
 
 #define SPACE PG_BYTES_OF("test")
@@ -182,31 +182,18 @@ static void a_client_hears_of_it_when_it_is_safe(void)
     (void)fake_store_complete(fake, PG_OK);
     testbed_stop(&bed);
     pg_facts_free();
-    probe_free(&p);
 }
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(facts_are_set_replaced_and_forgotten),
         TEST(lengths_are_bounded),
         TEST(their_number_is_bounded),
         TEST(what_has_expired_is_not_there),
         TEST(facts_are_in_the_store),
         TEST(a_client_hears_of_it_when_it_is_safe),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("fact", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("fact", tests);
 }

@@ -3,32 +3,16 @@
 /* From one client to another through the real core: delivery, sessions, take-over within a worker
  * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what must hold. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "testbed.h"
 
 #define TEXT(s) pg_bytes_str(s)
 
 static struct testbed bed;
-
-static struct pg_login login(const char *id)
-{
-    return (struct pg_login){.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
-}
-
-static struct pg_login durable(const char *id)
-{
-    return (struct pg_login){
-        .client_id = pg_bytes_str(id), .session_expiry_s = 3600, .window = 100};
-}
-
-static bool ended(void *arg)
-{
-    return ((struct probe *)arg)->has_ended;
-}
 
 /* ---- delivery -------------------------------------------------------------------------------- */
 
@@ -38,12 +22,12 @@ static void message_reaches_subscribers_on_every_worker(void)
     struct probe subs[3] = {0}, pub = {0};
     const char *names[] = {"s0", "s1", "s2"};
     for (unsigned i = 0; i < 3; i++) {
-        struct pg_login l = login(names[i]);
+        struct pg_login l = probe_login(names[i]);
         probe_connect(&bed, &subs[i], i, &l);
         CU_ASSERT_EQUAL(subs[i].admission, PG_OK);
         CU_ASSERT_EQUAL(probe_subscribe(&bed, &subs[i], i == 1 ? "a/+" : "a/b", 1), PG_OK);
     }
-    struct pg_login l = login("p");
+    struct pg_login l = probe_login("p");
     probe_connect(&bed, &pub, 1, &l);
     CU_ASSERT_EQUAL(probe_publish(&bed, &pub, "a/b", "hello", 1, false), PG_OK);
     CU_ASSERT_EQUAL(probe_publish(&bed, &pub, "a/b/c", "nobody", 1, false), PG_NO_SUBSCRIBERS);
@@ -57,18 +41,14 @@ static void message_reaches_subscribers_on_every_worker(void)
     for (unsigned i = 0; i < 3; i++)
         CU_ASSERT_EQUAL(subs[i].message_count, 1);
     testbed_stop(&bed);
-    for (unsigned i = 0; i < 3; i++)
-        probe_free(&subs[i]);
-    probe_free(&pub);
 }
 
 static void overlapping_subscriptions_are_one_delivery_with_all_identifiers(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe sub = {0}, pub = {0};
-    struct pg_login ls = login("s"), lp = login("p");
-    probe_connect(&bed, &sub, 0, &ls);
-    probe_connect(&bed, &pub, 1, &lp);
+    probe_come(&bed, &sub, 0, "s");
+    probe_come(&bed, &pub, 1, "p");
     struct pg_subscription a = {.filter = TEXT("x/y"), .qos = 0, .id = 5};
     struct pg_subscription b = {.filter = TEXT("x/#"), .qos = 2, .id = 9};
     struct pg_subscription c = {.filter = TEXT("+/y"), .qos = 1};
@@ -83,17 +63,14 @@ static void overlapping_subscriptions_are_one_delivery_with_all_identifiers(void
     CU_ASSERT_EQUAL(sub.messages[0].id_count, 2);
     CU_ASSERT_EQUAL(sub.messages[0].ids[0] + sub.messages[0].ids[1], 14);
     testbed_stop(&bed);
-    probe_free(&sub);
-    probe_free(&pub);
 }
 
 static void no_local_keeps_a_clients_own_messages_from_it(void)
 {
     testbed_start(&bed, 1, NULL);
     struct probe p = {0}, q = {0};
-    struct pg_login lp = login("p"), lq = login("q");
-    probe_connect(&bed, &p, 0, &lp);
-    probe_connect(&bed, &q, 0, &lq);
+    probe_come(&bed, &p, 0, "p");
+    probe_come(&bed, &q, 0, "q");
     struct pg_subscription sub = {.filter = TEXT("t"), .qos = 1, .no_local = true};
     probe_subscribe_with(&bed, &p, &sub);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "own", 1, false), PG_OK);
@@ -101,8 +78,6 @@ static void no_local_keeps_a_clients_own_messages_from_it(void)
     CU_ASSERT_TRUE(probe_got(&p, 1));
     CU_ASSERT_STRING_EQUAL(p.messages[0].payload, "other");
     testbed_stop(&bed);
-    probe_free(&p);
-    probe_free(&q);
 }
 
 static void window_bounds_what_is_out_and_queue_what_waits(void)
@@ -110,11 +85,11 @@ static void window_bounds_what_is_out_and_queue_what_waits(void)
     testbed_settings()->session.queue_messages = 5;
     testbed_start(&bed, 1, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = login("s"), lp = login("p");
+    struct pg_login ls = probe_login("s");
     ls.window = 2;
     probe_connect(&bed, &s, 0, &ls);
     probe_takes(&bed, &s, true, false);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     probe_subscribe(&bed, &s, "t", 1);
     char text[16];
     for (int i = 0; i < 10; i++) {
@@ -133,8 +108,6 @@ static void window_bounds_what_is_out_and_queue_what_waits(void)
     CU_ASSERT_STRING_EQUAL(s.messages[2].payload, "5");
     CU_ASSERT_STRING_EQUAL(s.messages[6].payload, "9");
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 /* ---- sessions -------------------------------------------------------------------------------- */
@@ -144,9 +117,8 @@ static void window_in_bytes_lets_one_out_and_no_more_than_fit(void)
     testbed_settings()->session.inflight_bytes = 10;
     testbed_start(&bed, 1, NULL);
     struct probe s = {.holds = true}, p = {0};
-    struct pg_login ls = login("s"), lp = login("p");
-    probe_connect(&bed, &s, 0, &ls);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &s, 0, "s");
+    probe_come(&bed, &p, 0, "p");
     probe_subscribe(&bed, &s, "t", 2);
     const char *payloads[] = {"longer than ten", "12345", "67890", "1"};
     for (int i = 0; i < 4; i++)
@@ -167,8 +139,6 @@ static void window_in_bytes_lets_one_out_and_no_more_than_fit(void)
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(s.message_count, 5);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 static void subscriptions_raise_the_qos_where_that_is_asked_for(void)
@@ -176,9 +146,8 @@ static void subscriptions_raise_the_qos_where_that_is_asked_for(void)
     testbed_settings()->session.upgrade_qos = true;
     testbed_start(&bed, 1, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = durable("s"), lp = login("p");
-    probe_connect(&bed, &s, 0, &ls);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come_durable(&bed, &s, 0, "s");
+    probe_come(&bed, &p, 0, "p");
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "kept", "0", 0, true), PG_NO_SUBSCRIBERS);
     probe_subscribe(&bed, &s, "#", 1);
     CU_ASSERT_TRUE(probe_got(&s, 1));
@@ -188,22 +157,19 @@ static void subscriptions_raise_the_qos_where_that_is_asked_for(void)
     CU_ASSERT_EQUAL(s.messages[1].qos, 1);
     probe_close(&bed, &s, PG_PEER_CLOSED);
     probe_publish(&bed, &p, "t", "while away", 0, false);
-    probe_connect(&bed, &s, 0, &ls);
+    probe_come_durable(&bed, &s, 0, "s");
     CU_ASSERT_TRUE(probe_got(&s, 3));
     CU_ASSERT_EQUAL(s.messages[2].qos, 1);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 static void durable_session_keeps_qos_1_and_2_but_not_qos_0(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = durable("s"), lp = login("p");
-    probe_connect(&bed, &s, 0, &ls);
+    probe_come_durable(&bed, &s, 0, "s");
     CU_ASSERT_FALSE(s.session_present);
-    probe_connect(&bed, &p, 1, &lp);
+    probe_come(&bed, &p, 1, "p");
     probe_subscribe(&bed, &s, "t", 2);
     probe_close(&bed, &s, PG_CLIENT_CLOSED);
     CU_ASSERT_EQUAL(s.ended, PG_CLIENT_CLOSED);
@@ -211,25 +177,23 @@ static void durable_session_keeps_qos_1_and_2_but_not_qos_0(void)
     probe_publish(&bed, &p, "t", "one", 1, false);
     probe_publish(&bed, &p, "t", "two", 2, false);
     testbed_settle(&bed);
-    probe_connect(&bed, &s, 0, &ls);
+    probe_come_durable(&bed, &s, 0, "s");
     CU_ASSERT_TRUE(s.session_present);
     CU_ASSERT_TRUE(probe_got(&s, 2));
     CU_ASSERT_STRING_EQUAL(s.messages[0].payload, "one");
     CU_ASSERT_STRING_EQUAL(s.messages[1].payload, "two");
     CU_ASSERT_FALSE(s.messages[0].redelivered);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 static void unsettled_deliveries_come_again_in_order_with_their_identifiers(void)
 {
     testbed_start(&bed, 1, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = durable("s"), lp = login("p");
+    struct pg_login ls = probe_login_durable("s");
     s.holds = true;
     probe_connect(&bed, &s, 0, &ls);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     probe_subscribe(&bed, &s, "t", 2);
     probe_publish(&bed, &p, "t", "a", 2, false);
     probe_publish(&bed, &p, "t", "b", 1, false);
@@ -250,53 +214,46 @@ static void unsettled_deliveries_come_again_in_order_with_their_identifiers(void
         CU_ASSERT_TRUE(s.messages[4].redelivered);
     }
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 static void clean_start_discards_the_session(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = durable("s"), lp = login("p");
+    struct pg_login ls = probe_login_durable("s");
     probe_connect(&bed, &s, 0, &ls);
     probe_subscribe(&bed, &s, "t", 1);
     probe_close(&bed, &s, PG_CLIENT_CLOSED);
     ls.clean_start = true;
     probe_connect(&bed, &s, 1, &ls); /* on another worker, too */
     CU_ASSERT_FALSE(s.session_present);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_NO_SUBSCRIBERS);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 static void session_ends_when_its_expiry_passes(void)
 {
     testbed_start(&bed, 1, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = durable("s"), lp = login("p");
+    struct pg_login ls = probe_login_durable("s");
     ls.session_expiry_s = 1;
     probe_connect(&bed, &s, 0, &ls);
     probe_subscribe(&bed, &s, "t", 1);
     struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("gone"), .qos = 1};
-    struct pg_login lw = durable("w");
+    struct pg_login lw = probe_login_durable("w");
     lw.session_expiry_s = 1;
     lw.will = &will;
     lw.will_delay_s = 600; /* the session's end comes first */
     struct probe w = {0};
     probe_connect(&bed, &w, 0, &lw);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     probe_subscribe(&bed, &p, "will", 1);
     probe_close(&bed, &s, PG_CLIENT_CLOSED);
     probe_close(&bed, &w, PG_PEER_CLOSED);
     CU_ASSERT_TRUE(probe_got(&p, 1));
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "late", 1, false), PG_NO_SUBSCRIBERS);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&w);
-    probe_free(&p);
 }
 
 /* ---- wills ----------------------------------------------------------------------------------- */
@@ -306,9 +263,9 @@ static void will_comes_after_a_broken_link_and_not_after_a_goodbye(void)
     testbed_start(&bed, 2, NULL);
     struct probe w = {0}, s = {0};
     struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("gone"), .qos = 1};
-    struct pg_login lw = login("w"), ls = login("s");
+    struct pg_login lw = probe_login("w");
     lw.will = &will;
-    probe_connect(&bed, &s, 1, &ls);
+    probe_come(&bed, &s, 1, "s");
     probe_subscribe(&bed, &s, "will", 1);
     probe_connect(&bed, &w, 0, &lw);
     void (*drop)(struct pg_client *) = pg_client_drop_will;
@@ -321,8 +278,6 @@ static void will_comes_after_a_broken_link_and_not_after_a_goodbye(void)
     CU_ASSERT_EQUAL(s.message_count, 1);
     CU_ASSERT_STRING_EQUAL(s.messages[0].publisher, "w");
     testbed_stop(&bed);
-    probe_free(&w);
-    probe_free(&s);
 }
 
 static void take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed(void)
@@ -330,15 +285,15 @@ static void take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed(voi
     testbed_start(&bed, 2, NULL);
     struct probe w1 = {0}, w2 = {0}, w3 = {0}, s = {0};
     struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("1"), .qos = 1};
-    struct pg_login lw = durable("w"), ls = login("s");
+    struct pg_login lw = probe_login_durable("w");
     lw.will = &will;
-    probe_connect(&bed, &s, 1, &ls);
+    probe_come(&bed, &s, 1, "s");
     probe_subscribe(&bed, &s, "will", 1);
     probe_connect(&bed, &w1, 0, &lw);
     will.payload = TEXT("2");
     lw.will_delay_s = 600;
     probe_connect(&bed, &w2, 1, &lw); /* takes over; will 1 has no delay */
-    CU_ASSERT_TRUE(testbed_wait(ended, &w1, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_ended, &w1, PATIENCE_S));
     CU_ASSERT_EQUAL(w1.ended, PG_TAKEN_OVER);
     CU_ASSERT_EQUAL(w1.closed_for, PG_TAKEN_OVER);
     CU_ASSERT_TRUE(w2.session_present);
@@ -350,10 +305,6 @@ static void take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed(voi
     CU_ASSERT_EQUAL(s.message_count, 1);
     CU_ASSERT_STRING_EQUAL(s.messages[0].payload, "1");
     testbed_stop(&bed);
-    probe_free(&w1);
-    probe_free(&w2);
-    probe_free(&w3);
-    probe_free(&s);
 }
 
 /* ---- retained -------------------------------------------------------------------------------- */
@@ -362,13 +313,12 @@ static void retained_messages_come_with_the_lower_qos_and_not_to_shared_subscrip
 {
     testbed_start(&bed, 2, NULL);
     struct probe s = {0}, p = {0};
-    struct pg_login ls = login("s"), lp = login("p");
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     probe_publish(&bed, &p, "r/1", "one", 2, true);
     probe_publish(&bed, &p, "r/2", "two", 1, true);
     probe_publish(&bed, &p, "r/3", "three", 1, true);
     probe_publish(&bed, &p, "r/3", "", 1, true);
-    probe_connect(&bed, &s, 1, &ls);
+    probe_come(&bed, &s, 1, "s");
     probe_subscribe(&bed, &s, "$share/g/r/+", 2);
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(s.message_count, 0);
@@ -385,8 +335,6 @@ static void retained_messages_come_with_the_lower_qos_and_not_to_shared_subscrip
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(s.message_count, 2);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 /* ---- shared ---------------------------------------------------------------------------------- */
@@ -397,12 +345,10 @@ static void shared_subscription_gives_each_message_to_one_member_in_fair_shares(
     struct probe m[4] = {0}, p = {0};
     const char *names[] = {"m0", "m1", "m2", "m3"};
     for (unsigned i = 0; i < 4; i++) {
-        struct pg_login l = login(names[i]);
-        probe_connect(&bed, &m[i], i % 3, &l);
+        probe_come(&bed, &m[i], i % 3, names[i]);
         probe_subscribe(&bed, &m[i], "$share/g/t", 1);
     }
-    struct pg_login lp = login("p");
-    probe_connect(&bed, &p, 2, &lp);
+    probe_come(&bed, &p, 2, "p");
     for (int i = 0; i < 400; i++)
         probe_publish(&bed, &p, "t", "x", 1, false);
     testbed_settle(&bed);
@@ -413,21 +359,17 @@ static void shared_subscription_gives_each_message_to_one_member_in_fair_shares(
     }
     CU_ASSERT_EQUAL(total, 400);
     testbed_stop(&bed);
-    for (unsigned i = 0; i < 4; i++)
-        probe_free(&m[i]);
-    probe_free(&p);
 }
 
 static void members_that_are_away_get_nothing_while_another_is_there(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe a = {0}, b = {0}, p = {0};
-    struct pg_login la = durable("a"), lb = durable("b"), lp = login("p");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come_durable(&bed, &a, 0, "a");
     probe_subscribe(&bed, &a, "$share/g/t", 1);
-    probe_connect(&bed, &b, 1, &lb);
+    probe_come_durable(&bed, &b, 1, "b");
     probe_subscribe(&bed, &b, "$share/g/t", 1);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     probe_close(&bed, &a, PG_PEER_CLOSED);
     for (int i = 0; i < 20; i++)
         probe_publish(&bed, &p, "t", "x", 1, false);
@@ -436,15 +378,12 @@ static void members_that_are_away_get_nothing_while_another_is_there(void)
     for (int i = 0; i < 20; i++) /* nobody is there: it waits with either */
         CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_OK);
     size_t before = b.message_count;
-    probe_connect(&bed, &a, 1, &la);
-    probe_connect(&bed, &b, 0, &lb);
+    probe_come_durable(&bed, &a, 1, "a");
+    probe_come_durable(&bed, &b, 0, "b");
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(a.message_count + b.message_count - before, 20);
     CU_ASSERT_TRUE(a.message_count > 0);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 static void what_is_returned_goes_to_another_member_wherever_it_is(void)
@@ -452,10 +391,9 @@ static void what_is_returned_goes_to_another_member_wherever_it_is(void)
     for (unsigned other = 0; other < 2; other++) {
         testbed_start(&bed, 2, NULL);
         struct probe a = {.holds = true}, b = {.holds = true}, p = {0};
-        struct pg_login la = login("a"), lb = login("b"), lp = login("p");
-        probe_connect(&bed, &a, 0, &la);
+        probe_come(&bed, &a, 0, "a");
         probe_subscribe(&bed, &a, "$share/g/t", 1);
-        probe_connect(&bed, &p, 0, &lp);
+        probe_come(&bed, &p, 0, "p");
         CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_OK);
         CU_ASSERT_TRUE(probe_got(&a, 1));
         CU_ASSERT_EQUAL(a.messages[0].tries, 0);
@@ -464,7 +402,7 @@ static void what_is_returned_goes_to_another_member_wherever_it_is(void)
         CU_ASSERT_TRUE(probe_got(&a, 2));
         CU_ASSERT_EQUAL(a.messages[1].tries, 1);
         CU_ASSERT_TRUE(a.messages[1].redelivered);
-        probe_connect(&bed, &b, other, &lb);
+        probe_come(&bed, &b, other, "b");
         probe_subscribe(&bed, &b, "$share/g/t", 1);
         CU_ASSERT_TRUE(probe_return(&bed, &a, a.messages[1].id));
         CU_ASSERT_FALSE(probe_return(&bed, &a, a.messages[1].id));
@@ -479,9 +417,6 @@ static void what_is_returned_goes_to_another_member_wherever_it_is(void)
         testbed_settle(&bed);
         CU_ASSERT_EQUAL(a.message_count, 3);
         testbed_stop(&bed);
-        probe_free(&a);
-        probe_free(&b);
-        probe_free(&p);
     }
 }
 
@@ -489,11 +424,11 @@ static void what_is_returned_of_an_ordinary_subscription_comes_again(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe s = {.holds = true}, p = {0};
-    struct pg_login ls = login("s"), lp = login("p");
+    struct pg_login ls = probe_login("s");
     ls.window = 2;
     probe_connect(&bed, &s, 0, &ls);
     probe_subscribe(&bed, &s, "t", 1);
-    probe_connect(&bed, &p, 1, &lp);
+    probe_come(&bed, &p, 1, "p");
     for (int i = 0; i < 3; i++)
         probe_publish(&bed, &p, "t", i == 0 ? "0" : i == 1 ? "1" : "2", 1, false);
     CU_ASSERT_TRUE(probe_got(&s, 2));
@@ -506,30 +441,24 @@ static void what_is_returned_of_an_ordinary_subscription_comes_again(void)
     CU_ASSERT_STRING_EQUAL(s.messages[3].payload, "0");
     CU_ASSERT_EQUAL(s.messages[3].tries, 1);
     testbed_stop(&bed);
-    probe_free(&s);
-    probe_free(&p);
 }
 
 static void what_a_leaving_member_had_not_settled_goes_to_another(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe a = {0}, b = {0}, p = {0};
-    struct pg_login la = login("a"), lb = login("b"), lp = login("p");
-    probe_connect(&bed, &a, 0, &la);
+    probe_come(&bed, &a, 0, "a");
     probe_subscribe(&bed, &a, "$share/g/t", 1);
     probe_takes(&bed, &a, true, false);
-    probe_connect(&bed, &p, 0, &lp);
+    probe_come(&bed, &p, 0, "p");
     for (int i = 0; i < 20; i++)
         probe_publish(&bed, &p, "t", "x", 1, false);
     CU_ASSERT_TRUE(probe_got(&a, 20));
-    probe_connect(&bed, &b, 1, &lb);
+    probe_come(&bed, &b, 1, "b");
     probe_subscribe(&bed, &b, "$share/g/t", 1);
     probe_close(&bed, &a, PG_PEER_CLOSED);
     CU_ASSERT_TRUE(probe_got(&b, 20));
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&b);
-    probe_free(&p);
 }
 
 /* ---- P2P ------------------------------------------------------------------------------------- */
@@ -538,9 +467,8 @@ static void p2p_reaches_one_client_wherever_it_is_without_subscription(void)
 {
     testbed_start(&bed, 2, NULL);
     struct probe a = {0}, p = {0};
-    struct pg_login la = durable("dev/1"), lp = login("p");
-    probe_connect(&bed, &a, 0, &la);
-    probe_connect(&bed, &p, 1, &lp);
+    probe_come_durable(&bed, &a, 0, "dev/1");
+    probe_come(&bed, &p, 1, "p");
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "parent/p2p/dev/1", "hi", 1, false), PG_OK);
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "parent/p2p/nobody", "hi", 1, false),
                     PG_NO_SUCH_CLIENT);
@@ -548,22 +476,16 @@ static void p2p_reaches_one_client_wherever_it_is_without_subscription(void)
     CU_ASSERT_STRING_EQUAL(a.messages[0].topic, "parent/p2p/dev/1");
     probe_close(&bed, &a, PG_PEER_CLOSED);
     CU_ASSERT_EQUAL(probe_send(&bed, &p, "dev/1", "kept", 1), PG_OK);
-    probe_connect(&bed, &a, 1, &la);
+    probe_come_durable(&bed, &a, 1, "dev/1");
     CU_ASSERT_TRUE(probe_got(&a, 2));
     CU_ASSERT_STRING_EQUAL(a.messages[1].payload, "kept");
     CU_ASSERT_EQUAL(probe_send(&bed, &p, "ghost", "x", 1), PG_NO_SUCH_CLIENT);
     testbed_stop(&bed);
-    probe_free(&a);
-    probe_free(&p);
 }
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(message_reaches_subscribers_on_every_worker),
         TEST(overlapping_subscriptions_are_one_delivery_with_all_identifiers),
         TEST(no_local_keeps_a_clients_own_messages_from_it),
@@ -583,15 +505,7 @@ int main(void)
         TEST(what_is_returned_goes_to_another_member_wherever_it_is),
         TEST(what_is_returned_of_an_ordinary_subscription_comes_again),
         TEST(p2p_reaches_one_client_wherever_it_is_without_subscription),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("flow", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("flow", tests);
 }

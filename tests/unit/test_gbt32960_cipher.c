@@ -518,11 +518,6 @@ static void collected_vectors_decrypt_and_verify(void)
     CU_ASSERT(ciphers > 0 && signatures > 0);
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
-
 int main(void)
 {
     static const char *const files[] = {"keys", "sign.pem", "vector.pem"};

@@ -238,11 +238,6 @@ static void vehicles_of_a_platform_are_reached_one_by_one(void)
     fake_end();
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {

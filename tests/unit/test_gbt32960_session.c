@@ -652,11 +652,6 @@ static void any_cut_of_the_stream_does(void)
     }
 }
 
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {

@@ -10,7 +10,7 @@
 #include "gbt32960_vehicle.h"
 
 struct road {
-    struct gbt_simulator *vehicle;
+    struct wire_simulator *vehicle;
     struct pg_conn *conn; /* NULL: out of coverage */
     uint8_t up[1 << 17];
     size_t up_len;
@@ -56,7 +56,7 @@ static void exchange(void)
         struct pg_bytes down_bytes = fake_written(road.conn);
         if (down_bytes.len > 0) {
             if (!road.deaf) {
-                gbt_simulator_bytes(road.vehicle, down_bytes, road.now_ms);
+                road.vehicle->ops->bytes(road.vehicle, down_bytes, road.now_ms);
             }
             fake_taken(road.conn, down_bytes.len);
             moved = true;
@@ -70,8 +70,8 @@ static void pass(int64_t ms)
     for (int64_t i = 0; i < ms; i += 500) {
         fake_advance(500);
         road.now_ms += 500;
-        if (gbt_simulator_deadline(road.vehicle) <= road.now_ms) {
-            gbt_simulator_due(road.vehicle, road.now_ms);
+        if (road.vehicle->ops->deadline(road.vehicle) <= road.now_ms) {
+            road.vehicle->ops->due(road.vehicle, road.now_ms);
         }
         exchange();
     }
@@ -80,7 +80,7 @@ static void pass(int64_t ms)
 static void connect_road(void)
 {
     road.conn = fake_connect();
-    gbt_simulator_connected(road.vehicle, road.now_ms);
+    road.vehicle->ops->connected(road.vehicle, road.now_ms);
     exchange();
 }
 
@@ -107,7 +107,7 @@ static void begin_road(unsigned edition, unsigned cells)
 static void end_road(void)
 {
     CU_ASSERT_EQUAL(gbt_simulator_counts(road.vehicle)->bad_frames, 0);
-    gbt_simulator_close(&road.vehicle);
+    wire_simulator_close(&road.vehicle);
     fake_end();
 }
 
@@ -261,7 +261,7 @@ static void what_could_not_be_sent_is_reissued(void)
     connect_road();
     fake_break(road.conn);
     road.conn = NULL;
-    gbt_simulator_disconnected(road.vehicle);
+    road.vehicle->ops->disconnected(road.vehicle);
     pass(60000);
     CU_ASSERT_EQUAL(gbt_simulator_counts(road.vehicle)->reports_stored, 6);
     connect_road();
@@ -299,11 +299,6 @@ static void options_that_do_not_fit_are_refused(void)
     options.cells = 2001;
     CU_ASSERT_PTR_NULL(gbt_simulator_open(&options, 0));
 }
-
-#define TEST(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
 
 int main(void)
 {

@@ -3,7 +3,6 @@
 /* Addresses as keys, bans, and the limits of listeners and addresses. Rates are tested with numbers
  * for which it does not matter how slow the machine is. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "ban.h"
 #include "config.h"
 #include "guard.h"
+#include "suite.h"
 
 #define TEXT(s) pg_bytes_str(s)
 
@@ -269,11 +269,7 @@ static void a_flood_of_addresses_is_remembered_within_bounds(void)
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(a_peer_has_the_address_in_its_text),
         TEST(a_network_of_ipv6_is_one_peer),
         TEST(ranges_are_read_and_written),
@@ -285,15 +281,7 @@ int main(void)
         TEST(what_comes_too_fast_has_to_wait),
         TEST(little_is_read_at_a_time_where_little_may_come),
         TEST(a_flood_of_addresses_is_remembered_within_bounds),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("guard", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("guard", tests);
 }

@@ -3,12 +3,12 @@
 /* What the core allocates for each client that is there and silent: a connection, a client, a
  * session and one exact subscription, as the slope between two numbers of clients. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "suite.h"
 #include "testbed.h"
 
 #define FEW  500u
@@ -61,19 +61,14 @@ static void silent_client_is_small(void)
     CU_ASSERT_TRUE(each <= BYTES_MAX);
 #endif
     testbed_stop(&bed);
-    for (unsigned i = 0; i < MANY; i++)
-        probe_free(&probes[i]);
 }
 
 int main(void)
 {
     mallopt(M_ARENA_MAX, 1); /* mallinfo2() tells of the main arena alone */
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("idle", NULL, NULL);
-    CU_add_test(suite, "silent_client_is_small", silent_client_is_small);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(silent_client_is_small),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("idle", tests);
 }

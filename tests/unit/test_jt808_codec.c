@@ -3,10 +3,9 @@
 /* JT/T 808 framing: every rule of 4.4 and every fault of terminals that the codec knows by name.
  * Streams are fed three ways: whole, one byte at a time, and cut in two at each offset. */
 
-#include <CUnit/Basic.h>
-
 #include "jt808/jt808_codec.h"
 #include "jt808_hex.h"
+#include "suite.h"
 
 /* ---- a stream and what came out of it ------------------------------------------------------- */
 
@@ -516,50 +515,35 @@ int main(void)
          garbage_before_and_between_costs_no_frame},
         {"J4: a bad frame in the middle costs itself alone",
          a_bad_frame_in_the_middle_costs_itself_alone},
-        {"a frame cut off does not swallow the next", a_frame_cut_off_does_not_swallow_the_next},
-        {"an unfinished frame waits", an_unfinished_frame_waits},
-        {"delimiters alone are consumed and nothing is kept",
-         delimiters_alone_are_consumed_and_nothing_is_kept},
+        TEST(a_frame_cut_off_does_not_swallow_the_next),
+        TEST(an_unfinished_frame_waits),
+        TEST(delimiters_alone_are_consumed_and_nothing_is_kept),
         {"J10: a run without a delimiter is dropped at the longest frame",
          a_run_without_a_delimiter_is_dropped_at_the_longest_frame},
-        {"thousands of frames in one segment all come",
-         thousands_of_frames_in_one_segment_all_come},
+        TEST(thousands_of_frames_in_one_segment_all_come),
         {"J1: a check code of 7d or 7e is escaped both ways",
          a_check_code_of_7d_or_7e_is_escaped_both_ways},
         {"J2: an illegal escape costs its frame and nothing else",
          an_illegal_escape_costs_its_frame_and_nothing_else},
-        {"no escape state crosses a delimiter", no_escape_state_crosses_a_delimiter},
+        TEST(no_escape_state_crosses_a_delimiter),
         {"J10: a full body of 7e and 7d doubles on the wire and comes back",
          a_full_body_of_7e_and_7d_doubles_on_the_wire_and_comes_back},
-        {"encoding into too little room says how much it needs",
-         encoding_into_too_little_room_says_how_much_it_needs},
-        {"both header forms are read and written", both_header_forms_are_read_and_written},
+        TEST(encoding_into_too_little_room_says_how_much_it_needs),
+        TEST(both_header_forms_are_read_and_written),
         {"J6: nibbles above nine are letters and come back",
          nibbles_above_nine_are_letters_and_come_back},
         {"J6: phones are equal whatever the zeros in front",
          phones_are_equal_whatever_the_zeros_in_front},
-        {"faults have their names", faults_have_their_names},
+        TEST(faults_have_their_names),
         {"J14: a wrong check code is refused unless it is allowed and the length holds",
          a_wrong_check_code_is_refused_unless_it_is_allowed_and_the_length_holds},
         {"J14: a wrong length is refused, or the body ends at the check code",
          a_wrong_length_is_refused_or_the_body_ends_at_the_check_code},
-        {"arithmetic beats bit 14", arithmetic_beats_bit_14},
-        {"a 7d without its escape is taken if everything else holds",
-         a_7d_without_its_escape_is_taken_if_everything_else_holds},
-        {"a 7e without its escape joins only where it is allowed",
-         a_7e_without_its_escape_joins_only_where_it_is_allowed},
-        {"a long body is cut into packages with consecutive serials",
-         a_long_body_is_cut_into_packages_with_consecutive_serials},
+        TEST(arithmetic_beats_bit_14),
+        TEST(a_7d_without_its_escape_is_taken_if_everything_else_holds),
+        TEST(a_7e_without_its_escape_joins_only_where_it_is_allowed),
+        TEST(a_long_body_is_cut_into_packages_with_consecutive_serials),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"jt808_codec", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures ? 1 : 0;
+    return run_suite("jt808_codec", tests);
 }

@@ -2,11 +2,10 @@
 
 /* Reassembly of sub-packages: order, duplicates, interleaving, broken serials, limits, timers. */
 
-#include <CUnit/Basic.h>
-
 #include <stdlib.h>
 
 #include "jt808/jt808_reassembly.h"
+#include "suite.h"
 
 static const struct jt808_reassembly_limits limits = {.message_bytes = 4096,
                                                       .total_bytes = 8192,
@@ -289,37 +288,20 @@ static void a_long_list_of_missing_packages_is_bounded(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-        {"packages join in any order", packages_join_in_any_order},
-        {"one package of one is delivered at once", one_package_of_one_is_delivered_at_once},
-        {"impossible package items are refused", impossible_package_items_are_refused},
-        {"duplicates are no progress and the first copy stays",
-         duplicates_are_no_progress_and_the_first_copy_stays},
-        {"a completed message is not delivered twice", a_completed_message_is_not_delivered_twice},
-        {"interleaved messages of one kind do not mix",
-         interleaved_messages_of_one_kind_do_not_mix},
-        {"other frames between the packages break the serials but not the message",
-         other_frames_between_the_packages_break_the_serials_but_not_the_message},
-        {"a package that could belong to two messages is given to neither",
-         a_package_that_could_belong_to_two_messages_is_given_to_neither},
-        {"memory follows what has come, not what is announced",
-         memory_follows_what_has_come_not_what_is_announced},
-        {"empty packages are not free", empty_packages_are_not_free},
-        {"the number of pending messages and their sum are bounded",
-         the_number_of_pending_messages_and_their_sum_are_bounded},
-        {"missing packages are asked for after silence and given up in the end",
-         missing_packages_are_asked_for_after_silence_and_given_up_in_the_end},
-        {"a long list of missing packages is bounded", a_long_list_of_missing_packages_is_bounded},
+        TEST(packages_join_in_any_order),
+        TEST(one_package_of_one_is_delivered_at_once),
+        TEST(impossible_package_items_are_refused),
+        TEST(duplicates_are_no_progress_and_the_first_copy_stays),
+        TEST(a_completed_message_is_not_delivered_twice),
+        TEST(interleaved_messages_of_one_kind_do_not_mix),
+        TEST(other_frames_between_the_packages_break_the_serials_but_not_the_message),
+        TEST(a_package_that_could_belong_to_two_messages_is_given_to_neither),
+        TEST(memory_follows_what_has_come_not_what_is_announced),
+        TEST(empty_packages_are_not_free),
+        TEST(the_number_of_pending_messages_and_their_sum_are_bounded),
+        TEST(missing_packages_are_asked_for_after_silence_and_given_up_in_the_end),
+        TEST(a_long_list_of_missing_packages_is_bounded),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"jt808_reassembly", NULL, NULL, NULL, NULL, tests},
-                             CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures ? 1 : 0;
+    return run_suite("jt808_reassembly", tests);
 }

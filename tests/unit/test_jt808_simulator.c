@@ -7,7 +7,7 @@
 #include "jt808_terminal.h"
 
 struct road {
-    struct jt808_simulator *terminal;
+    struct wire_simulator *terminal;
     struct pg_conn *conn; /* NULL: out of coverage */
     uint8_t up[1 << 16];
     size_t up_len;
@@ -62,7 +62,7 @@ static void exchange(struct road *road)
         struct pg_bytes down_bytes = fake_written(road->conn);
         if (down_bytes.len > 0) {
             if (!road->deaf) {
-                jt808_simulator_bytes(road->terminal, down_bytes, road->now_ms);
+                road->terminal->ops->bytes(road->terminal, down_bytes, road->now_ms);
             }
             fake_taken(road->conn, down_bytes.len);
             moved = true;
@@ -76,8 +76,8 @@ static void pass(struct road *road, int64_t ms)
     for (int64_t i = 0; i < ms; i += 500) {
         fake_advance(500);
         road->now_ms += 500;
-        if (jt808_simulator_deadline(road->terminal) <= road->now_ms) {
-            jt808_simulator_due(road->terminal, road->now_ms);
+        if (road->terminal->ops->deadline(road->terminal) <= road->now_ms) {
+            road->terminal->ops->due(road->terminal, road->now_ms);
         }
         exchange(road);
     }
@@ -86,7 +86,7 @@ static void pass(struct road *road, int64_t ms)
 static void connect_road(struct road *road)
 {
     road->conn = fake_connect();
-    jt808_simulator_connected(road->terminal, road->now_ms);
+    road->terminal->ops->connected(road->terminal, road->now_ms);
     exchange(road);
 }
 
@@ -110,12 +110,12 @@ static void begin(struct road *road, unsigned edition)
     road->terminal = jt808_simulator_open(&options, 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(road->terminal);
     connect_road(road);
-    CU_ASSERT_TRUE_FATAL(jt808_simulator_online(road->terminal));
+    CU_ASSERT_TRUE_FATAL(road->terminal->ops->online(road->terminal));
 }
 
 static void end(struct road *road)
 {
-    jt808_simulator_close(&road->terminal);
+    wire_simulator_close(&road->terminal);
     fake_end();
 }
 
@@ -239,8 +239,8 @@ static void what_it_could_not_send_comes_later(void)
     pass(&road, 10000);
     fake_break(road.conn);
     road.conn = NULL;
-    jt808_simulator_disconnected(road.terminal);
-    CU_ASSERT_FALSE(jt808_simulator_online(road.terminal));
+    road.terminal->ops->disconnected(road.terminal);
+    CU_ASSERT_FALSE(road.terminal->ops->online(road.terminal));
     pass(&road, 60000);
     CU_ASSERT(jt808_simulator_counts(road.terminal)->locations_stored >= 11);
     CU_ASSERT_EQUAL(count_up(JT808_2019, "0704", NULL), 0);
@@ -278,12 +278,12 @@ static void refused_it_registers_again(void)
     begin(&road, JT808_2013);
     fake_login = nobody;
     fake_break(road.conn);
-    jt808_simulator_disconnected(road.terminal);
+    road.terminal->ops->disconnected(road.terminal);
     connect_road(&road);
     CU_ASSERT_EQUAL(road.refused, 1);
     fake_login = NULL;
     pass(&road, 6000);
-    CU_ASSERT_TRUE(jt808_simulator_online(road.terminal));
+    CU_ASSERT_TRUE(road.terminal->ops->online(road.terminal));
     CU_ASSERT_EQUAL(fake_counter("registrations"), 2);
     end(&road);
 }
@@ -295,9 +295,9 @@ static void phones_that_do_not_fit_are_refused(void)
 
     CU_ASSERT_PTR_NULL(jt808_simulator_open(&options, 0));
     options.edition = JT808_2019;
-    struct jt808_simulator *s = jt808_simulator_open(&options, 0);
+    struct wire_simulator *s = jt808_simulator_open(&options, 0);
     CU_ASSERT_PTR_NOT_NULL(s);
-    jt808_simulator_close(&s);
+    wire_simulator_close(&s);
 }
 
 int main(void)

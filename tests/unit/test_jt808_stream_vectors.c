@@ -6,13 +6,12 @@
  *
  * Reads $POLYGATE_VECTORS/jt808.jsonl; without that file the tests are skipped. */
 
-#include <CUnit/Basic.h>
-
 #include <jansson.h>
 
 #include "jt808/jt808_codec.h"
 #include "jt808/jt808_reassembly.h"
 #include "jt808_hex.h"
+#include "suite.h"
 #include "wire/sha256.h"
 
 static FILE *vectors;
@@ -307,14 +306,11 @@ static void to_start(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-        {"streams give the frames that are in them", streams_give_the_frames_that_are_in_them},
-        {"packages become the messages that they are of",
-         packages_become_the_messages_that_they_are_of},
-        {"frames decode and encode as they came", frames_decode_and_encode_as_they_came},
+        TEST(streams_give_the_frames_that_are_in_them),
+        TEST(packages_become_the_messages_that_they_are_of),
+        TEST(frames_decode_and_encode_as_they_came),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"jt808_stream_vectors", NULL, NULL, to_start, NULL, tests},
-                             CU_SUITE_INFO_NULL};
     const char *folder = getenv("POLYGATE_VECTORS");
     char path[4096];
 
@@ -324,13 +320,7 @@ int main(void)
         printf("skip: no %s\n", path);
         return 77;
     }
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
+    int status = run_suite_with("jt808_stream_vectors", to_start, NULL, tests);
     (void)fclose(vectors);
-    return failures ? 1 : 0;
+    return status;
 }

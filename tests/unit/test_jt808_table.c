@@ -4,6 +4,7 @@
  * applications write them, and what is said of wrong ones. */
 
 #include "jt808_vectors.h"
+#include "suite.h"
 
 /* ---- the tables themselves ------------------------------------------------------------------ */
 
@@ -366,20 +367,17 @@ static void test_the_catalogue_has_every_message(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("jt808_table", NULL, NULL);
-    CU_add_test(suite, "every row is sound", test_every_row_is_sound);
-    CU_add_test(suite, "documents of people", test_documents_of_people);
-    CU_add_test(suite, "mistakes are told", test_mistakes_are_told);
-    CU_add_test(suite, "the layout that fits is taken", test_the_layout_that_fits_is_taken);
-    CU_add_test(suite, "fields are found", test_fields_are_found);
-    CU_add_test(suite, "what cannot be read is passed on", test_what_cannot_be_read_is_passed_on);
-    CU_add_test(suite, "a small buffer fails whole", test_a_small_buffer_fails_whole);
-    CU_add_test(suite, "the dump names every field", test_the_dump_names_every_field);
-    CU_add_test(suite, "the catalogue has every message", test_the_catalogue_has_every_message);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(test_every_row_is_sound),
+        TEST(test_documents_of_people),
+        TEST(test_mistakes_are_told),
+        TEST(test_the_layout_that_fits_is_taken),
+        TEST(test_fields_are_found),
+        TEST(test_what_cannot_be_read_is_passed_on),
+        TEST(test_a_small_buffer_fails_whole),
+        TEST(test_the_dump_names_every_field),
+        TEST(test_the_catalogue_has_every_message),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("jt808_table", tests);
 }

@@ -7,6 +7,7 @@
  * Reads tests/vectors/jt808.jsonl and, where it is, $POLYGATE_VECTORS/jt808.jsonl. */
 
 #include "jt808_vectors.h"
+#include "suite.h"
 
 static unsigned ran;
 static unsigned both_ways;
@@ -183,14 +184,10 @@ static void test_collected_vectors_decode_and_encode(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("jt808_vectors", NULL, NULL);
-    CU_add_test(suite, "own vectors decode and encode", test_own_vectors_decode_and_encode);
-    CU_add_test(suite, "collected vectors decode and encode",
-                test_collected_vectors_decode_and_encode);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(test_own_vectors_decode_and_encode),
+        TEST(test_collected_vectors_decode_and_encode),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("jt808_vectors", tests);
 }

@@ -3,7 +3,6 @@
 /* The log: what a line looks like, what cannot get into one, and who may write how much. Lines go
  * into a memory file and are read back. */
 
-#include <CUnit/Basic.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "escape.h"
 #include "log.h"
 #include "polygate.h"
+#include "suite.h"
 
 static int file;
 static char text[1 << 20];
@@ -302,23 +302,22 @@ int main(void)
 {
     file = memfd_create("log", 0);
     /* Append, as a log file is opened: otherwise threads share one position without a lock. */
-    if (file < 0 || fcntl(file, F_SETFL, O_APPEND) != 0 || CU_initialize_registry() != CUE_SUCCESS)
+    if (file < 0 || fcntl(file, F_SETFL, O_APPEND) != 0)
         return 1;
     pg_log_to(file);
-    CU_pSuite suite = CU_add_suite("log", NULL, NULL);
-    CU_ADD_TEST(suite, one_event_is_one_line_of_keys_and_values);
-    CU_ADD_TEST(suite, json_has_the_same_fields);
-    CU_ADD_TEST(suite, a_value_cannot_forge_a_line_or_reach_a_terminal);
-    CU_ADD_TEST(suite, a_value_is_cut_inside_its_room);
-    CU_ADD_TEST(suite, a_long_value_pushes_no_field_out);
-    CU_ADD_TEST(suite, a_long_line_is_cut_and_says_so);
-    CU_ADD_TEST(suite, lines_below_the_level_are_not_written);
-    CU_ADD_TEST(suite, one_site_cannot_fill_the_log);
-    CU_ADD_TEST(suite, lines_of_threads_do_not_mix);
-    CU_ADD_TEST(suite, reasons_have_names_and_sentences);
-    CU_ADD_TEST(suite, secrets_are_compared_whole);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed ? 1 : 0;
+    CU_TestInfo tests[] = {
+        TEST(one_event_is_one_line_of_keys_and_values),
+        TEST(json_has_the_same_fields),
+        TEST(a_value_cannot_forge_a_line_or_reach_a_terminal),
+        TEST(a_value_is_cut_inside_its_room),
+        TEST(a_long_value_pushes_no_field_out),
+        TEST(a_long_line_is_cut_and_says_so),
+        TEST(lines_below_the_level_are_not_written),
+        TEST(one_site_cannot_fill_the_log),
+        TEST(lines_of_threads_do_not_mix),
+        TEST(reasons_have_names_and_sentences),
+        TEST(secrets_are_compared_whole),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("log", tests);
 }

@@ -3,10 +3,10 @@
 /* Listeners with a prefix of topics: what their clients publish and subscribe to is below it, and
  * they do not see it; clients of other listeners see it whole. */
 
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 
 #include "mount.h"
+#include "suite.h"
 #include "testbed.h"
 
 #define PREFIX PG_BYTES_OF("tenant/")
@@ -14,29 +14,16 @@
 static struct testbed bed;
 static struct probe inside, outside;
 
-static struct pg_login login(const char *id)
-{
-    return (struct pg_login){.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
-}
-
 /* A client behind the prefix, and one that is not, on another worker. */
 static void begin(void)
 {
     testbed_start(&bed, 2, NULL);
-    struct pg_login in = login("inside"), out = login("outside");
+    struct pg_login in = probe_login("inside");
     in.session_expiry_s = 100;
     testbed_set_prefixes("tenant/", "");
     probe_connect(&bed, &inside, 0, &in);
     testbed_set_prefixes("", "");
-    probe_connect(&bed, &outside, 1, &out);
-}
-
-static void end(void)
-{
-    testbed_stop(&bed);
-    probe_free(&inside);
-    probe_free(&outside);
-    inside = outside = (struct probe){.worker = 0};
+    probe_come(&bed, &outside, 1, "outside");
 }
 
 static void both_ways_the_prefix_is_not_seen(void)
@@ -56,7 +43,7 @@ static void both_ways_the_prefix_is_not_seen(void)
     CU_ASSERT_STRING_EQUAL(inside.messages[1].topic, "c");
     CU_ASSERT_STRING_EQUAL(outside.messages[0].topic, "tenant/a/b");
     CU_ASSERT_STRING_EQUAL(outside.messages[0].publisher, "inside");
-    end();
+    testbed_stop(&bed);
 }
 
 static void an_unsettled_delivery_comes_again_without_it(void)
@@ -66,7 +53,7 @@ static void an_unsettled_delivery_comes_again_without_it(void)
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &inside, "a", 1), PG_OK);
     CU_ASSERT_EQUAL(probe_publish(&bed, &outside, "tenant/a", "x", 1, false), PG_OK);
     CU_ASSERT_TRUE(probe_got(&inside, 1));
-    struct pg_login again = login("inside");
+    struct pg_login again = probe_login("inside");
     again.clean_start = false;
     again.session_expiry_s = 100;
     testbed_set_prefixes("tenant/", "");
@@ -77,8 +64,7 @@ static void an_unsettled_delivery_comes_again_without_it(void)
     CU_ASSERT_TRUE(second.messages[0].redelivered);
     CU_ASSERT_STRING_EQUAL(second.messages[0].topic, "a");
     testbed_set_prefixes("", "");
-    end();
-    probe_free(&second);
+    testbed_stop(&bed);
 }
 
 static void retained_and_wills_are_below_it(void)
@@ -94,7 +80,7 @@ static void retained_and_wills_are_below_it(void)
     CU_ASSERT_STRING_EQUAL(outside.messages[0].topic, "tenant/kept");
 
     struct pg_msg_spec will = {.topic = PG_BYTES_OF("gone"), .payload = PG_BYTES_OF("w")};
-    struct pg_login l = login("mortal");
+    struct pg_login l = probe_login("mortal");
     l.will = &will;
     struct probe mortal = {.worker = 1};
     testbed_set_prefixes("tenant/", "");
@@ -105,8 +91,7 @@ static void retained_and_wills_are_below_it(void)
     CU_ASSERT_TRUE(probe_got(&inside, 2));
     CU_ASSERT_STRING_EQUAL(outside.messages[1].topic, "tenant/gone");
     CU_ASSERT_STRING_EQUAL(inside.messages[1].topic, "gone");
-    end();
-    probe_free(&mortal);
+    testbed_stop(&bed);
 }
 
 static void no_address_of_a_client_leads_out_of_it(void)
@@ -119,23 +104,20 @@ static void no_address_of_a_client_leads_out_of_it(void)
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(outside.message_count, 0);
     CU_ASSERT_STRING_EQUAL(inside.messages[0].topic, "x/p2p/inside"); /* not below it: as it is */
-    end();
+    testbed_stop(&bed);
 }
 
 static void identifiers_must_begin_as_the_listener_says(void)
 {
     begin();
     struct probe wrong = {.worker = 0}, right = {.worker = 0};
-    struct pg_login w = login("car-"), r = login("truck-1");
     testbed_set_prefixes("", "truck-");
-    probe_connect(&bed, &wrong, 0, &w);
+    probe_come(&bed, &wrong, 0, "car-");
     CU_ASSERT_EQUAL(wrong.admission, PG_CLIENT_ID_INVALID);
-    probe_connect(&bed, &right, 0, &r);
+    probe_come(&bed, &right, 0, "truck-1");
     CU_ASSERT_EQUAL(right.admission, PG_OK);
     testbed_set_prefixes("", "");
-    end();
-    probe_free(&wrong);
-    probe_free(&right);
+    testbed_stop(&bed);
 }
 
 static bool filter_becomes(const char *filter, const char *expected)
@@ -208,11 +190,7 @@ static void the_response_topic_goes_with_the_topic(void)
 
 int main(void)
 {
-    static const struct {
-        const char *name;
-        void (*test)(void);
-    } tests[] = {
-#define TEST(name) {#name, name}
+    CU_TestInfo tests[] = {
         TEST(both_ways_the_prefix_is_not_seen),
         TEST(an_unsettled_delivery_comes_again_without_it),
         TEST(retained_and_wills_are_below_it),
@@ -220,15 +198,7 @@ int main(void)
         TEST(identifiers_must_begin_as_the_listener_says),
         TEST(filters_keep_their_group_in_front),
         TEST(the_response_topic_goes_with_the_topic),
-#undef TEST
+        CU_TEST_INFO_NULL,
     };
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("mount", NULL, NULL);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        CU_add_test(suite, tests[i].name, tests[i].test);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    return run_suite("mount", tests);
 }

@@ -215,5 +215,5 @@ int main(void)
         TEST(auth_that_the_client_does_not_take_ends_the_exchange),
         CU_TEST_INFO_NULL,
     };
-    return run_suite("mqtt_auth", tests);
+    return mqtt_suite("mqtt_auth", tests);
 }

@@ -3,13 +3,13 @@
 /* The codec of MQTT: every packet in every version both ways, every rule that a packet can break,
  * streams fed whole, byte by byte and cut at each offset, and the tables against the standard. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 
 #include "mqtt/mqtt_codec.h"
 #include "mqtt/mqtt_text.h"
 #include "mqtt_hex.h"
 #include "mqtt_roundtrip.h"
+#include "suite.h"
 
 #define LIMIT        4096u
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -868,11 +868,6 @@ static void short_acknowledgement_is_the_long_one(void)
     }
 }
 
-#define TEST(fn)                                                                                   \
-    {                                                                                              \
-#fn, fn                                                                                    \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -895,16 +890,5 @@ int main(void)
         TEST(short_acknowledgement_is_the_long_one),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {.pName = "mqtt_codec", .pTests = tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 1;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_suite("mqtt_codec", tests);
 }

@@ -535,5 +535,5 @@ int main(void)
         TEST(m28_broken_text_closes_before_anything_is_done_with_it),
         CU_TEST_INFO_NULL,
     };
-    return run_suite("mqtt_faults", tests);
+    return mqtt_suite("mqtt_faults", tests);
 }

@@ -1057,5 +1057,5 @@ int main(void)
         TEST(every_reason_has_codes_that_their_packets_may_carry),
         CU_TEST_INFO_NULL,
     };
-    return run_suite("mqtt_session", tests);
+    return mqtt_suite("mqtt_session", tests);
 }

@@ -259,5 +259,5 @@ int main(void)
         TEST(server_reference_goes_with_the_shutdown),
         CU_TEST_INFO_NULL,
     };
-    return run_suite("mqtt_statements", tests);
+    return mqtt_suite("mqtt_statements", tests);
 }

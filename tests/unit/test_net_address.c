@@ -3,11 +3,11 @@
 /* Bind values and peers: text to socket address and back. */
 
 #include <arpa/inet.h>
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "../../transports/net/net_address.h"
+#include "suite.h"
 
 static void bind_values_are_read(void)
 {
@@ -188,17 +188,13 @@ static void bad_ranges_say_what_was_expected(void)
 
 int main(void)
 {
-    if (CU_initialize_registry() != CUE_SUCCESS)
-        return 2;
-    CU_pSuite suite = CU_add_suite("net_address", NULL, NULL);
-    CU_ADD_TEST(suite, bind_values_are_read);
-    CU_ADD_TEST(suite, bad_bind_values_say_what_was_expected);
-    CU_ADD_TEST(suite, peers_are_shown);
-    CU_ADD_TEST(suite, ranges_have_what_is_in_them);
-    CU_ADD_TEST(suite, bad_ranges_say_what_was_expected);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed > 0;
+    CU_TestInfo tests[] = {
+        TEST(bind_values_are_read),
+        TEST(bad_bind_values_say_what_was_expected),
+        TEST(peers_are_shown),
+        TEST(ranges_have_what_is_in_them),
+        TEST(bad_ranges_say_what_was_expected),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("net_address", tests);
 }

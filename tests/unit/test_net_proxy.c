@@ -3,12 +3,12 @@
 /* Headers of the PROXY protocol: those that are right in every way to be cut, those that are not
  * quite right, and what is taken from them. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "../../transports/net/net_proxy.h"
 #include "crc32c.h"
+#include "suite.h"
 
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 
@@ -369,11 +369,6 @@ static void the_checksum(void)
     is_wrong(h.bytes, h.len, "checksum");
 }
 
-#define TEST(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -389,15 +384,5 @@ int main(void)
         TEST(the_checksum),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"net_proxy", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("net_proxy", tests);
 }

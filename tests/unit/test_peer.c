@@ -2,12 +2,12 @@
 
 /* Peers: what their texts are kept as, and their identities. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "peer.h"
+#include "suite.h"
 
 static const char *const in_place[] = {"0.0.0.0:0", "127.0.0.1:1883", "192.0.2.17:40112",
                                        "255.255.255.255:65535"};
@@ -80,15 +80,12 @@ static void an_identity_replaces_an_earlier_one(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("peer", NULL, NULL);
-    CU_add_test(suite, "ipv4_addresses_are_kept_in_place", ipv4_addresses_are_kept_in_place);
-    CU_add_test(suite, "any_other_text_is_kept_as_it_is", any_other_text_is_kept_as_it_is);
-    CU_add_test(suite, "texts_are_lent_for_a_while", texts_are_lent_for_a_while);
-    CU_add_test(suite, "an_identity_replaces_an_earlier_one", an_identity_replaces_an_earlier_one);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(ipv4_addresses_are_kept_in_place),
+        TEST(any_other_text_is_kept_as_it_is),
+        TEST(texts_are_lent_for_a_while),
+        TEST(an_identity_replaces_an_earlier_one),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("peer", tests);
 }

@@ -3,7 +3,6 @@
 /* Retained messages: set, replaced, cleared, expired; limits; walks that agree with a naive
  * matcher, also while others set and clear; nothing left behind. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +12,7 @@
 
 #include "message.h"
 #include "retained.h"
+#include "suite.h"
 #include "topic.h"
 
 static const struct pg_retained_limits plenty = {.messages = SIZE_MAX, .bytes = SIZE_MAX};
@@ -483,20 +483,17 @@ static void threads_do_not_disturb_each_other(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("retained", NULL, NULL);
-    CU_ADD_TEST(suite, the_last_message_of_a_topic_is_kept);
-    CU_ADD_TEST(suite, the_deepest_topic_is_kept_and_leaves_nothing_behind);
-    CU_ADD_TEST(suite, limits_refuse_what_is_new_and_keep_what_is_there);
-    CU_ADD_TEST(suite, expired_messages_are_not_given_and_are_swept);
-    CU_ADD_TEST(suite, walks_agree_with_a_naive_matcher);
-    CU_ADD_TEST(suite, a_walk_keeps_its_place_while_others_set_and_clear);
-    CU_ADD_TEST(suite, a_pinned_place_goes_with_the_walk);
-    CU_ADD_TEST(suite, a_walk_gives_no_expired_message);
-    CU_ADD_TEST(suite, threads_do_not_disturb_each_other);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(the_last_message_of_a_topic_is_kept),
+        TEST(the_deepest_topic_is_kept_and_leaves_nothing_behind),
+        TEST(limits_refuse_what_is_new_and_keep_what_is_there),
+        TEST(expired_messages_are_not_given_and_are_swept),
+        TEST(walks_agree_with_a_naive_matcher),
+        TEST(a_walk_keeps_its_place_while_others_set_and_clear),
+        TEST(a_pinned_place_goes_with_the_walk),
+        TEST(a_walk_gives_no_expired_message),
+        TEST(threads_do_not_disturb_each_other),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("retained", tests);
 }

@@ -3,13 +3,13 @@
 /* Access rules: what applies to whom, placeholders that cannot become wildcards (pitfall M18),
  * subscriptions judged by what they can match, and the text of each error. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "../../plugins/authfile/rules.h"
+#include "suite.h"
 
 static struct pg_identity who(const char *client, const char *user)
 {
@@ -397,21 +397,18 @@ static void twenty_rules_cost_little(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("rules", NULL, NULL);
-    CU_ADD_TEST(suite, the_first_rule_that_applies_decides);
-    CU_ADD_TEST(suite, conditions_must_all_hold);
-    CU_ADD_TEST(suite, allowing_a_subscription_takes_all_that_it_matches);
-    CU_ADD_TEST(suite, a_wildcard_does_not_reach_around_a_deny);
-    CU_ADD_TEST(suite, an_exact_filter_is_for_that_text_only);
-    CU_ADD_TEST(suite, values_of_placeholders_are_one_literal_level);
-    CU_ADD_TEST(suite, parts_of_levels_and_of_identifiers);
-    CU_ADD_TEST(suite, errors_say_where_and_what_was_expected);
-    CU_ADD_TEST(suite, covering_and_meeting_agree_with_matching);
-    CU_ADD_TEST(suite, twenty_rules_cost_little);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(the_first_rule_that_applies_decides),
+        TEST(conditions_must_all_hold),
+        TEST(allowing_a_subscription_takes_all_that_it_matches),
+        TEST(a_wildcard_does_not_reach_around_a_deny),
+        TEST(an_exact_filter_is_for_that_text_only),
+        TEST(values_of_placeholders_are_one_literal_level),
+        TEST(parts_of_levels_and_of_identifiers),
+        TEST(errors_say_where_and_what_was_expected),
+        TEST(covering_and_meeting_agree_with_matching),
+        TEST(twenty_rules_cost_little),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("rules", tests);
 }

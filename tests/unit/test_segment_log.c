@@ -3,7 +3,6 @@
 /* The segment log: what was appended is there after any cut of its tail; damage elsewhere is
  * refused and repaired without touching the rest; an append that fails leaves no trace. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +19,7 @@
 
 #include "crc32c.h"
 #include "segment_log.h"
+#include "suite.h"
 
 #define SEGMENT 4096u
 
@@ -661,7 +661,6 @@ static void test_a_directory_that_cannot_be_written_is_refused(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-#define TEST(name) {#name, name}
         TEST(test_crc32c_is_that_of_the_standard),
         TEST(test_what_was_appended_is_there_and_can_be_read),
         TEST(test_a_tail_cut_at_any_byte_is_cut_off),
@@ -681,14 +680,6 @@ int main(void)
         TEST(test_a_directory_that_cannot_be_written_is_refused),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{.pName = "segment log", .pTests = tests}, CU_SUITE_INFO_NULL};
-
     signal(SIGXFSZ, SIG_IGN);
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    int bad = CU_get_number_of_failures() != 0 || CU_get_error() != CUE_SUCCESS;
-    CU_cleanup_registry();
-    return bad;
+    return run_suite("segment log", tests);
 }

@@ -2,11 +2,10 @@
 
 /* SHA-256 and HMAC-SHA-256 against the examples of FIPS 180 and RFC 4231. */
 
-#include <CUnit/Basic.h>
-
 #include <stdio.h>
 #include <string.h>
 
+#include "suite.h"
 #include "wire/sha256.h"
 
 static bool is(const uint8_t digest[SHA256_BYTES], const char *hex)
@@ -50,18 +49,9 @@ static void macs_are_those_of_rfc_4231(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-        {"digests are those of the standard", digests_are_those_of_the_standard},
-        {"macs are those of RFC 4231", macs_are_those_of_rfc_4231},
+        TEST(digests_are_those_of_the_standard),
+        TEST(macs_are_those_of_rfc_4231),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"sha256", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures ? 1 : 0;
+    return run_suite("sha256", tests);
 }

@@ -2,13 +2,13 @@
 
 /* Slabs: objects are apart, zeroed and aligned, pages come and go as the objects do. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "slab.h"
+#include "suite.h"
 
 static uint64_t seed = 5;
 
@@ -137,15 +137,12 @@ static void what_is_left_goes_with_the_slab(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("slab", NULL, NULL);
-    CU_ADD_TEST(suite, objects_are_zeroed_aligned_and_apart);
-    CU_ADD_TEST(suite, a_random_life_keeps_count);
-    CU_ADD_TEST(suite, empty_pages_go_above_the_threshold);
-    CU_ADD_TEST(suite, what_is_left_goes_with_the_slab);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(objects_are_zeroed_aligned_and_apart),
+        TEST(a_random_life_keeps_count),
+        TEST(empty_pages_go_above_the_threshold),
+        TEST(what_is_left_goes_with_the_slab),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("slab", tests);
 }

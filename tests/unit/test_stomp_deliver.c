@@ -617,5 +617,5 @@ int main(void)
         TEST(who_takes_a_session_over_has_its_durable_part_alone),
         CU_TEST_INFO_NULL,
     };
-    return run_suite("stomp_deliver", tests);
+    return stomp_suite("stomp_deliver", tests);
 }

@@ -3,13 +3,13 @@
 /* Frames of STOMP: what is a frame, what is not and why, and that it is the same however it is cut;
  * values, escapes, destinations. In texts `@` stands for the octet NUL. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "stomp/stomp_destination.h"
 #include "stomp/stomp_frame.h"
+#include "suite.h"
 
 static const struct stomp_limits limits = {.header_count = 8, .header_size = 160, .body_size = 40};
 
@@ -428,7 +428,6 @@ static void wildcards_of_other_brokers_are_those_of_mqtt_if_wanted(void)
 
 int main(void)
 {
-#define TEST(fn) {#fn, fn}
     CU_TestInfo tests[] = {
         TEST(frame_is_the_same_however_it_is_cut),
         TEST(what_is_no_frame_says_why_however_it_is_cut),
@@ -444,14 +443,5 @@ int main(void)
         TEST(wildcards_of_other_brokers_are_those_of_mqtt_if_wanted),
         CU_TEST_INFO_NULL,
     };
-#undef TEST
-    CU_SuiteInfo suites[] = {{.pName = "stomp_frame", .pTests = tests}, CU_SUITE_INFO_NULL};
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 1;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_suite("stomp_frame", tests);
 }

@@ -569,5 +569,5 @@ int main(void)
         TEST(configuration_is_checked),
         CU_TEST_INFO_NULL,
     };
-    return run_suite("stomp_session", tests);
+    return stomp_suite("stomp_session", tests);
 }

@@ -2,7 +2,6 @@
 
 /* The embedded store: what was answered is there again, in order, once; what was settled is not. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "store_bed.h"
+#include "suite.h"
 
 /* ---- tests ----------------------------------------------------------------------------------------- */
 
@@ -541,34 +541,23 @@ static void many_entries_are_small(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-        {"a queue comes back in order", a_queue_comes_back_in_order},
-        {"maps come back", maps_come_back},
-        {"what was under way comes back", what_was_under_way_comes_back},
-        {"a dead process loses nothing that was answered",
-         a_dead_process_loses_nothing_that_was_answered},
-        {"segments are given back", segments_are_given_back},
-        {"quotas hold", quotas_hold},
-        {"a full disk refuses, and then works again", a_full_disk_refuses_and_then_works_again},
-        {"what expired is not fetched", what_expired_is_not_fetched},
-        {"a message is kept once", a_message_is_kept_once},
-        {"a message that never fits drops nothing else",
-         a_message_that_never_fits_drops_nothing_else},
-        {"retained messages are replaced and erased", retained_messages_are_replaced_and_erased},
-        {"maps that are full refuse only what does not fit",
-         maps_that_are_full_refuse_only_what_does_not_fit},
-        {"a clean start is one step", a_clean_start_is_one_step},
-        {"a session has its last record", a_session_has_its_last_record},
-        {"a will has its delay and when it is due", a_will_has_its_delay_and_when_it_is_due},
-        {"many entries are small", many_entries_are_small},
+        TEST(a_queue_comes_back_in_order),
+        TEST(maps_come_back),
+        TEST(what_was_under_way_comes_back),
+        TEST(a_dead_process_loses_nothing_that_was_answered),
+        TEST(segments_are_given_back),
+        TEST(quotas_hold),
+        TEST(a_full_disk_refuses_and_then_works_again),
+        TEST(what_expired_is_not_fetched),
+        TEST(a_message_is_kept_once),
+        TEST(a_message_that_never_fits_drops_nothing_else),
+        TEST(retained_messages_are_replaced_and_erased),
+        TEST(maps_that_are_full_refuse_only_what_does_not_fit),
+        TEST(a_clean_start_is_one_step),
+        TEST(a_session_has_its_last_record),
+        TEST(a_will_has_its_delay_and_when_it_is_due),
+        TEST(many_entries_are_small),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"store", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("store", tests);
 }

@@ -5,7 +5,6 @@
  * afterwards, what was refused is not, what nobody waits for is made up for, and the store works
  * again by itself. And on what a crash leaves: a log that ends at any byte. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "store_bed.h"
+#include "suite.h"
 
 /* ---- a disk that fails: these stand in front of the C library's ----------------------------------- */
 
@@ -521,7 +521,6 @@ static void a_disk_that_stands_still(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-#define TEST(name) {#name, name}
         TEST(a_full_disk_at_each_write),
         TEST(a_disk_that_is_full_for_one_write),
         TEST(a_disk_that_breaks_at_each_call_and_is_mended),
@@ -533,14 +532,5 @@ int main(void)
         TEST(a_message_that_was_received_reaches_all_after_a_crash),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"store, on a disk that fails", NULL, NULL, NULL, NULL, tests},
-                             CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("store, on a disk that fails", tests);
 }

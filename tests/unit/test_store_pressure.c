@@ -4,7 +4,6 @@
  * keeps are not read on before it gives up on any of them, others are, nobody is taken for silent
  * because he was not listened to, and all goes on when the disk does. */
 
-#include <CUnit/Basic.h>
 #include <dlfcn.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include "conn.h"
 #include "counter.h"
 #include "store_disk.h"
+#include "suite.h"
 #include "testbed.h"
 
 #define BACKLOG_BYTES (256 * 1024)
@@ -78,16 +78,6 @@ static void disk_goes_on(void)
     testbed_settle(&bed);
 }
 
-static bool has_published(void *arg)
-{
-    return ((struct probe *)arg)->published_count > 0;
-}
-
-static bool is_closed(void *arg)
-{
-    return ((struct probe *)arg)->is_closed;
-}
-
 struct asking {
     struct probe *probe;
     bool reads;
@@ -133,8 +123,7 @@ static uint64_t publishers_held(void)
 
 static void client(struct probe *probe, unsigned worker, const char *id)
 {
-    struct pg_login login = {.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
-    probe_connect(&bed, probe, worker, &login);
+    probe_come(&bed, probe, worker, id);
     CU_ASSERT_EQUAL(probe->admission, PG_OK);
 }
 
@@ -156,12 +145,10 @@ static unsigned fill(struct probe *probe, bool retain)
 static void absent_subscriber(void)
 {
     struct probe sub = {0};
-    struct pg_login login = {
-        .client_id = PG_BYTES_OF("away"), .session_expiry_s = 3600, .window = 100};
-    probe_connect(&bed, &sub, 0, &login);
+    probe_come_durable(&bed, &sub, 0, "away");
     CU_ASSERT_EQUAL(sub.admission, PG_OK);
     CU_ASSERT_EQUAL(probe_subscribe(&bed, &sub, "t", 1), PG_PENDING);
-    CU_ASSERT_TRUE(testbed_wait(has_published, &sub, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_has_published, &sub, PATIENCE_S));
     probe_close(&bed, &sub, PG_PEER_CLOSED);
     probe_free(&sub);
 }
@@ -195,7 +182,7 @@ static void publishers_are_held_off_before_the_store_refuses_anything(void)
     set_idle(&near);
     set_idle(&far);
     set_idle(&lazy);
-    CU_ASSERT_TRUE(testbed_wait(is_closed, &lazy, PATIENCE_S));
+    CU_ASSERT_TRUE(testbed_wait(probe_is_closed, &lazy, PATIENCE_S));
     CU_ASSERT_FALSE(near.is_closed);
     CU_ASSERT_FALSE(far.is_closed);
 
@@ -210,10 +197,6 @@ static void publishers_are_held_off_before_the_store_refuses_anything(void)
     CU_ASSERT_EQUAL(stats().health, PG_OK);
     CU_ASSERT_EQUAL(stats().refused, 0);
     stop();
-    probe_free(&near);
-    probe_free(&far);
-    probe_free(&live);
-    probe_free(&lazy);
 }
 
 /* One that goes while it is held off leaves nothing behind. */
@@ -231,21 +214,14 @@ static void publisher_that_goes_while_it_is_held_off(void)
     disk_goes_on();
     CU_ASSERT_TRUE(is_read(&second));
     stop();
-    probe_free(&first);
-    probe_free(&second);
 }
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("store_pressure", NULL, NULL);
-    CU_add_test(suite, "publishers_are_held_off_before_the_store_refuses_anything",
-                publishers_are_held_off_before_the_store_refuses_anything);
-    CU_add_test(suite, "publisher_that_goes_while_it_is_held_off",
-                publisher_that_goes_while_it_is_held_off);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(publishers_are_held_off_before_the_store_refuses_anything),
+        TEST(publisher_that_goes_while_it_is_held_off),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("store_pressure", tests);
 }

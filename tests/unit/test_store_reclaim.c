@@ -4,7 +4,6 @@
  * step of expiry and of copying is one call. Nothing that lives is lost or changed by any step, at
  * which a process may also die; each step is short; and in the end the segments are gone. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <time.h>
 
 #include "store_disk_parts.h"
+#include "suite.h"
 
 /* The longest step that is allowed: what it writes. */
 #define STEP_BYTES (256u * 1024 + 4096)
@@ -479,7 +479,6 @@ static void what_expired_is_deleted_and_its_segments_go(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-#define TEST(name) {#name, name}
         TEST(what_lives_is_copied_in_steps_and_nothing_changes),
         TEST(copying_goes_on_while_messages_come_and_go),
         TEST(a_message_is_copied_once_for_all),
@@ -488,14 +487,5 @@ int main(void)
         TEST(what_expired_is_deleted_and_its_segments_go),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"store, giving space back", NULL, NULL, NULL, NULL, tests},
-                             CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("store, giving space back", tests);
 }

@@ -3,7 +3,6 @@
 /* What the embedded store makes of the files that it finds: a log that ends at any byte, one that is
  * damaged, formats of other versions, files that do not belong together. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +16,7 @@
 #include "crc32c.h"
 #include "store_bed.h"
 #include "store_disk_copy.h"
+#include "suite.h"
 
 static char path[160];
 
@@ -344,7 +344,6 @@ static void two_processes_exclude_each_other(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-#define TEST(name) {#name, name}
         TEST(a_log_that_ends_at_any_byte_is_a_moment_of_what_was_asked),
         TEST(damage_in_an_old_segment_is_refused_and_the_rest_saved),
         TEST(what_cannot_be_read_does_not_hold_up_the_rest),
@@ -354,14 +353,5 @@ int main(void)
         TEST(two_processes_exclude_each_other),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {{"store, files as they are found", NULL, NULL, NULL, NULL, tests},
-                             CU_SUITE_INFO_NULL};
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("store, files as they are found", tests);
 }

@@ -4,7 +4,6 @@
  * through growth and shrinkage, shared subscriptions take fair turns, and readers beside writers
  * see what they must. Run under ThreadSanitizer with ./dev tsan. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,6 +13,7 @@
 #include <urcu-qsbr.h>
 
 #include "subindex.h"
+#include "suite.h"
 
 static struct pg_filter parsed(const char *text)
 {
@@ -588,24 +588,22 @@ static void readers_beside_writers_see_what_they_must(void)
 int main(void)
 {
     rcu_register_thread();
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("subindex", NULL, NULL);
-    CU_ADD_TEST(suite, a_node_lives_as_long_as_it_has_workers);
-    CU_ADD_TEST(suite, a_late_reference_is_told_from_the_new_owner_of_its_id);
-    CU_ADD_TEST(suite, filters_of_one_topic_are_nodes_of_their_own);
-    CU_ADD_TEST(suite, dollar_topics_are_hidden_from_leading_wildcards);
-    CU_ADD_TEST(suite, the_deepest_filters_are_found_and_leave_nothing_behind);
-    CU_ADD_TEST(suite, many_wildcard_ways_are_each_taken_once);
-    CU_ADD_TEST(suite, matches_agree_with_a_naive_matcher_through_churn);
-    CU_ADD_TEST(suite, growth_keeps_every_filter_and_shrinkage_gives_memory_back);
-    CU_ADD_TEST(suite, turns_go_round_in_proportion_to_members);
-    CU_ADD_TEST(suite, a_plain_node_has_no_turns);
-    CU_ADD_TEST(suite, a_walk_shows_each_filter_as_it_was_written);
-    CU_ADD_TEST(suite, readers_beside_writers_see_what_they_must);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
+    CU_TestInfo tests[] = {
+        TEST(a_node_lives_as_long_as_it_has_workers),
+        TEST(a_late_reference_is_told_from_the_new_owner_of_its_id),
+        TEST(filters_of_one_topic_are_nodes_of_their_own),
+        TEST(dollar_topics_are_hidden_from_leading_wildcards),
+        TEST(the_deepest_filters_are_found_and_leave_nothing_behind),
+        TEST(many_wildcard_ways_are_each_taken_once),
+        TEST(matches_agree_with_a_naive_matcher_through_churn),
+        TEST(growth_keeps_every_filter_and_shrinkage_gives_memory_back),
+        TEST(turns_go_round_in_proportion_to_members),
+        TEST(a_plain_node_has_no_turns),
+        TEST(a_walk_shows_each_filter_as_it_was_written),
+        TEST(readers_beside_writers_see_what_they_must),
+        CU_TEST_INFO_NULL,
+    };
+    int status = run_suite("subindex", tests);
     rcu_unregister_thread();
-    return failed != 0;
+    return status;
 }

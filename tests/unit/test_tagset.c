@@ -3,11 +3,11 @@
 /* The set of tagged pointers: through growth, shrinkage and churn it holds what was added and
  * nothing else, and every table keeps an empty slot, without which a probe would not end. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "tagset.h"
 
 #define ITEMS 2000
@@ -168,16 +168,13 @@ static void a_tag_of_nothing_is_no_removed_slot(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("tagset", NULL, NULL);
-    CU_ADD_TEST(suite, one_shard_holds_what_was_added);
-    CU_ADD_TEST(suite, tables_of_every_size_keep_an_empty_slot);
-    CU_ADD_TEST(suite, items_that_begin_at_few_slots_are_told_apart);
-    CU_ADD_TEST(suite, equal_hashes_are_all_given);
-    CU_ADD_TEST(suite, a_tag_of_nothing_is_no_removed_slot);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(one_shard_holds_what_was_added),
+        TEST(tables_of_every_size_keep_an_empty_slot),
+        TEST(items_that_begin_at_few_slots_are_told_apart),
+        TEST(equal_hashes_are_all_given),
+        TEST(a_tag_of_nothing_is_no_removed_slot),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("tagset", tests);
 }

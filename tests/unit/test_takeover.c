@@ -4,13 +4,13 @@
  * lost, nothing comes twice, order holds per publisher; and many connections that fight for one
  * identity: one has it in the end, all others are told. */
 
-#include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "registry.h"
+#include "suite.h"
 #include "testbed.h"
 
 #define WORKERS    4
@@ -101,12 +101,8 @@ static void session_that_moves_loses_nothing_and_repeats_nothing(void)
     CU_ASSERT_EQUAL(faults, 0);
     CU_ASSERT_EQUAL(got, total);
     testbed_stop(&bed);
-    for (int i = 0; i <= MOVES; i++) {
-        probe_free(all[i]);
+    for (int i = 0; i <= MOVES; i++)
         free(all[i]);
-    }
-    for (unsigned i = 0; i < PUBLISHERS; i++)
-        probe_free(&pubs[i].probe);
 }
 
 struct fighter {
@@ -209,25 +205,16 @@ static void no_more_sessions_than_the_limit_and_those_that_are_there_go_on(void)
     probe_connect(&bed, &probes[5], 1, &login);
     CU_ASSERT_EQUAL(probes[5].admission, PG_OK);
     testbed_stop(&bed);
-    for (unsigned i = 0; i < 6; i++)
-        probe_free(&probes[i]);
 }
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("takeover", NULL, NULL);
-    CU_add_test(suite, "session_that_moves_loses_nothing_and_repeats_nothing",
-                session_that_moves_loses_nothing_and_repeats_nothing);
-    CU_add_test(suite, "many_connections_that_fight_for_one_durable_identity_leave_one_session",
-                many_connections_that_fight_for_one_durable_identity_leave_one_session);
-    CU_add_test(suite, "clean_and_durable_fighters_mixed_leave_at_most_one_session",
-                clean_and_durable_fighters_mixed_leave_at_most_one_session);
-    CU_add_test(suite, "no_more_sessions_than_the_limit_and_those_that_are_there_go_on",
-                no_more_sessions_than_the_limit_and_those_that_are_there_go_on);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(session_that_moves_loses_nothing_and_repeats_nothing),
+        TEST(many_connections_that_fight_for_one_durable_identity_leave_one_session),
+        TEST(clean_and_durable_fighters_mixed_leave_at_most_one_session),
+        TEST(no_more_sessions_than_the_limit_and_those_that_are_there_go_on),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("takeover", tests);
 }

@@ -4,7 +4,6 @@
  * want of descriptors, churn, and what listening says when it cannot. Loopback, kernel's ports. */
 
 #include <arpa/inet.h>
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -24,6 +23,7 @@
 #include "counter.h"
 #include "echo_server.h"
 #include "log.h"
+#include "suite.h"
 
 static struct net_conf tcp = {
     .backlog = 1024,
@@ -845,41 +845,37 @@ int main(void)
 {
     signal(SIGPIPE, SIG_DFL); /* a write that raises it kills the test */
     pg_log_configure(PG_LOG_TEXT, getenv("PG_TEST_LOG") ? PG_DEBUG : PG_ERROR);
-    if (CU_initialize_registry() != CUE_SUCCESS)
-        return 2;
-    CU_pSuite suite = CU_add_suite("tcp", NULL, NULL);
-    CU_ADD_TEST(suite, running_out_of_descriptors); /* first: it forks before there are threads */
-    CU_ADD_TEST(suite, echo_of_a_whole_stream);
-    CU_ADD_TEST(suite, echo_byte_by_byte);
-    CU_ADD_TEST(suite, echo_cut_at_each_offset);
-    CU_ADD_TEST(suite, long_streams_and_long_frames);
-    CU_ADD_TEST(suite, half_close_still_gets_its_answers);
-    CU_ADD_TEST(suite, half_close_while_paused);
-    CU_ADD_TEST(suite, a_reset_ends_only_that_connection);
-    CU_ADD_TEST(suite, last_words_arrive_while_the_peer_sends);
-    CU_ADD_TEST(suite, lingering_is_bounded_in_bytes);
-    CU_ADD_TEST(suite, lingering_is_bounded_in_time);
-    CU_ADD_TEST(suite, stopping_says_goodbye);
-    CU_ADD_TEST(suite, a_peer_that_does_not_read_is_not_read_from);
-    CU_ADD_TEST(suite, half_close_of_a_peer_that_does_not_read);
-    CU_ADD_TEST(suite, room_for_deliveries_ends_at_the_high_water_mark);
-    CU_ADD_TEST(suite, a_peer_over_the_output_limit_is_cut_off);
-    CU_ADD_TEST(suite, a_slow_peer_is_not_a_silent_one);
-    CU_ADD_TEST(suite, a_stuck_peer_is_a_silent_one);
-    CU_ADD_TEST(suite, no_first_byte);
-    CU_ADD_TEST(suite, no_login);
-    CU_ADD_TEST(suite, frames_are_short_before_login);
-    CU_ADD_TEST(suite, the_limit_of_connections_holds_and_gives_way);
-    CU_ADD_TEST(suite, counters_are_true_after_churn);
-    CU_ADD_TEST(suite, both_families_share_one_port);
-    CU_ADD_TEST(suite, workers_share_the_connections);
-    CU_ADD_TEST(suite, accepted_sockets_have_the_options);
-    CU_ADD_TEST(suite, packets_may_wait_for_more);
-    CU_ADD_TEST(suite, listening_that_fails_says_what_to_do);
-    CU_ADD_TEST(suite, one_process_may_listen_anew_at_its_own_address);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed > 0;
+    CU_TestInfo tests[] = {
+        TEST(running_out_of_descriptors), /* first: it forks before there are threads */
+        TEST(echo_of_a_whole_stream),
+        TEST(echo_byte_by_byte),
+        TEST(echo_cut_at_each_offset),
+        TEST(long_streams_and_long_frames),
+        TEST(half_close_still_gets_its_answers),
+        TEST(half_close_while_paused),
+        TEST(a_reset_ends_only_that_connection),
+        TEST(last_words_arrive_while_the_peer_sends),
+        TEST(lingering_is_bounded_in_bytes),
+        TEST(lingering_is_bounded_in_time),
+        TEST(stopping_says_goodbye),
+        TEST(a_peer_that_does_not_read_is_not_read_from),
+        TEST(half_close_of_a_peer_that_does_not_read),
+        TEST(room_for_deliveries_ends_at_the_high_water_mark),
+        TEST(a_peer_over_the_output_limit_is_cut_off),
+        TEST(a_slow_peer_is_not_a_silent_one),
+        TEST(a_stuck_peer_is_a_silent_one),
+        TEST(no_first_byte),
+        TEST(no_login),
+        TEST(frames_are_short_before_login),
+        TEST(the_limit_of_connections_holds_and_gives_way),
+        TEST(counters_are_true_after_churn),
+        TEST(both_families_share_one_port),
+        TEST(workers_share_the_connections),
+        TEST(accepted_sockets_have_the_options),
+        TEST(packets_may_wait_for_more),
+        TEST(listening_that_fails_says_what_to_do),
+        TEST(one_process_may_listen_anew_at_its_own_address),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("tcp", tests);
 }

@@ -3,13 +3,13 @@
 /* Session tickets under keys that change every hour: who resumes, with which key a ticket is sealed, and
  * when a ticket is of no use any more. Handshakes are made in memory, and the clock is the test's. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <string.h>
 
 #include "../../transports/tls/tls_parts.h"
+#include "suite.h"
 
 #define HOUR ((int64_t)60 * 60 * 1000)
 
@@ -196,11 +196,6 @@ static void a_ticket_that_was_changed_is_none(void)
     end();
 }
 
-#define TEST(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
-
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -210,15 +205,5 @@ int main(void)
         TEST(a_ticket_that_was_changed_is_none),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"tls_ticket", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 1;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures != 0;
+    return run_suite("tls_ticket", tests);
 }

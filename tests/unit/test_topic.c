@@ -3,12 +3,12 @@
 /* Topic names and filters: the rules as a table, UTF-8 at its borders, and matching against a naive
  * matcher (MQTT 5.0: 1.5.4, 4.7, 4.8.2). */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "topic.h"
 
 #define TEXT(literal)                                                                              \
@@ -320,17 +320,14 @@ static void matching_agrees_with_a_naive_matcher(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("topic", NULL, NULL);
-    CU_ADD_TEST(suite, names_and_filters_follow_the_table);
-    CU_ADD_TEST(suite, every_fault_has_a_sentence);
-    CU_ADD_TEST(suite, length_and_levels_are_capped_exactly);
-    CU_ADD_TEST(suite, utf8_is_strict_at_every_code_point);
-    CU_ADD_TEST(suite, matching_follows_the_standard);
-    CU_ADD_TEST(suite, matching_agrees_with_a_naive_matcher);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(names_and_filters_follow_the_table),
+        TEST(every_fault_has_a_sentence),
+        TEST(length_and_levels_are_capped_exactly),
+        TEST(utf8_is_strict_at_every_code_point),
+        TEST(matching_follows_the_standard),
+        TEST(matching_agrees_with_a_naive_matcher),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("topic", tests);
 }

@@ -2,10 +2,10 @@
 
 /* The timing wheel: never early, at most a tick late, whatever callbacks do to timers. */
 
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "wheel.h"
 
 static struct pg_wheel wheel;
@@ -91,17 +91,11 @@ static void a_stall_longer_than_a_turn_of_the_wheel_loses_no_timer(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("wheel", NULL, NULL);
-    CU_add_test(suite, "timers_fire_once_never_early_and_at_most_a_tick_late",
-                timers_fire_once_never_early_and_at_most_a_tick_late);
-    CU_add_test(suite, "stopping_and_restarting_from_a_callback_is_safe",
-                stopping_and_restarting_from_a_callback_is_safe);
-    CU_add_test(suite, "a_stall_longer_than_a_turn_of_the_wheel_loses_no_timer",
-                a_stall_longer_than_a_turn_of_the_wheel_loses_no_timer);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(timers_fire_once_never_early_and_at_most_a_tick_late),
+        TEST(stopping_and_restarting_from_a_callback_is_safe),
+        TEST(a_stall_longer_than_a_turn_of_the_wheel_loses_no_timer),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("wheel", tests);
 }

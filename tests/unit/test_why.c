@@ -2,12 +2,12 @@
 
 /* What is remembered of a client: order, counting, bounds, strange identifiers. */
 
-#include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "suite.h"
 #include "why.h"
 
 static size_t list(const char *id, struct pg_why *out)
@@ -107,17 +107,14 @@ static void many_identifiers_push_out_the_longest_silent(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("why", NULL, NULL);
-    CU_ADD_TEST(suite, newest_comes_first);
-    CU_ADD_TEST(suite, equal_ones_in_a_row_are_counted);
-    CU_ADD_TEST(suite, the_oldest_note_makes_room);
-    CU_ADD_TEST(suite, identifiers_of_any_bytes_and_length);
-    CU_ADD_TEST(suite, a_long_detail_is_cut_between_characters);
-    CU_ADD_TEST(suite, many_identifiers_push_out_the_longest_silent);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(newest_comes_first),
+        TEST(equal_ones_in_a_row_are_counted),
+        TEST(the_oldest_note_makes_room),
+        TEST(identifiers_of_any_bytes_and_length),
+        TEST(a_long_detail_is_cut_between_characters),
+        TEST(many_identifiers_push_out_the_longest_silent),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("why", tests);
 }

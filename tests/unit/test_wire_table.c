@@ -3,9 +3,9 @@
 /* The table engine on a small protocol that has one of everything: each kind of row both ways in
  * both shapes, conditions, counts, markers, boxed entries, items, and what is wrong with a body. */
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 
+#include "suite.h"
 #include "wire/table_dump.h"
 #include "wire/table_json.h"
 
@@ -340,27 +340,19 @@ static void test_times(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("wire_table", NULL, NULL);
-    CU_add_test(suite, "numbers in both shapes", test_numbers_in_both_shapes);
-    CU_add_test(suite, "values that say no value become null with the reason",
-                test_values_that_say_no_value_become_null_with_the_reason);
-    CU_add_test(suite, "words are derived from what people give",
-                test_words_are_derived_from_what_people_give);
-    CU_add_test(suite, "mistakes are named with their place",
-                test_mistakes_are_named_with_their_place);
-    CU_add_test(suite, "texts and their filling", test_texts_and_their_filling);
-    CU_add_test(suite, "a body that does not fit", test_a_body_that_does_not_fit);
-    CU_add_test(suite, "items keep order, duplicates and what is unknown",
-                test_items_keep_order_and_duplicates_and_what_is_unknown);
-    CU_add_test(suite, "a truncated item keeps the others", test_a_truncated_item_keeps_the_others);
-    CU_add_test(suite, "a broken entry keeps its neighbours",
-                test_a_broken_entry_keeps_its_neighbours);
-    CU_add_test(suite, "lookup and dump", test_lookup_and_dump);
-    CU_add_test(suite, "times", test_times);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(test_numbers_in_both_shapes),
+        TEST(test_values_that_say_no_value_become_null_with_the_reason),
+        TEST(test_words_are_derived_from_what_people_give),
+        TEST(test_mistakes_are_named_with_their_place),
+        TEST(test_texts_and_their_filling),
+        TEST(test_a_body_that_does_not_fit),
+        TEST(test_items_keep_order_and_duplicates_and_what_is_unknown),
+        TEST(test_a_truncated_item_keeps_the_others),
+        TEST(test_a_broken_entry_keeps_its_neighbours),
+        TEST(test_lookup_and_dump),
+        TEST(test_times),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("wire_table", tests);
 }

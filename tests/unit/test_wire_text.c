@@ -2,8 +2,7 @@
 
 /* The direct JSON writer, the writing cursor, and text in its character sets. */
 
-#include <CUnit/Basic.h>
-
+#include "suite.h"
 #include "wire/json_out.h"
 #include "wire/out.h"
 #include "wire/text.h"
@@ -164,24 +163,18 @@ static void test_hexadecimal_digits(void)
 
 int main(void)
 {
-    CU_initialize_registry();
-    CU_pSuite suite = CU_add_suite("wire_text", NULL, NULL);
-    CU_add_test(suite, "commas and kinds of values", test_commas_and_kinds_of_values);
-    CU_add_test(suite, "numbers at their limits", test_numbers_at_their_limits);
-    CU_add_test(suite, "texts are escaped", test_texts_are_escaped);
-    CU_add_test(suite, "a bounded buffer fails and is not passed",
-                test_a_bounded_buffer_fails_and_is_not_passed);
-    CU_add_test(suite, "a heap buffer grows up to its limit",
-                test_a_heap_buffer_grows_up_to_its_limit);
-    CU_add_test(suite, "the writing cursor is big-endian and bounded",
-                test_the_writing_cursor_is_big_endian_and_bounded);
-    CU_add_test(suite, "GBK and back", test_gbk_and_back);
-    CU_add_test(suite, "what is no text is refused", test_what_is_no_text_is_refused);
-    CU_add_test(suite, "NULs are stripped on both sides", test_nuls_are_stripped_on_both_sides);
-    CU_add_test(suite, "hexadecimal digits", test_hexadecimal_digits);
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failed = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failed != 0;
+    CU_TestInfo tests[] = {
+        TEST(test_commas_and_kinds_of_values),
+        TEST(test_numbers_at_their_limits),
+        TEST(test_texts_are_escaped),
+        TEST(test_a_bounded_buffer_fails_and_is_not_passed),
+        TEST(test_a_heap_buffer_grows_up_to_its_limit),
+        TEST(test_the_writing_cursor_is_big_endian_and_bounded),
+        TEST(test_gbk_and_back),
+        TEST(test_what_is_no_text_is_refused),
+        TEST(test_nuls_are_stripped_on_both_sides),
+        TEST(test_hexadecimal_digits),
+        CU_TEST_INFO_NULL,
+    };
+    return run_suite("wire_text", tests);
 }

@@ -347,6 +347,8 @@ void testbed_stop(struct testbed *bed)
     pg_retained_free(&s->retained);
     pg_registry_free(&s->registry);
     pg_store_free(&s->store);
+    while (bed->probes)
+        probe_free(bed->probes);
     settings_made = false;
     plugin_conf = (struct pg_plugin_conf){.plugin = NULL};
 }
@@ -448,16 +450,53 @@ static void do_connect(void *arg)
     pg_client_admit(conn, c->login, c->probe);
 }
 
-static bool is_answered(void *arg)
+bool probe_is_answered(void *probe)
 {
-    struct probe *p = arg;
-    return p->answered || p->is_closed;
+    return ((struct probe *)probe)->answered;
+}
+
+bool probe_has_published(void *probe)
+{
+    return ((struct probe *)probe)->published_count > 0;
+}
+
+bool probe_has_ended(void *probe)
+{
+    return ((struct probe *)probe)->has_ended;
+}
+
+bool probe_is_closed(void *probe)
+{
+    return ((struct probe *)probe)->is_closed;
+}
+
+static bool is_answered_or_closed(void *probe)
+{
+    return probe_is_answered(probe) || probe_is_closed(probe);
+}
+
+struct pg_login probe_login(const char *id)
+{
+    return (struct pg_login){.client_id = pg_bytes_str(id), .clean_start = true, .window = 100};
+}
+
+struct pg_login probe_login_durable(const char *id)
+{
+    return (struct pg_login){
+        .client_id = pg_bytes_str(id), .session_expiry_s = 3600, .window = 100};
 }
 
 void probe_begin(struct testbed *bed, struct probe *probe, unsigned worker,
                  const struct pg_login *login)
 {
+    pthread_mutex_lock(&lock);
+    if (!probe->bed) {
+        probe->next = bed->probes;
+        bed->probes = probe;
+    }
     *probe = (struct probe){
+        .bed = bed,
+        .next = probe->next,
         .worker = worker,
         .settle = !probe->holds,
         .collect = true,
@@ -466,6 +505,7 @@ void probe_begin(struct testbed *bed, struct probe *probe, unsigned worker,
         .message_count = probe->message_count,
         .message_size = probe->message_size,
     };
+    pthread_mutex_unlock(&lock);
     struct connecting c = {.bed = bed, .probe = probe, .login = login};
     testbed_run(bed, worker, do_connect, &c);
 }
@@ -474,7 +514,19 @@ void probe_connect(struct testbed *bed, struct probe *probe, unsigned worker,
                    const struct pg_login *login)
 {
     probe_begin(bed, probe, worker, login);
-    must(testbed_wait(is_answered, probe, PATIENCE_S), "no answer to an admission");
+    must(testbed_wait(is_answered_or_closed, probe, PATIENCE_S), "no answer to an admission");
+}
+
+void probe_come(struct testbed *bed, struct probe *probe, unsigned worker, const char *id)
+{
+    const struct pg_login login = probe_login(id);
+    probe_connect(bed, probe, worker, &login);
+}
+
+void probe_come_durable(struct testbed *bed, struct probe *probe, unsigned worker, const char *id)
+{
+    const struct pg_login login = probe_login_durable(id);
+    probe_connect(bed, probe, worker, &login);
 }
 
 struct closing {
@@ -489,16 +541,11 @@ static void do_close(void *arg)
         pg_conn_close(c->probe->conn, c->reason, NULL);
 }
 
-static bool is_closed(void *arg)
-{
-    return ((struct probe *)arg)->is_closed;
-}
-
 void probe_close(struct testbed *bed, struct probe *probe, enum pg_reason reason)
 {
     struct closing c = {.probe = probe, .reason = reason};
     testbed_run(bed, probe->worker, do_close, &c);
-    must(testbed_wait(is_closed, probe, PATIENCE_S), "a connection does not close");
+    must(testbed_wait(probe_is_closed, probe, PATIENCE_S), "a connection does not close");
 }
 
 struct subscribing {
@@ -719,6 +766,12 @@ bool probe_got(struct probe *probe, size_t count)
 
 void probe_free(struct probe *probe)
 {
+    pthread_mutex_lock(&lock);
+    struct probe **at = &probe->bed->probes;
+    while (*at != probe)
+        at = &(*at)->next;
+    *at = probe->next;
+    pthread_mutex_unlock(&lock);
     free(probe->messages);
     *probe = (struct probe){.messages = NULL};
 }

@@ -24,6 +24,8 @@ struct probe_message {
 /* One client on one connection. Fields are guarded by the testbed's lock; read them through
  * testbed_wait(), or after it. */
 struct probe {
+    struct testbed *bed; /* on its list, until testbed_stop() or probe_free() */
+    struct probe *next;
     unsigned worker;
     struct pg_conn *conn;
     struct pg_client *client;
@@ -43,11 +45,14 @@ struct probe {
 
 struct testbed {
     struct pg_server server;
+    struct probe *probes;
     struct pg_config *config;
 };
 
-/* Start `workers` workers; `store` NULL: memory alone; else it is freed at the end. Aborts the test program on failure. */
+/* Start `workers` workers; `store` NULL: memory alone; else it is freed at the end. Aborts the test
+ * program on failure. */
 void testbed_start(struct testbed *bed, unsigned workers, struct pg_store *store);
+/* Ends what is there, and frees what the probes have written down. */
 void testbed_stop(struct testbed *bed);
 /* The settings, before testbed_start; reset by testbed_stop. */
 struct pg_settings *testbed_settings(void);
@@ -62,9 +67,23 @@ void testbed_run(struct testbed *bed, unsigned worker, void (*fn)(void *arg), vo
 #define PATIENCE_S 20
 bool testbed_wait(bool (*fn)(void *arg), void *arg, int seconds);
 
+/* For testbed_wait(), with a probe. */
+bool probe_is_answered(void *probe);
+bool probe_has_published(void *probe);
+bool probe_has_ended(void *probe);
+bool probe_is_closed(void *probe);
+
+/* A client without a session of its own, and one whose session outlives its connection by an hour;
+ * `id` is lent as long as the login is used. */
+struct pg_login probe_login(const char *id);
+struct pg_login probe_login_durable(const char *id);
+
 /* Open a connection on a worker and ask for admission; returns when that is answered. */
 void probe_connect(struct testbed *bed, struct probe *probe, unsigned worker,
                    const struct pg_login *login);
+/* The same with probe_login(id), and with probe_login_durable(id). */
+void probe_come(struct testbed *bed, struct probe *probe, unsigned worker, const char *id);
+void probe_come_durable(struct testbed *bed, struct probe *probe, unsigned worker, const char *id);
 /* Do not wait for the answer. */
 void probe_begin(struct testbed *bed, struct probe *probe, unsigned worker,
                  const struct pg_login *login);
@@ -91,6 +110,7 @@ void probe_takes(struct testbed *bed, struct probe *probe, bool collect, bool se
 bool probe_got(struct probe *probe, size_t count);
 /* Wait until every worker has been through a turn: what was not delivered by then is not coming. */
 void testbed_settle(struct testbed *bed);
+/* Before testbed_stop(): the probe's own memory goes first. It is closed. */
 void probe_free(struct probe *probe);
 
 #endif

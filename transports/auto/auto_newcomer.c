@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../net/net_address.h"
 #include "../net/net_link.h"
@@ -345,21 +344,15 @@ static struct newcomer *new_newcomer(const struct pg_listener_conf *conf,
 void auto_newcomer_begin(struct pg_listening *listening, struct pg_worker *worker,
                          const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
-    struct pg_place place;
-    if (!pg_conn_take_place(worker, conf, guest->peer, &place)) {
-        close(guest->fd);
-        return;
-    }
     struct newcomer *newcomer = new_newcomer(conf, guest);
     if (!newcomer) {
         pg_conn_refused(worker, conf, guest->peer, PG_NO_MEMORY, "");
-        pg_conn_give_place(worker, &place);
-        close(guest->fd);
+        net_turn_away(worker, guest);
         return;
     }
     newcomer->listening = listening;
     newcomer->worker = worker;
-    newcomer->place = place;
+    newcomer->place = *guest->place;
     if (net_stream_begin(&newcomer->stream, worker, guest->fd, &newcomer_owner))
         await_first_byte(newcomer);
     else

@@ -10,6 +10,7 @@
 
 #include "transport.h"
 
+struct pg_place;
 struct pg_worker;
 struct net_range;
 
@@ -114,10 +115,12 @@ extern const char *const net_proxy_words[], *const net_proxy_identity_words[],
      .min = 0, \
      .max = 60000, \
      .reloadable = true, \
-     .sentence = "how long a connection above limits.connections, or above those of the block, is left " \
-                 "in the kernel's queue before it is closed. A while, because the end of a client's old " \
+     .sentence = "how long a connection above limits.connections, or above connections or " \
+                 "address_connections of the block, waits for a place before it is closed; places are " \
+                 "given in the order of coming. A while, because the end of a client's old " \
                  "connection may still be on its way when the new one is here; longer suits fleets " \
-                 "that take turns, and who must know at once that there is no place wants 0."}, \
+                 "that take turns. 20ms at least, in which ends that have come are read; who " \
+                 "must know at once that there is no place wants 0."}, \
     {.name = "proxy", \
      .type = PG_OPT_CHOICE, \
      .offset = offsetof(struct net_conf, proxy), \
@@ -172,11 +175,15 @@ struct net_guest {
     int fd;           /* given; non-blocking */
     const char *peer; /* lent: the client's address, as a trusted proxy tells it if one does */
     struct pg_bytes identity; /* lent: what it has proven to that proxy; data == NULL: nothing */
+    struct pg_place
+        *place; /* lent, and what it holds given: taken for it (conn.h); NULL: not yet */
 };
 
-/* Take over what has come to a listener. On the worker. */
+/* Take over what has come to a listener, and has a place. On the worker. */
 typedef void (*net_take)(struct pg_listening *listening, struct pg_worker *worker,
                          const struct pg_listener_conf *conf, const struct net_guest *guest);
+/* What a net_take does with a guest that cannot be served: close its socket, give its place back. */
+void net_turn_away(struct pg_worker *worker, const struct net_guest *guest);
 
 /* The entries of a transport's table that belong to listeners; see transport.h. net_check() also
  * keeps what it has read in the listener's struct net_conf. */

@@ -22,6 +22,7 @@
 #include "conn.h"
 #include "net_arrival.h"
 #include "net_local.h"
+#include "net_place.h"
 #include "net_proxy.h"
 #include "worker.h"
 
@@ -78,13 +79,13 @@ static void turn_away(struct arrival *arrival, enum pg_reason reason, const char
     turn_away_client(arrival, arrival->peer, reason, detail);
 }
 
-/* Give the socket to the transport. */
+/* Give the socket to the transport, as soon as there is a place. */
 static void hand_over(struct arrival *arrival, const char *peer, struct pg_bytes identity)
 {
     struct net_guest guest = {.fd = arrival->io.fd, .peer = peer, .identity = identity};
     ev_io_stop(pg_worker_loop(arrival->worker), &arrival->io);
     arrival->io.fd = -1;
-    arrival->take(arrival->listening, arrival->worker, arrival->conf, &guest);
+    net_place_find(arrival->listening, arrival->take, arrival->worker, arrival->conf, &guest);
     end(arrival);
 }
 
@@ -231,7 +232,7 @@ void net_arrive(struct pg_listening *listening, net_take take, struct pg_worker 
         net_address_text(peer, text);
     if (net->proxy == NET_PROXY_OFF) {
         struct net_guest guest = {.fd = fd, .peer = text, .identity = PG_BYTES_NONE};
-        take(listening, worker, conf, &guest);
+        net_place_find(listening, take, worker, conf, &guest);
         return;
     }
     enum pg_reason why = PG_OK;

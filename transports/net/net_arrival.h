@@ -7,8 +7,8 @@
 #include "net.h"
 #include "net_address.h"
 
-/* Take care of the accepted, non-blocking socket `fd` (given) of `peer`, and give it to `take` at
- * once or later. On the worker. */
+/* Take care of the accepted, non-blocking socket `fd` (given) of `peer`, and have it go on to
+ * net_place_find() at once or later. On the worker. */
 void net_arrive(struct pg_listening *listening, net_take take, struct pg_worker *worker,
                 const struct pg_listener_conf *conf, int fd, const struct net_address *peer);
 /* Close those of this worker that have come through the listener and still wait. */

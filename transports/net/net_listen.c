@@ -18,7 +18,7 @@
  * up to take one connection out of the queue and close it, and then accepting rests for a while.
  * One line is logged when that begins and one when it has been over for a while, whatever the
  * number of peers. Accepting also rests, for a moment, when all connections that are allowed are
- * there.
+ * there and enough wait for a place (net_place.c).
  *
  * Threads: net_listen() and net_close_listening() are the main thread's; a worker's entry in
  * `workers` is that worker's from net_start() to net_stop(); the rest never changes. */
@@ -33,11 +33,11 @@
 
 #include "conn.h"
 #include "counter.h"
-#include "guard.h"
 #include "net.h"
 #include "net_address.h"
 #include "net_arrival.h"
 #include "net_local.h"
+#include "net_place.h"
 #include "worker.h"
 
 /* These are no options, since no value suits one machine better than another.
@@ -46,10 +46,10 @@
  * connected. The rest waits in the kernel's queue for as long as a turn takes, so that more of them
  * would not be faster. */
 #define ACCEPTS_PER_TURN 64
-/* How long accepting rests when descriptors or memory are out, and between two looks whether a place
- * has become free: too short for a peer to notice, and too long to burn a CPU. */
+/* How long accepting rests when descriptors or memory are out, and when enough wait for a place: too
+ * short for a peer to notice, and too long to burn a CPU. */
 #define REST_S  0.2
-#define PLACE_S 0.02
+#define CROWD_S 0.02
 /* Accepting must have gone well for so long before trouble is over, and new trouble is news. */
 #define SAY_AGAIN_S 10.
 /* How often a port that is free in one family is looked for in the other. */
@@ -72,7 +72,6 @@ struct net_acceptors {
     struct net_acceptor *sockets; /* one per address */
     struct ev_timer rest;         /* runs while accepting rests */
     int spare_fd;                 /* given up when descriptors run out; -1 then */
-    ev_tstamp full_since;         /* there has been no place; 0: there was one just now */
     bool exhausted;               /* said already; until accepting went well for SAY_AGAIN_S */
     ev_tstamp exhausted_at;
     uint64_t refused; /* connections closed since it was said */
@@ -439,25 +438,6 @@ static void rest_for(struct net_acceptors *acceptors, ev_tstamp seconds)
     ev_timer_start(pg_worker_loop(acceptors->worker), &acceptors->rest);
 }
 
-/* Whether pending connections are to wait for a place: who closes one connection and opens another
- * must not be refused because his FIN is still on its way to us, or to a worker that is busy. */
-static bool wait_for_place(struct net_acceptors *acceptors)
-{
-    const struct net_conf *net = acceptors->conf->transport_conf;
-    ev_tstamp now = ev_now(pg_worker_loop(acceptors->worker));
-    if (!pg_conn_limit_reached(acceptors->worker, acceptors->config) &&
-        !pg_guard_full(acceptors->conf)) {
-        acceptors->full_since = 0;
-        return false;
-    }
-    if (acceptors->full_since == 0)
-        acceptors->full_since = now;
-    if ((now - acceptors->full_since) * 1000 >= (double)net->place_wait_ms)
-        return false;
-    rest_for(acceptors, PLACE_S);
-    return true;
-}
-
 /* accept4() failed for a reason that the next call would meet again. */
 static void rest(struct net_acceptors *acceptors, int listen_fd, int error_number)
 {
@@ -504,8 +484,10 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
     (void)events;
     struct net_acceptors *acceptors = ((struct net_acceptor *)watcher)->owner;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        if (wait_for_place(acceptors))
+        if (net_place_crowded(acceptors->worker, acceptors->conf)) {
+            rest_for(acceptors, CROWD_S);
             return;
+        }
         struct net_address peer = {.len = sizeof(peer.sa)};
         int fd = accept4(watcher->fd, &peer.sa.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -517,7 +499,6 @@ static void on_pending(struct ev_loop *loop, struct ev_io *watcher, int events)
         }
         switch (errno) {
         case EAGAIN:
-            acceptors->full_since = 0;
             return;
         case EINTR:
         /* That one connection failed before it was taken (accept(2), "Error handling"). */
@@ -571,6 +552,7 @@ void net_stop(struct pg_listening *listening, struct pg_worker *worker)
     accept_from(acceptors, false);
     ev_timer_stop(pg_worker_loop(worker), &acceptors->rest);
     net_arrivals_end(listening);
+    net_places_end(worker, listening);
     for (size_t i = 0; i < acceptors->count; i++) {
         close(acceptors->sockets[i].io.fd);
         acceptors->sockets[i].io.fd = -1;

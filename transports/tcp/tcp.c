@@ -5,7 +5,6 @@
 
 #include "tcp.h"
 
-#include <unistd.h>
 
 #include "../net/net.h"
 #include "../net/net_dial.h"
@@ -16,11 +15,11 @@ static void take(struct pg_listening *listening, struct pg_worker *worker,
                  const struct pg_listener_conf *conf, const struct net_guest *guest)
 {
     (void)listening;
-    struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);
+    struct pg_conn *conn = pg_conn_open_in_place(worker, conf, guest->peer, guest->place);
     if (conn)
         (void)net_link_begin(conn, guest);
     else
-        close(guest->fd);
+        net_turn_away(worker, guest);
 }
 
 static struct pg_listening *start_listening(const struct pg_listener_conf *conf, unsigned workers,

@@ -5,7 +5,6 @@
 
 #include "tls.h"
 
-#include <unistd.h>
 
 #include "../net/net_dial.h"
 #include "../net/net_link.h"
@@ -21,12 +20,12 @@ static void take(struct pg_listening *listening, struct pg_worker *worker,
     const struct tls_conf *c = conf->transport_conf;
     if (!tls_has_room(worker, c)) {
         pg_conn_refused(worker, conf, guest->peer, PG_BUSY, "see handshakes of the listener");
-        close(guest->fd);
+        net_turn_away(worker, guest);
         return;
     }
-    struct pg_conn *conn = pg_conn_open(worker, conf, guest->peer);
+    struct pg_conn *conn = pg_conn_open_in_place(worker, conf, guest->peer, guest->place);
     if (!conn) {
-        close(guest->fd);
+        net_turn_away(worker, guest);
         return;
     }
     struct net_stream *stream = net_link_begin(conn, guest);

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../net/net_stream.h"
 #include "../tls/tls_stream.h"
@@ -291,23 +290,17 @@ void ws_opening_begin(struct pg_listening *listening, struct pg_worker *worker,
 {
     const struct ws_conf *ws = conf->transport_conf;
     bool secure = ws->tls.set != NULL;
-    struct pg_place place;
     const char *full = opening_count >= ws->openings ? "see openings of the listener" : NULL;
     if (!full && secure && !tls_has_room(worker, &ws->tls))
         full = "see handshakes of the listener";
     if (full)
         pg_conn_refused(worker, conf, guest->peer, PG_BUSY, full);
-    if (full || !pg_conn_take_place(worker, conf, guest->peer, &place)) {
-        close(guest->fd);
-        return;
-    }
-    struct opening *opening = new_opening(listening, worker, conf, guest);
+    struct opening *opening = full ? NULL : new_opening(listening, worker, conf, guest);
     if (!opening) {
-        pg_conn_give_place(worker, &place);
-        close(guest->fd);
+        net_turn_away(worker, guest);
         return;
     }
-    opening->place = place;
+    opening->place = *guest->place;
     if (!net_stream_begin(&opening->stream, worker, guest->fd, &opening_owner))
         give_up(opening, PG_NO_MEMORY, "before the first byte");
     else if (!secure)

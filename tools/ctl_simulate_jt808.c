@@ -55,8 +55,9 @@ static void on_event(void *arg, enum jt808_simulator_event event, const struct j
 
 /* ---- the kind of device ---------------------------------------------------------------------- */
 
-static void *open_terminal(const struct ctl_fleet_plan *fleet, struct ctl_device *device,
-                           size_t index, char name[CTL_DEVICE_NAME])
+static struct wire_simulator *open_terminal(const struct ctl_fleet_plan *fleet,
+                                            struct ctl_device *device, size_t index,
+                                            char name[CTL_DEVICE_NAME])
 {
     const struct jt808_plan *plan = fleet->options;
     struct timespec wall;
@@ -79,45 +80,9 @@ static void *open_terminal(const struct ctl_fleet_plan *fleet, struct ctl_device
     return jt808_simulator_open(&options, ctl_now_ms());
 }
 
-static void close_terminal(void *simulator)
-{
-    struct jt808_simulator *s = simulator;
-    jt808_simulator_close(&s);
-}
-
-static void connected(void *simulator, int64_t now_ms)
-{
-    jt808_simulator_connected(simulator, now_ms);
-}
-
-static void disconnected(void *simulator)
-{
-    jt808_simulator_disconnected(simulator);
-}
-
-static void bytes(void *simulator, struct pg_bytes in, int64_t now_ms)
-{
-    jt808_simulator_bytes(simulator, in, now_ms);
-}
-
-static void due(void *simulator, int64_t now_ms)
-{
-    jt808_simulator_due(simulator, now_ms);
-}
-
-static int64_t deadline(const void *simulator)
-{
-    return jt808_simulator_deadline(simulator);
-}
-
-static bool online(const void *simulator)
-{
-    return jt808_simulator_online(simulator);
-}
-
 static struct jt808_simulator_counts total;
 
-static void sum(const void *simulator, bool first)
+static void sum(const struct wire_simulator *simulator, bool first)
 {
     const struct jt808_simulator_counts *c = jt808_simulator_counts(simulator);
     if (first)
@@ -141,13 +106,6 @@ static void print_sum(void)
 
 static const struct ctl_device_kind terminals = {
     .open = open_terminal,
-    .close = close_terminal,
-    .connected = connected,
-    .disconnected = disconnected,
-    .bytes = bytes,
-    .due = due,
-    .deadline = deadline,
-    .online = online,
     .sum = sum,
     .print_sum = print_sum,
 };
@@ -202,7 +160,7 @@ static const struct ctl_option simulate_options[] = {
     {.name = NULL},
 };
 
-const struct ctl_command ctl_simulate_commands[] = {
+const struct ctl_command ctl_simulate_jt808_commands[] = {
     {.name = "simulate jt808",
      .arguments = "",
      .help = "Terminals that register, drive, report and obey; prints the commands they get.",
