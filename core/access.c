@@ -279,8 +279,7 @@ static bool reclaim(struct pg_access_request *request)
     return wanted;
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------
- */
+/* ---- rounds of an exchange ------------------------------------------------------------------- */
 
 /* Ask the authenticator whose turn it is; its verdict comes back through pg_access_answer(). */
 static void ask_round(struct pg_access_request *request)
@@ -545,8 +544,7 @@ void pg_access_answer(struct pg_access_request *request, enum pg_verdict verdict
         free_request(request);
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------
- */
+/* ---- public: exchanges ----------------------------------------------------------------------- */
 
 /* Copy `in`, an empty but present one too. false: out of memory. */
 static bool put_copy(uint8_t **to, size_t *len, struct pg_bytes in)

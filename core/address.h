@@ -20,8 +20,8 @@ struct pg_range {
     uint8_t bits;              /* 0 to PG_ADDRESS_BITS */
 };
 
-/* The address of a peer's text ("127.0.0.1:40112", "[::1]:40112"). false: it has none, as a peer that
- * connects through the file system. */
+/* The address of a peer's text ("127.0.0.1:40112", "[::1]:40112"). false: it has none, as a peer
+ * that connects through the file system. */
 bool pg_address_of_peer(const char *peer, struct pg_address *out) PG_CHECKED;
 /* "10.1.2.3", "10.0.0.0/8", "2001:db8::/32". false: it is none of these, or bits behind the prefix
  * are set. */

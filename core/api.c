@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "api_parts.h"
+#include "escape.h"
 #include "registry.h"
 #include "server.h"
 
@@ -182,6 +183,28 @@ json_t *api_part(const struct api_call *call, size_t index)
     return call->visits[index].part;
 }
 
+json_t *api_merged_rows(const struct api_call *call, int (*compare)(const void *a, const void *b),
+                        size_t limit)
+{
+    size_t count = 0, at = 0, k;
+    json_t *row, *list = json_array();
+    for (size_t i = 0; i < call->visit_count; i++)
+        count += json_array_size(json_object_get(call->visits[i].part, "list"));
+    json_t **rows = calloc(count + 1, sizeof(*rows));
+    bool ok = list && rows;
+    for (size_t i = 0; ok && i < call->visit_count; i++)
+        json_array_foreach(json_object_get(call->visits[i].part, "list"), k, row) rows[at++] = row;
+    if (ok)
+        qsort(rows, count, sizeof(*rows), compare);
+    for (size_t i = 0; ok && i < count && i < limit; i++)
+        ok = json_array_append(list, rows[i]) == 0;
+    free(rows);
+    if (ok)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
 bool api_set(json_t *object, const char *key, json_t *value)
 {
     return json_object_set_new(object, key, value) == 0;
@@ -189,7 +212,6 @@ bool api_set(json_t *object, const char *key, json_t *value)
 
 json_t *api_bytes(struct pg_bytes bytes)
 {
-    static const char digits[] = "0123456789abcdef";
     if (bytes.len == 0)
         return json_string("");
     json_t *text = json_stringn((const char *)bytes.data, bytes.len);
@@ -198,12 +220,10 @@ json_t *api_bytes(struct pg_bytes bytes)
     char *hex = malloc(2 * bytes.len);
     if (!hex)
         return NULL;
-    for (size_t i = 0; i < bytes.len; i++) {
-        hex[2 * i] = digits[bytes.data[i] >> 4];
-        hex[2 * i + 1] = digits[bytes.data[i] & 15];
-    }
+    struct pg_text digits = {.data = hex, .room = 2 * bytes.len};
+    pg_text_add_hex(&digits, bytes);
     json_t *object = json_object();
-    if (!object || !api_set(object, "hex", json_stringn(hex, 2 * bytes.len))) {
+    if (!object || !api_set(object, "hex", json_stringn(hex, digits.len))) {
         json_decref(object);
         object = NULL;
     }

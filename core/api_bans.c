@@ -15,7 +15,6 @@
 #include "worker_parts.h"
 
 #define SECONDS_DEFAULT 3600
-#define CLIENT_MARK     "client:"
 #define BANS_LIMIT      1000
 #define BANS_LIMIT_MAX  20000
 
@@ -33,15 +32,6 @@ const struct api_argument api_bans_arguments[] = {
     {.name = "limit", .type = API_NUMBER, .min = 1, .max = BANS_LIMIT_MAX},
     {.name = NULL},
 };
-
-/* The identifier of "client:ID"; data == NULL: it is not about a client. */
-static struct pg_bytes client_of(struct pg_bytes who)
-{
-    static const size_t mark = sizeof(CLIENT_MARK) - 1;
-    if (who.len <= mark || memcmp(who.data, CLIENT_MARK, mark) != 0)
-        return PG_BYTES_NONE;
-    return (struct pg_bytes){.data = who.data + mark, .len = who.len - mark};
-}
 
 /* How many clients of that identifier this worker had: one, or another that is just coming. */
 static unsigned evict(struct pg_worker *worker, struct pg_bytes id)
@@ -81,14 +71,15 @@ void api_run_ban(struct api_call *call, struct pg_worker *worker, json_t *part)
     char text[PG_BAN_DETAIL_MAX + 1] = "";
     struct pg_error error;
     if (detail.len > 0)
-        snprintf(text, sizeof(text), "%.*s", (int)(detail.len < sizeof(text) ? detail.len : 127),
+        snprintf(text, sizeof(text), "%.*s",
+                 (int)(detail.len < PG_BAN_DETAIL_MAX ? detail.len : PG_BAN_DETAIL_MAX),
                  (const char *)detail.data);
     /* Each worker makes it anew, which changes nothing: none must look before it is made. */
     if (!pg_ban_add(who, seconds == 0 ? PG_FOREVER : (uint32_t)seconds, text, &error)) {
         (void)api_set(part, "error", json_string(error.text));
         return;
     }
-    struct pg_bytes id = client_of(who);
+    struct pg_bytes id = pg_ban_client(who);
     struct pg_range range;
     unsigned closed = 0;
     if (id.data)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The command of the management API about the connections that the gateway makes: how each block stands,
- * and how far its client lags behind. Each worker tells of its own. */
+/* The command of the management API about the connections that the gateway makes: how each block
+ * stands, and how far its client lags behind. Each worker tells of its own. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -118,35 +118,13 @@ static int by_name(const void *a, const void *b)
     return strcmp(names[0], names[1]);
 }
 
-/* All rows by their names; NULL: memory ran out. */
-static json_t *merged(struct api_call *call)
-{
-    size_t count = 0, at = 0, k;
-    json_t *row, *list = json_array();
-    for (size_t i = 0; i < api_part_count(call); i++)
-        count += json_array_size(json_object_get(api_part(call, i), "list"));
-    json_t **rows = calloc(count + 1, sizeof(*rows));
-    for (size_t i = 0; rows && i < api_part_count(call); i++)
-        json_array_foreach(json_object_get(api_part(call, i), "list"), k, row) rows[at++] = row;
-    if (rows)
-        qsort(rows, count, sizeof(*rows), by_name);
-    bool ok = list && rows;
-    for (size_t i = 0; ok && i < count; i++)
-        ok = json_array_append(list, rows[i]) == 0;
-    free(rows);
-    if (ok)
-        return list;
-    json_decref(list);
-    return NULL;
-}
-
 void api_merge_upstreams(struct api_call *call)
 {
     bool whole = true;
     for (size_t i = 0; i < api_part_count(call); i++)
         whole = whole && json_object_get(api_part(call, i), "list");
     json_t *result = whole ? json_object() : NULL;
-    if (result && !api_set(result, "upstreams", merged(call))) {
+    if (result && !api_set(result, "upstreams", api_merged_rows(call, by_name, SIZE_MAX))) {
         json_decref(result);
         result = NULL;
     }

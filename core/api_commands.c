@@ -393,31 +393,6 @@ static int by_id(const void *a, const void *b)
     return strcmp(row_id(*(json_t *const *)a), row_id(*(json_t *const *)b));
 }
 
-/* All rows of all parts in one list, by identifier, cut to the limit; NULL: memory ran out. */
-static json_t *merge_rows(struct api_call *call, size_t limit)
-{
-    size_t count = 0, at = 0;
-    for (size_t i = 0; i < api_part_count(call); i++)
-        count += json_array_size(json_object_get(api_part(call, i), "list"));
-    json_t **rows = calloc(count + 1, sizeof(*rows));
-    json_t *list = json_array();
-    if (!rows || !list) {
-        free(rows);
-        json_decref(list);
-        return NULL;
-    }
-    for (size_t i = 0; i < api_part_count(call); i++) {
-        size_t k;
-        json_t *row;
-        json_array_foreach(json_object_get(api_part(call, i), "list"), k, row) rows[at++] = row;
-    }
-    qsort(rows, count, sizeof(*rows), by_id);
-    for (size_t i = 0; i < count && i < limit; i++)
-        append(&list, json_incref(rows[i]));
-    free(rows);
-    return list;
-}
-
 static void merge_clients(struct api_call *call)
 {
     json_int_t total = 0;
@@ -431,8 +406,9 @@ static void merge_clients(struct api_call *call)
     }
     struct build b = build_object();
     build_number(&b, "total", total);
-    build_set(&b, "clients",
-              merge_rows(call, (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT)));
+    build_set(
+        &b, "clients",
+        api_merged_rows(call, by_id, (size_t)api_number(call, "limit", CLIENTS_LIMIT_DEFAULT)));
     api_answer(call, b.object);
 }
 

@@ -57,6 +57,10 @@ bool api_flag(const struct api_call *call, const char *name);
 /* The parts of `every`: JSON objects, lent. */
 size_t api_part_count(const struct api_call *call);
 json_t *api_part(const struct api_call *call, size_t index);
+/* The rows of the array "list" of every part, as qsort() orders them by `compare`, at most `limit`:
+ * a new array. NULL: memory ran out. */
+json_t *api_merged_rows(const struct api_call *call, int (*compare)(const void *a, const void *b),
+                        size_t limit);
 
 /* Answer, exactly once. `result` is given; NULL means that memory ran out. */
 void api_answer(struct api_call *call, json_t *result);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The list of bans: one hash table, of ranges by prefix and length, and of client identifiers. An
- * address is looked up once for each length of prefix that is in use, so the number of bans does not
- * matter. An expired ban is taken out when it is met, and all of them when the list is full.
+ * address is looked up once for each length of prefix that is in use, so the number of bans does
+ * not matter. An expired ban is taken out when it is met, and all of them when the list is full.
  *
  * Everything is under one lock. It is not taken while there are no bans, which a counter tells. */
 
@@ -18,7 +18,6 @@
 
 #define SLOTS       4096u
 #define CLIENT_MARK "client:"
-#define SPACE       PG_BYTES_OF("bans")
 
 /* What a ban is found by: a range, or a client identifier. */
 struct key {
@@ -109,25 +108,32 @@ static void drop_expired(void)
                 at = &(*at)->next;
 }
 
+struct pg_bytes pg_ban_client(struct pg_bytes who)
+{
+    static const size_t mark = sizeof(CLIENT_MARK) - 1;
+    if (who.len <= mark || memcmp(who.data, CLIENT_MARK, mark) != 0)
+        return PG_BYTES_NONE;
+    return (struct pg_bytes){.data = who.data + mark, .len = who.len - mark};
+}
+
 /* Read the text into an entry; false if it is none. */
 static bool fill(struct entry *e, struct pg_bytes who)
 {
-    static const size_t mark = sizeof(CLIENT_MARK) - 1;
     if (who.len == 0 || who.len > PG_BAN_WHO_MAX)
         return false;
-    e->is_client = who.len > mark && memcmp(who.data, CLIENT_MARK, mark) == 0;
+    struct pg_bytes id = pg_ban_client(who);
+    e->is_client = id.data != NULL;
     if (!e->is_client) {
         if (!pg_range_parse(who, &e->range))
             return false;
         pg_range_text(&e->range, e->ban.who);
         return true;
     }
-    struct pg_bytes id = {.data = who.data + mark, .len = who.len - mark};
     if (!pg_utf8_valid(id))
         return false;
     memcpy(e->ban.who, who.data, who.len);
     e->ban.who[who.len] = '\0';
-    e->client_id = (struct pg_bytes){.data = (uint8_t *)e->ban.who + mark, .len = id.len};
+    e->client_id = pg_ban_client((struct pg_bytes){.data = (uint8_t *)e->ban.who, .len = who.len});
     return true;
 }
 
@@ -170,8 +176,8 @@ static bool put(struct entry *e)
 static void remember(const char *who, const char *detail, uint32_t until_wall_s)
 {
     if (kept)
-        kept->ops->fact_put(kept, SPACE, pg_bytes_str(who), pg_bytes_str(detail), until_wall_s,
-                            NULL);
+        kept->ops->fact_put(kept, PG_BANS_SPACE, pg_bytes_str(who), pg_bytes_str(detail),
+                            until_wall_s, NULL);
 }
 
 void pg_bans_use_store(struct pg_store *store)

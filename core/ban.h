@@ -15,6 +15,8 @@ struct pg_store;
 #define PG_BAN_WHO_MAX    1024u /* bytes of a ban's text */
 #define PG_BAN_DETAIL_MAX 127u  /* bytes of what it is for */
 #define PG_BANS_MAX       100000u
+/* Where the store has bans, among the facts (store.h, fact_put). */
+#define PG_BANS_SPACE PG_BYTES_OF("bans")
 
 struct pg_ban {
     char who[PG_BAN_WHO_MAX + 1];
@@ -24,10 +26,13 @@ struct pg_ban {
     uint64_t hits;         /* connections and logins that it refused */
 };
 
+/* The identifier in a ban's text "client:ID", lent with it; data == NULL: it is not about a
+ * client. */
+struct pg_bytes pg_ban_client(struct pg_bytes who);
 /* Where bans are kept over a restart; NULL: nowhere. At start and at the very end. */
 void pg_bans_use_store(struct pg_store *store);
-/* Ban for `seconds` (PG_FOREVER: until it is lifted), or renew; `detail` is lent and cut. false with
- * error->text: `who` is none of the texts above, or there are PG_BANS_MAX. */
+/* Ban for `seconds` (PG_FOREVER: until it is lifted), or renew; `detail` is lent and cut. false
+ * with error->text: `who` is none of the texts above, or there are PG_BANS_MAX. */
 bool pg_ban_add(struct pg_bytes who, uint32_t seconds, const char *detail,
                 struct pg_error *error) PG_CHECKED;
 /* One that the store had; given back at start. */

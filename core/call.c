@@ -7,12 +7,14 @@
  *      ^                 |                                  |                       |
  *      +--- its end -----+----------------------------------+-----------------------+
  *
- * The connection is opened before the other side is called: its frontend admits the client with which it
- * takes deliveries, so that there is a session for what is to go there, whether it can be reached or
- * not. The wait is `retry`, doubled for each call since one was welcomed, at most `retry_max`; of that,
- * up to a half is left out by chance. What the frontend asked for (pg_call_rest()) takes its place.
+ * The connection is opened before the other side is called: its frontend admits the client with
+ * which it takes deliveries, so that there is a session for what is to go there, whether it can be
+ * reached or not. The wait is `retry`, doubled for each call since one was welcomed, at most
+ * `retry_max`; of that, up to a half is left out by chance. What the frontend asked for
+ * (pg_call_rest()) takes its place.
  *
- * A block stays on the worker that its name gives, over reloads as well: its state is not shared. */
+ * A block stays on the worker that its name gives, over reloads as well: its state is not
+ * shared. */
 
 #include "call.h"
 
@@ -153,7 +155,8 @@ static void begin(struct pg_call *call)
     call->view.tries++;
     enter(call, PG_CALL_CALLING);
     call->conn = NULL;
-    /* `open` may want what is kept here, so that the connection has to be found before it returns. */
+    /* `open` may want what is kept here, so that the connection has to be found before it
+     * returns. */
     call->worker->calls.opening = call;
     struct pg_conn *conn = pg_conn_open(call->worker, conf, conf->call->to);
     call->worker->calls.opening = NULL;

@@ -3,7 +3,8 @@
 #define PG_CALL_H
 
 /* The connections that the gateway makes: one for each block of a frontend that calls (struct
- * pg_protocol, `calls`), made again when it has ended, on one worker for as long as the block stays. */
+ * pg_protocol, `calls`), made again when it has ended, on one worker for as long as the block
+ * stays. */
 
 #include "config.h"
 
@@ -12,14 +13,14 @@ struct pg_calls; /* those of one configuration, on their way to the workers */
 struct pg_conn;
 struct pg_worker;
 
-/* Make what the blocks of a configuration need, so that nothing can fail later; `config` NULL: there
- * are none. NULL: out of memory. Main thread. */
+/* Make what the blocks of a configuration need, so that nothing can fail later; `config` NULL:
+ * there are none. NULL: out of memory. Main thread. */
 struct pg_calls *pg_calls_prepare(struct pg_config *config, unsigned workers) PG_CHECKED;
 /* It does not come to it. */
 void pg_calls_abandon(struct pg_calls **calls);
-/* From now on the blocks of this worker are its share of these. A connection whose block is there as
- * before, to the same address, goes on, and the next one is made by the new block; others end. Each
- * worker does it once, at the same time as others. */
+/* From now on the blocks of this worker are its share of these. A connection whose block is there
+ * as before, to the same address, goes on, and the next one is made by the new block; others end.
+ * Each worker does it once, at the same time as others. */
 void pg_calls_change(struct pg_worker *worker, struct pg_calls *calls);
 /* Every worker has. Main thread. */
 void pg_calls_changed(struct pg_calls **calls);

@@ -337,11 +337,10 @@ void pg_session_detach(struct pg_session *session, enum pg_reason reason, bool r
         client->session = NULL;
     }
 
-    bool suppressed = reason == PG_DRAINING || reason == PG_BANNED;
-    if (session->will && suppressed)
-        pg_will_forget(session);
     bool ends = session->expiry_s == 0 && !resumed;
-    if (session->will && (session->will->delay_s == 0 || ends))
+    /* When the gateway stops, a session that is not in the store ends with it. */
+    bool last = ends || (reason == PG_DRAINING && !session->worker->server->store);
+    if (session->will && (session->will->delay_s == 0 || last))
         pg_will_publish(session->worker, &session->will, pg_session_id(session));
     else if (session->will)
         pg_will_delay(session, session->will->delay_s);
@@ -400,8 +399,6 @@ static void refuse(struct pg_client *client, enum pg_reason reason, const char *
     tell_later(client);
 }
 
-static void check_will(struct pg_client *client);
-
 static void join(struct pg_client *client)
 {
     client->state = CLIENT_JOINING;
@@ -418,8 +415,7 @@ static void will_decided(void *arg, enum pg_reason reason)
         refuse(client, reason, "its will may not be published to that topic");
 }
 
-/* A name or filter that is valid but for its levels: whether it has more than may be. What has
- * fewer bytes than that has not. */
+/* A client that may come in may still have a will that it may not publish. */
 static void check_will(struct pg_client *client)
 {
     const struct pg_will *will = client->pending->will;
@@ -462,8 +458,7 @@ static void login_decided(void *arg, enum pg_reason reason)
         refuse(client, reason, pg_reason_sentence(reason));
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------
- */
+/* ---- exchanges ------------------------------------------------------------------------------ */
 
 /* A round of an exchange ended, of a login or of a client that is in. */
 static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)

@@ -52,8 +52,8 @@ struct pg_will *pg_will_new(const struct pg_login *login, const char *protocol);
 struct pg_will *pg_will_restored(const struct pg_will_record *record);
 /* In memory alone. */
 void pg_will_free(struct pg_will **will);
-/* Have the session's will in the store, if there is one, to be sent at `due_wall_s` (0: its client is
- * there). The ticket (or NULL) waits. */
+/* Have the session's will in the store, if there is one, to be sent at `due_wall_s` (0: its client
+ * is there). The ticket (or NULL) waits. */
 void pg_will_keep(struct pg_session *session, uint32_t due_wall_s, struct pg_ticket *ticket);
 /* The session's will is not to be sent: it is gone from the store, too. */
 void pg_will_forget(struct pg_session *session);
@@ -61,6 +61,9 @@ void pg_will_forget(struct pg_session *session);
 void pg_will_delay(struct pg_session *session, uint32_t seconds);
 /* Publish, if the access rules still allow it, and free it. `client_id` is lent. */
 void pg_will_publish(struct pg_worker *worker, struct pg_will **will, struct pg_bytes client_id);
+/* The worker is to end: without a store nothing comes after it, so that wills whose delay has not
+ * passed are due now. With one they are sent after the next start. */
+void pg_wills_drain(struct pg_worker *worker);
 /* The worker ends: forget those whose permission is still being asked for. */
 void pg_wills_cancel(struct pg_worker *worker);
 

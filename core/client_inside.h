@@ -2,8 +2,8 @@
 #ifndef PG_CLIENT_INSIDE_H
 #define PG_CLIENT_INSIDE_H
 
-/* The inside of a client, for client.c (admission and end) and client_requests.c (what it asks for in
- * between). On the client's worker. */
+/* The inside of a client, for client.c (admission and end) and client_requests.c (what it asks for
+ * in between). On the client's worker. */
 
 #include "access.h"
 #include "client.h"
@@ -110,6 +110,8 @@ static inline struct pg_identity client_identity(const struct pg_client *client)
     };
 }
 
+/* A name or filter that is valid but for its levels: whether it has more than may be. What has
+ * fewer bytes than that has not. */
 static inline bool client_too_deep(const struct pg_config *config, struct pg_bytes topic)
 {
     int64_t most = config->settings.limits.topic_levels;

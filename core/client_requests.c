@@ -8,8 +8,8 @@
  * Both belong to the client and are let go when it ends; an answer never finds a client that is
  * gone. A frontend is told a result only when the store has what was promised with it.
  *
- * Standard behind the rules: MQTT 5.0 3.3.4 and 4.3 (publishing), 3.8 and 3.10 (subscribing). On the
- * client's worker. */
+ * Standard behind the rules: MQTT 5.0 3.3.4 and 4.3 (publishing), 3.8 and 3.10 (subscribing). On
+ * the client's worker. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +54,6 @@ void pg_client_cancel_requests(struct pg_client *client)
     pg_client_settle_pending(client);
 }
 
-/* ---- publish --------------------------------------------------------------------------------- */
-
 bool pg_client_link_ticket(struct pg_client *client, struct pg_ticket *ticket)
 {
     struct pg_client_pending *p = pg_client_pending(client);
@@ -78,6 +76,8 @@ void pg_client_unlink_ticket(struct pg_ticket *ticket)
     pg_client_settle_pending(ticket->client);
     ticket->client = NULL;
 }
+
+/* ---- publish --------------------------------------------------------------------------------- */
 
 static void count_publication(struct pg_client *client, enum pg_reason reason,
                               struct pg_bytes topic)
@@ -373,7 +373,13 @@ static void tell_subscribed(struct pg_client *client, uint64_t token, enum pg_re
 }
 
 static void note_refused_subscription(struct pg_client *client, enum pg_reason reason,
-                                      struct pg_bytes filter);
+                                      struct pg_bytes filter)
+{
+    client_count(client, PG_COUNTER_REFUSE(reason));
+    pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, filter);
+    PG_LOG(PG_WARN, "subscribe_refused", PG_F_REASON(reason),
+           PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("filter", filter));
+}
 
 static void forget_subscription(struct pg_session *session, struct pg_bytes filter,
                                 struct pg_ticket *ticket)
@@ -433,15 +439,6 @@ static enum pg_reason subscribe_allowed(struct pg_client *client, const struct p
     if (retained && pg_topic_filter_check(sub->filter, &filter) == PG_TOPIC_NONE)
         pg_session_walk_retained(session, made, filter.plain);
     return PG_OK;
-}
-
-static void note_refused_subscription(struct pg_client *client, enum pg_reason reason,
-                                      struct pg_bytes filter)
-{
-    client_count(client, PG_COUNTER_REFUSE(reason));
-    pg_why_note_bytes(pg_client_id(client), PG_WHY_REFUSED, reason, filter);
-    PG_LOG(PG_WARN, "subscribe_refused", PG_F_REASON(reason),
-           PG_F_BYTES("client", pg_client_id(client)), PG_F_BYTES("filter", filter));
 }
 
 static void subscribe_decided(void *arg, enum pg_reason reason)

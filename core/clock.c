@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The clock: a worker's is that of its turn, so that all of a turn happens at one time; other threads
- * ask the system. By itself, so that tools have a clock without having workers. */
+/* The clock: a worker's is that of its turn, so that all of a turn happens at one time; other
+ * threads ask the system. By itself, so that tools have a clock without having workers. */
 
 #include <time.h>
 

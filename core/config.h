@@ -21,8 +21,8 @@ enum pg_listener_anonymous {
     PG_LISTENER_ANONYMOUS_NO,
 };
 
-/* What a block says that calls out (struct pg_protocol, `calls`), beside the keys of its frontend and
- * of its transport. */
+/* What a block says that calls out (struct pg_protocol, `calls`), beside the keys of its frontend
+ * and of its transport. */
 struct pg_call_conf {
     const char *to;
     const char *transport;
@@ -45,7 +45,8 @@ struct pg_listener_conf {
     struct pg_bytes client_id_prefix; /* what identifiers must begin with; empty: anything */
     const char *assigned_id_prefix;   /* of made-up ones; NULL, "": as the frontend has it */
     struct pg_guard_conf guard;
-    /* Not NULL: this is a block that calls out, with the values of its frontend; `bind` is empty. */
+    /* Not NULL: this is a block that calls out, with the values of its frontend; `bind` is
+     * empty. */
     const struct pg_call_conf *call;
     void *protocol_conf;
     const char *file; /* where the block stands, for errors */
@@ -55,8 +56,8 @@ struct pg_listener_conf {
 /* Stands in a listener block for whichever frontend it turns out to be; serves nobody itself. */
 extern const struct pg_protocol pg_any_protocol;
 
-/* A frontend as assembled: its descriptor and its block's values, which one that calls has for each of
- * its blocks instead. */
+/* A frontend as assembled: its descriptor and its block's values, which one that calls has for each
+ * of its blocks instead. */
 struct pg_protocol_conf {
     const struct pg_protocol *protocol;
     void *conf;          /* of protocol->conf_size; NULL: it calls */
@@ -95,8 +96,8 @@ struct pg_config *pg_config_load(const struct pg_assembly *assembly, const char 
 /* Have every plugin check its own block, without touching what may be running; false with
  * error->text. Main thread. */
 bool pg_config_check_plugins(const struct pg_config *config, struct pg_error *error) PG_CHECKED;
-/* Have every transport read what its listeners, and the blocks that call over it, name, for `workers` workers; false with error->text.
- * Main thread. */
+/* Have every transport read what its listeners, and the blocks that call over it, name, for
+ * `workers` workers; false with error->text. Main thread. */
 bool pg_config_prepare_transports(const struct pg_config *config, unsigned workers,
                                   struct pg_error *error) PG_CHECKED;
 /* Start every plugin, in the order of the file. On failure those that were started are stopped, and

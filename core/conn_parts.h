@@ -28,8 +28,10 @@ struct pg_conn_part {
     uint32_t expect;      /* pg_conn_expect() of the bytes that are being offered */
     struct pg_held_conn *held;
     size_t held_count, held_size, held_for_store;
-    struct out_chunk *spare; /* output chunks for reuse */
-    size_t spare_count;
+    struct {
+        struct out_chunk *first;
+        size_t count;
+    } spare[2]; /* output chunks for reuse, short and long ones */
 };
 
 bool pg_conns_init(struct pg_conn_part *part);
@@ -47,8 +49,8 @@ static inline bool pg_conns_dirty(const struct pg_conn_part *part)
 void pg_conns_put_off(struct pg_worker *worker);
 /* A delivery has just been made, and `since` is what `dirty_end` was before. Write at once what it
  * queued, if nothing else was queued for that connection and no other client of it may still get
- * something: the bytes are in the processor's cache, and their chunks serve the next connection. Any
- * other connection is left to pg_conns_flush(). */
+ * something: the bytes are in the processor's cache, and their chunks serve the next connection.
+ * Any other connection is left to pg_conns_flush(). */
 void pg_conns_write_since(struct pg_worker *worker, struct pg_conn **since);
 /* Offer held-back bytes again, end the clients of closing connections, write what is queued. */
 void pg_conns_flush(struct pg_worker *worker);

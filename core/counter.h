@@ -43,7 +43,9 @@
     X(PUBLISHERS_HELD,                                                                             \
       "a publisher's connection was not read for a while, because the store lagged behind")        \
     X(READS_PAUSED, "a connection was not read for a while, for a limit on bytes or messages")     \
-    X(BANS_ADDED, "an address was banned for what came from it")
+    X(BANS_ADDED, "an address was banned for what came from it")                                   \
+    X(RELOADS_DONE, "the configuration was reloaded")                                              \
+    X(RELOADS_FAILED, "a reload failed, and what was there stayed at work")
 
 enum pg_core_counter {
 #define PG_COUNTER_ENUM(NAME, sentence) PG_COUNT_##NAME,

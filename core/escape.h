@@ -28,7 +28,8 @@ void pg_text_addf(struct pg_text *text, const char *format, ...)
  * that are not UTF-8 are escaped. A value longer than the room is cut at a character, with its
  * closing quote still there and `cut` set. */
 void pg_text_add_quoted(struct pg_text *text, struct pg_bytes value, enum pg_quoting quoting);
-/* The same for bytes shown as hex digits. */
+/* Append bytes as hexadecimal digits, without quotes; those that do not fit are left out, and `cut`
+ * is set. */
 void pg_text_add_hex(struct pg_text *text, struct pg_bytes value);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What frontends and plugins have to remember by name: one hash table, which doubles as it fills, and a
- * copy in the store if there is one. An expired fact is taken out when it is met, and all of them when
- * the table is full; the store forgets them by itself.
+/* What frontends and plugins have to remember by name: one hash table, which doubles as it fills,
+ * and a copy in the store if there is one. An expired fact is taken out when it is met, and all of
+ * them when the table is full; the store forgets them by itself.
  *
- * Everything is under one lock, also the call to the store, so that it has what was set last. The store
- * does not block, and calls nobody who sets facts. */
+ * Everything is under one lock, also the call to the store, so that it has what was set last. The
+ * store does not block, and calls nobody who sets facts. */
 
 #include "fact.h"
 
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ban.h"
 #include "client.h"
 #include "client_inside.h"
 #include "hash.h"
@@ -156,10 +157,9 @@ static enum pg_reason put(struct pg_bytes space, struct pg_bytes key, struct pg_
 
 static bool is_valid(struct pg_bytes space, struct pg_bytes key, struct pg_bytes value)
 {
-    /* The gateway's own facts are in the same store. */
     return space.len > 0 && space.len <= PG_FACT_SPACE_MAX && key.len > 0 &&
            key.len <= PG_FACT_KEY_MAX && value.len <= PG_FACT_VALUE_MAX &&
-           !pg_bytes_equal(space, PG_BYTES_OF("bans"));
+           !pg_bytes_equal(space, PG_BANS_SPACE);
 }
 
 static void remembered(struct pg_client *client, const struct pg_ticket *ticket,

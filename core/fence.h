@@ -29,6 +29,7 @@ struct pg_fence_part {
     struct pg_task *after_flush;      /* others' fences that wait for the end of this turn */
 };
 
+/* false: out of memory. */
 bool pg_fence_init(struct pg_fence_part *part, unsigned workers);
 void pg_fence_free(struct pg_fence_part *part);
 /* Call wait->fn when every worker has passed. On this worker. */

@@ -2,8 +2,8 @@
 #ifndef PG_LISTENER_H
 #define PG_LISTENER_H
 
-/* The addresses that the process listens on, and the blocks by which it calls others (call.h), and how
- * they change: at start, reload and stop.
+/* The addresses that the process listens on, and the blocks by which it calls others (call.h), and
+ * how they change: at start, reload and stop.
  *
  * A change is prepared (everything that can fail: sockets bound and listening, memory), then either
  * given up with nothing changed, or carried out on every worker, which cannot fail. An address that

@@ -4,6 +4,7 @@
 
 #include "polygate.h"
 
+/* Bytes that the properties of a message take, with their texts. */
 size_t pg_msg_props_size(const struct pg_msg_props *props);
 
 /* Whether this thread keeps the memory of messages that end on it, up to a bound, for those that it

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Topics of listeners with a prefix. Messages are immutable, so the prefix makes a copy of each: one
- * on the way in, and one for each delivery on the way out. That is the price of a listener that has
- * one, and nobody else's.
+/* Topics of listeners with a prefix. Messages are immutable, so the prefix makes a copy of each:
+ * one on the way in, and one for each delivery on the way out. That is the price of a listener that
+ * has one, and nobody else's.
  *
  * The prefix ends with '/', so it is whole levels: no wildcard of a client's filter reaches out of
  * it, and a topic of the form <parent>/p2p/<client> is nobody's address behind it.

@@ -12,9 +12,9 @@
  * memory is out, or the topic would be longer than any client can be sent. */
 struct pg_msg *pg_mount_enter(struct pg_bytes prefix, struct pg_msg *msg,
                               enum pg_reason *reason) PG_CHECKED;
-/* The message as a client behind the prefix sees it, which the caller owns; NULL when memory is out.
- * One that is not below the prefix (sent to the client directly, or subscribed to through another
- * listener) is returned as it is, with a reference. */
+/* The message as a client behind the prefix sees it, which the caller owns; NULL when memory is
+ * out. One that is not below the prefix (sent to the client directly, or subscribed to through
+ * another listener) is returned as it is, with a reference. */
 struct pg_msg *pg_mount_leave(struct pg_bytes prefix, struct pg_msg *msg) PG_CHECKED;
 /* A valid filter under the prefix: "p/" makes a/+ to p/a/+, and $share/g/a to $share/g/p/a. Memory
  * of malloc, which the caller frees, with its length in *len. NULL with *reason as above, then

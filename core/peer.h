@@ -7,8 +7,8 @@
 
 #include "polygate.h"
 
-/* An address and a port with the lowest bit set, or the address of a struct that holds more. All zero
- * is no peer. */
+/* An address and a port with the lowest bit set, or the address of a struct that holds more. All
+ * zero is no peer. */
 struct pg_peer {
     uint64_t bits;
 };

@@ -176,7 +176,8 @@ struct pg_log_site {
 PG_API void pg_log_write(struct pg_log_site *site, enum pg_level level, const char *event,
                          const struct pg_field *fields, size_t count);
 
-/* The same with a site of the caller's, such as one for each reason, or one whose `limit` is set. */
+/* The same with a site of the caller's, such as one for each reason, or one whose `limit` is
+ * set. */
 #define PG_LOG_SITE(level, event, site, ...)                                                       \
     do {                                                                                           \
         const struct pg_field pg_fields_[] = {__VA_ARGS__};                                        \
@@ -363,8 +364,9 @@ PG_API const void *pg_conn_conf(const struct pg_conn *conn);
 PG_API const char *pg_conn_peer(const struct pg_conn *conn);
 PG_API const char *pg_conn_listener(const struct pg_conn *conn);
 /* What an identifier begins with that the frontend makes up for a client of this connection, by its
- * listener; at most 64 bytes, "" if the listener does not say. On a connection that the gateway makes
- * it is a whole identifier, of the gateway as a client on it: "<protocol>/<title of the block>". Lent. */
+ * listener; at most 64 bytes, "" if the listener does not say. On a connection that the gateway
+ * makes it is a whole identifier, of the gateway as a client on it: "<protocol>/<title of the
+ * block>". Lent. */
 PG_API const char *pg_conn_assigned_id_prefix(const struct pg_conn *conn);
 /* A number unique in this process: tells connections apart in logs. */
 PG_API uint64_t pg_conn_id(const struct pg_conn *conn);
@@ -385,8 +387,9 @@ PG_API void pg_conn_expect(struct pg_conn *conn, size_t bytes);
  * already read and not consumed is offered again on resume. */
 PG_API void pg_conn_pause(struct pg_conn *conn);
 PG_API void pg_conn_resume(struct pg_conn *conn);
-/* Close with `reason` (PG_KEEPALIVE_TIMEOUT is usual) when pg_conn_alive() was not called for
- * `ms` (PG_IDLE_MAX_MS at most); 0 turns it off. Replaces the login deadline that the core starts with. */
+/* Close with `reason` (PG_KEEPALIVE_TIMEOUT is usual) when pg_conn_alive() was not called for `ms`
+ * (PG_IDLE_MAX_MS at most); 0 turns it off. Replaces the login deadline that the core starts
+ * with. */
 #define PG_IDLE_MAX_MS INT64_C(2147483647) /* some 24 days */
 PG_API void pg_conn_set_idle(struct pg_conn *conn, int64_t ms, enum pg_reason reason);
 PG_API void pg_conn_alive(struct pg_conn *conn);
@@ -417,21 +420,22 @@ PG_API void pg_conn_count(struct pg_conn *conn, size_t index, uint64_t n);
 
 /* ---- connections that the gateway makes ------------------------------------------------------ */
 
-/* Of a frontend with `calls`. A block's connection is opened before the other side is called, so that
- * its client is admitted, and its session there to be sent to, whether that can be reached or not;
- * `connected` tells when bytes flow. When it ends, for whatever reason, another one is opened after a
- * while that grows with each call in vain. */
+/* Of a frontend with `calls`. A block's connection is opened before the other side is called, so
+ * that its client is admitted, and its session there to be sent to, whether that can be reached or
+ * not; `connected` tells when bytes flow. When it ends, for whatever reason, another one is opened
+ * after a while that grows with each call in vain. */
 
-/* What the block of this connection remembers from one connection to the next, and over reloads that
- * leave it where it is: `call_size` bytes, zeroed at first, aligned to 8, freed by the core. */
+/* What the block of this connection remembers from one connection to the next, and over reloads
+ * that leave it where it is: `call_size` bytes, zeroed at first, aligned to 8, freed by the
+ * core. */
 PG_API void *pg_call_state(struct pg_conn *conn);
 /* The other side has let us in: the waits begin small again. */
 PG_API void pg_call_welcomed(struct pg_conn *conn);
 /* After this connection, wait so long and no shorter before the next call. */
 PG_API void pg_call_rest(struct pg_conn *conn, int64_t ms);
-/* Block number `index` (from 0) of a frontend that calls, in the configuration as it is now: its values,
- * and its client's identifier as above. NULL: there are no more. Lent for the rest of the loop turn. Any
- * worker. */
+/* Block number `index` (from 0) of a frontend that calls, in the configuration as it is now: its
+ * values, and its client's identifier as above. NULL: there are no more. Lent for the rest of the
+ * loop turn. Any worker. */
 PG_API const void *pg_call_conf(const struct pg_protocol *protocol, size_t index,
                                 const char **client_id);
 
@@ -479,8 +483,8 @@ PG_API bool pg_client_answer(struct pg_conn *conn, void *cookie, struct pg_bytes
 PG_API bool pg_client_reauthenticate(struct pg_client *client, struct pg_bytes method,
                                      struct pg_bytes data) PG_CHECKED;
 /* A frontend refuses an identity by itself, without asking for admission (a code that cannot be
- * right): logged as `refused`, counted, and remembered for `polygatectl why`. The answer to the peer
- * is the frontend's. `detail` is lent. */
+ * right): logged as `refused`, counted, and remembered for `polygatectl why`. The answer to the
+ * peer is the frontend's. `detail` is lent. */
 PG_API void pg_client_refuse(struct pg_conn *conn, struct pg_bytes client_id, enum pg_reason reason,
                              const char *detail);
 
@@ -509,20 +513,20 @@ PG_API void pg_client_end(struct pg_client *client, enum pg_reason reason);
 PG_API enum pg_reason pg_publish(struct pg_client *client, struct pg_msg *msg,
                                  uint64_t token) PG_CHECKED;
 /* Whether pg_publish() would be refused by the rules for topics or by those for access; for several
- * messages of which all or none are to be published. Nothing is published, and `msg` is lent. PG_OK, a
- * refusal, or PG_PENDING, in which case `published` is called with `token`. */
+ * messages of which all or none are to be published. Nothing is published, and `msg` is lent.
+ * PG_OK, a refusal, or PG_PENDING, in which case `published` is called with `token`. */
 PG_API enum pg_reason pg_may_publish(struct pg_client *client, struct pg_msg *msg,
                                      uint64_t token) PG_CHECKED;
-/* As pg_publish(), of a message that pg_may_publish() has just said PG_OK about: the access rules are
- * not asked again. */
+/* As pg_publish(), of a message that pg_may_publish() has just said PG_OK about: the access rules
+ * are not asked again. */
 PG_API enum pg_reason pg_publish_allowed(struct pg_client *client, struct pg_msg *msg,
                                          uint64_t token) PG_CHECKED;
 /* Send to one client by its identifier, no subscription needed; results as pg_publish, and
  * PG_NO_SUCH_CLIENT. `msg` is given. */
 PG_API enum pg_reason pg_send(struct pg_client *client, struct pg_bytes target, struct pg_msg *msg,
                               uint64_t token) PG_CHECKED;
-/* As pg_send(), of what the gateway hands on by its own configuration, whoever it comes from: no access
- * rule is asked, and the topic is as it is, without the prefix of a listener. Given. */
+/* As pg_send(), of what the gateway hands on by its own configuration, whoever it comes from: no
+ * access rule is asked, and the topic is as it is, without the prefix of a listener. Given. */
 PG_API enum pg_reason pg_hand_on(struct pg_client *client, struct pg_bytes target,
                                  struct pg_msg *msg, uint64_t token) PG_CHECKED;
 /* Publish as the gateway itself (presence, statistics): no access check, no result. Given.
@@ -545,8 +549,8 @@ struct pg_subscription {
  * delivered after the call, never inside it. */
 PG_API enum pg_reason pg_subscribe(struct pg_client *client, const struct pg_subscription *sub,
                                    uint64_t token) PG_CHECKED;
-/* PG_OK, PG_NO_SUBSCRIPTION, or PG_PENDING and then `unsubscribed` with `token`. Nothing comes by it
- * after the call. */
+/* PG_OK, PG_NO_SUBSCRIPTION, or PG_PENDING and then `unsubscribed` with `token`. Nothing comes by
+ * it after the call. */
 PG_API enum pg_reason pg_unsubscribe(struct pg_client *client, struct pg_bytes filter,
                                      uint64_t token) PG_CHECKED;
 
@@ -597,15 +601,15 @@ PG_API bool pg_delivery_outstanding(const struct pg_client *client, uint16_t id,
  * pg_publish_once: as pg_publish(), of a message that the client sends under `id`, which is not 0.
  * PG_DUPLICATE: the identifier is held already; the message is let go and not published again. The
  * identifier is held from then on, unless the answer, now or later, is a refusal.
- * pg_receipt_end: the identifier is free for another message. PG_OK; PG_PENDING: `released` follows,
- * and the peer is not told before; PG_DUPLICATE: it was not held (any more). */
+ * pg_receipt_end: the identifier is free for another message. PG_OK; PG_PENDING: `released`
+ * follows, and the peer is not told before; PG_DUPLICATE: it was not held (any more). */
 PG_API enum pg_reason pg_publish_once(struct pg_client *client, uint16_t id, struct pg_msg *msg,
                                       uint64_t token) PG_CHECKED;
 PG_API enum pg_reason pg_receipt_end(struct pg_client *client, uint16_t id,
                                      uint64_t token) PG_CHECKED;
 PG_API size_t pg_receipt_count(const struct pg_client *client);
 
-/* ---- facts ------------------------------------------------------------------------------------ */
+/* ---- facts ---------------------------------------------------------------------------------- */
 
 /* Small things that have to be remembered by name, whoever is connected, and over a restart if the
  * gateway has a store: a code that is no longer good, a token. */
@@ -614,9 +618,9 @@ PG_API size_t pg_receipt_count(const struct pg_client *client);
 #define PG_FACT_VALUE_MAX 4096u
 #define PG_FACTS_MAX      1000000u /* of all together */
 
-/* Remember `value` under `key`, in place of an older one, for so many seconds (PG_FOREVER: until it is
- * changed); an empty value forgets. `space` is whose the fact is: the name of the frontend or plugin.
- * Neither it nor the key may be empty. pg_fact_get() finds it at once, before it is safe.
+/* Remember `value` under `key`, in place of an older one, for so many seconds (PG_FOREVER: until it
+ * is changed); an empty value forgets. `space` is whose the fact is: the name of the frontend or
+ * plugin. Neither it nor the key may be empty. pg_fact_get() finds it at once, before it is safe.
  *
  * client    NULL: nobody waits for it to be safe, and any thread may call; else on its worker
  * returns   PG_OK; PG_PENDING: `remembered` follows, with `token`, and the peer is not told of it
@@ -633,8 +637,8 @@ PG_API size_t pg_fact_get(struct pg_bytes space, struct pg_bytes key, uint8_t *v
 
 enum pg_sniff { PG_SNIFF_NO, PG_SNIFF_MORE, PG_SNIFF_YES };
 
-/* What a transport whose messages have a type (RFC 6455, 5.6) carries for a protocol. Whatever comes
- * is one stream of bytes to it. */
+/* What a transport whose messages have a type (RFC 6455, 5.6) carries for a protocol. Whatever
+ * comes is one stream of bytes to it. */
 enum pg_media {
     PG_MEDIA_BINARY, /* text is refused */
     PG_MEDIA_TEXT,   /* binary messages are refused; what is sent and is no UTF-8 is binary */
@@ -656,9 +660,9 @@ struct pg_protocol {
     const char *const *subprotocols;
     enum pg_media media; /* of such a transport */
 
-    /* The gateway calls, instead of being called: each block `<name> "TITLE" { }` of the file is one
-     * connection that the gateway makes. `options`, `conf_size` and `check` are of one block then, and
-     * no listener serves the protocol. */
+    /* The gateway calls, instead of being called: each block `<name> "TITLE" { }` of the file is
+     * one connection that the gateway makes. `options`, `conf_size` and `check` are of one block
+     * then, and no listener serves the protocol. */
     bool calls;
     size_t call_size; /* bytes of state per block; see pg_call_state() */
 
@@ -757,8 +761,9 @@ struct pg_authenticator {
 /* The data of this round for the peer, at most 65535 bytes: from inside `exchange`, or before
  * pg_access_answer(); goes with PG_CONTINUE and PG_ALLOW. Copied. false: out of memory. */
 PG_API bool pg_access_reply(struct pg_access_request *request, struct pg_bytes data) PG_CHECKED;
-/* What an authenticator remembers from round to round of one exchange: NULL at first. It is freed by
- * `free_state` when it is replaced and when the exchange ends, on any thread, also after `stop`. */
+/* What an authenticator remembers from round to round of one exchange: NULL at first. It is freed
+ * by `free_state` when it is replaced and when the exchange ends, on any thread, also after
+ * `stop`. */
 PG_API void *pg_access_state(const struct pg_access_request *request);
 PG_API void pg_access_set_state(struct pg_access_request *request, void *state,
                                 void (*free_state)(void *state));

@@ -5,7 +5,7 @@
 /* Which worker owns the session of a client identifier. One for the process, sharded by hash.
  *
  * It holds pointers to sessions, but only the owner may follow them: others learn the owner's
- * number and send it a task. The `owner` field of a session changes only under the shard's lock,
+ * number and send it a task. Which session is entered changes only under the shard's lock,
  * which makes every change of ownership one atomic step. Any thread. */
 
 #include "polygate.h"
@@ -39,7 +39,8 @@ size_t pg_registry_count(struct pg_registry *registry);
 /* Call fn for each session of that owner, on the owner's thread. It must not call the registry. */
 void pg_registry_each(struct pg_registry *registry, unsigned owner,
                       void (*fn)(void *arg, struct pg_session *session), void *arg);
-/* At the very end, the same with sessions that fn frees: nothing is to be found or entered afterwards. */
+/* At the very end, the same with sessions that fn frees: nothing is to be found or entered
+ * afterwards. */
 void pg_registry_clear(struct pg_registry *registry, unsigned owner,
                        void (*fn)(void *arg, struct pg_session *session), void *arg);
 

@@ -239,7 +239,7 @@ static bool take_fact(struct pg_store_restorer *restorer, struct pg_bytes space,
                       struct pg_bytes key, struct pg_bytes value, uint32_t expires_wall_s)
 {
     (void)restorer;
-    if (pg_bytes_equal(space, PG_BYTES_OF("bans")))
+    if (pg_bytes_equal(space, PG_BANS_SPACE))
         return pg_ban_restore(key, value, expires_wall_s);
     return pg_fact_restore(space, key, value, expires_wall_s);
 }
@@ -359,8 +359,7 @@ void pg_unfinished_free(struct pg_unfinished **where)
     while (u->wills) {
         struct will_task *task = u->wills;
         u->wills = task->next;
-        pg_msg_unref(&task->will->msg);
-        free(task->will);
+        pg_will_free(&task->will);
         free(task);
     }
     while (u->rests) {

@@ -14,8 +14,8 @@
  *
  * Invariant: a place other than the root has a message, a child or a pin; whoever takes the last of
  * these away (under the lock for writing) takes the place away, and its parents as far as that
- * makes them bare. No recursion: topics come from peers, and may have PG_TOPIC_LEVELS_MAX levels.
- */
+ * makes them bare. No recursion: topics come from peers, and may have PG_TOPIC_LEVELS_MAX
+ * levels. */
 
 #include "retained.h"
 
@@ -30,8 +30,8 @@
 #include "tagset.h"
 #include "topic.h"
 
-/* Places that one call of a walk looks at: what a '#' over a million messages may hold up others.
- */
+/* Places that one call of a walk looks at: what a '#' over a million messages may hold up
+ * others. */
 #define WALK_SLICE 1024u
 /* Messages that a sweep forgets before it lets others in. */
 #define BATCH 64u
@@ -145,12 +145,17 @@ static void heap_remove(struct pg_retained *r, struct place *place)
 
 /* ---- the tree -------------------------------------------------------------------------------- */
 
-static uint64_t place_hash(const void *item)
+static uint64_t place_hash(const struct place *place)
 {
-    const struct place *place = item;
     struct pg_bytes level = {.data = place->level, .len = place->len};
 
     return pg_tagset_edge_hash((uintptr_t)place->parent, pg_hash(level));
+}
+
+static uint64_t item_hash(const void *item, unsigned marks)
+{
+    (void)marks;
+    return place_hash(item);
 }
 
 static struct place *place_child(const struct pg_retained *r, const struct place *parent,
@@ -200,7 +205,7 @@ static struct place *place_add(struct pg_retained *r, struct place *parent, stru
     place->len = (uint16_t)level.len; /* a topic has at most 65,535 bytes */
     if (level.len > 0)
         memcpy(place->level, level.data, level.len);
-    if (!pg_tagset_add(&r->edges, place_hash(place), place)) {
+    if (!pg_tagset_add(&r->edges, place_hash(place), place, 0)) {
         free(place);
         return NULL;
     }
@@ -263,7 +268,7 @@ struct pg_retained *pg_retained_new(const struct pg_retained_limits *limits)
     }
     r->limits = *limits;
     atomic_store_explicit(&r->next_due_ms, PG_NEVER, memory_order_relaxed);
-    pg_tagset_init(&r->edges, place_hash, pg_tagset_retire_now, NULL);
+    pg_tagset_init(&r->edges, PG_TAGSET_TIGHT, item_hash, pg_tagset_retire_now, NULL);
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&r->lock, &attributes);

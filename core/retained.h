@@ -14,8 +14,9 @@ struct pg_retained;
 
 struct pg_retained_limits {
     size_t messages; /* at most so many messages */
-    size_t bytes;    /* and at most so many bytes: topics, payloads, properties, tree nodes. A peer
-                        that    publishes many different or very deep topics pays for its nodes here. */
+    /* And at most so many bytes: topics, payloads, properties, tree nodes. A peer that publishes
+     * many different or very deep topics pays for its nodes here. */
+    size_t bytes;
 };
 
 struct pg_retained_stats {

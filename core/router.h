@@ -39,9 +39,9 @@ void pg_router_reshare(struct pg_worker *worker, struct pg_msg *msg, pg_node_ref
  * not be read from until it has not. */
 bool pg_router_congested(const struct pg_worker *worker);
 
-/* Members of nodes, for subscription.c. add: false when memory is out. remove: how many are left.
- */
+/* Members of nodes, for subscription.c. false: out of memory. */
 bool pg_members_add(struct pg_router_part *part, struct pg_sub *sub);
+/* How many are left. */
 uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub);
 uint32_t pg_members_count(const struct pg_router_part *part, pg_node_ref node);
 

@@ -63,9 +63,10 @@ int pg_segment_open_dir(const char *dir, bool create, struct pg_error *error);
 void pg_segment_name(uint32_t number, char name[PG_SEGMENT_NAME_MAX]);
 /* The segments that are there. `remove`: unlink unfinished files. */
 int pg_segment_list(int dir_fd, bool remove, struct pg_segment_list *list);
-/* Read a segment into one that is all zeros, or in place of what was read before, the memory of which
- * is used again; free with pg_segment_unload(), also after an error. It is read, not mapped: a bad sector is then an
- * error and not a signal, and nobody can shorten it while it is looked at. */
+/* Read a segment into one that is all zeros, or in place of what was read before, the memory of
+ * which is used again; free with pg_segment_unload(), also after an error. It is read, not mapped:
+ * a bad sector is then an error and not a signal, and nobody can shorten it while it is looked
+ * at. */
 int pg_segment_load(int dir_fd, uint32_t number, struct pg_segment *segment);
 void pg_segment_unload(struct pg_segment *segment);
 /* Walk through the batches of a segment whose header is known. The sequence goes on from `walk`. */

@@ -98,7 +98,8 @@ bool pg_seglog_failed(const struct pg_seglog *log);
 /* After a failed sync: write the used part of the last segment anew over itself (the same bytes, so
  * that a crash in between does no harm), sync it, and go on. `undo`: without the batch that was
  * appended last, whose owner was told that it is not kept. -EIO: the bytes are not what was
- * appended any more; others as the system says. The log still fails then, and this can be repeated. */
+ * appended any more; others as the system says. The log still fails then, and this can be
+ * repeated. */
 PG_CHECKED int pg_seglog_mend(struct pg_seglog *log, bool undo);
 
 /* Copy `length` bytes from `position` into the caller's buffer. The range must lie between the
@@ -129,7 +130,7 @@ struct pg_log_position pg_seglog_end(const struct pg_seglog *log);
 /* A random number that was drawn when the log was made: tells logs apart. */
 uint32_t pg_seglog_salt(const struct pg_seglog *log);
 
-/* ---- offline: check and repair ---------------------------------------------------------------- */
+/* ---- offline: check and repair -------------------------------------------------------------- */
 
 /* One thing found. The texts are lent. */
 struct pg_seglog_finding {

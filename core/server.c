@@ -37,6 +37,7 @@
 
 #include "api.h"
 #include "ban.h"
+#include "counter.h"
 #include "escape.h"
 #include "fact.h"
 #include "guard.h"
@@ -182,11 +183,33 @@ static void begin_change(struct life *life, struct pg_change *change)
     pg_change_begin(change, change_done, life);
 }
 
-static bool reload_failed(const struct pg_error *error)
+struct tally {
+    struct pg_task task;
+    size_t counter;
+};
+
+static void add_tally(struct pg_task *task, struct pg_worker *worker)
 {
+    struct tally *tally = (struct tally *)task;
+    pg_counter_add(pg_worker_counters(worker), tally->counter, 1);
+    free(tally);
+}
+
+/* Counters belong to workers; what the main thread counts is added by the first one. */
+static void count(struct life *life, size_t counter)
+{
+    struct tally *tally = malloc(sizeof(*tally));
+    if (!tally)
+        return;
+    *tally = (struct tally){.task.run = add_tally, .counter = counter};
+    pg_worker_post(life->server.workers[0], &tally->task);
+}
+
+static void reload_failed(struct life *life, const struct pg_error *error)
+{
+    count(life, PG_COUNT_RELOADS_FAILED);
     PG_LOG(PG_ERROR, "reload_failed", PG_F_TEXT("error", error->text));
     notify("READY=1");
-    return false;
 }
 
 /* A row that a reload does not change has the same value in both. */
@@ -201,8 +224,8 @@ static bool same_value(const struct pg_option *row, const struct pg_settings *no
     return a.len == b.len && memcmp(texts[0], texts[1], a.len) == 0;
 }
 
-static bool is_fixed(const struct life *life, const struct pg_config *config,
-                     struct pg_error *error)
+static bool needs_no_restart(const struct life *life, const struct pg_config *config,
+                             struct pg_error *error)
 {
     unsigned workers = count_workers(&config->settings);
     if (workers != life->server.worker_count) {
@@ -223,34 +246,32 @@ static bool is_fixed(const struct life *life, const struct pg_config *config,
     return true;
 }
 
-static bool try_reload(struct life *life)
+/* Log that it begins, and change over, or log why not. */
+static void reload(struct life *life)
 {
     struct pg_error error;
+    life->reload_wanted = false;
+    PG_LOG(PG_INFO, "reloading",
+           PG_F_TEXT("file", life->config_path ? life->config_path : "built-in configuration"));
+    notify("RELOADING=1");
     struct pg_server *server = &life->server;
     struct pg_config *config = pg_config_load(server->assembly, life->config_path, &error);
-    if (!config)
-        return reload_failed(&error);
+    if (!config) {
+        reload_failed(life, &error);
+        return;
+    }
     struct pg_change *change = NULL;
-    if (is_fixed(life, config, &error) && pg_config_start_plugins(config, &error))
+    if (needs_no_restart(life, config, &error) && pg_config_start_plugins(config, &error))
         change = pg_change_prepare(server, life->listeners, config, &error);
     if (!change) {
         pg_config_unref(&config);
-        return reload_failed(&error);
+        reload_failed(life, &error);
+        return;
     }
     /* Nothing can fail from here on. */
     life->old_config = atomic_exchange(&server->config, config);
     apply_settings(life, &config->settings);
     begin_change(life, change);
-    return true;
-}
-
-static void reload(struct life *life)
-{
-    life->reload_wanted = false;
-    PG_LOG(PG_INFO, "reloading",
-           PG_F_TEXT("file", life->config_path ? life->config_path : "built-in configuration"));
-    notify("RELOADING=1");
-    try_reload(life);
 }
 
 static void look(struct ev_loop *loop, struct ev_timer *watcher, int events)
@@ -290,6 +311,7 @@ static void finish_change(struct life *life)
     }
     if (life->old_config) {
         pg_config_unref(&life->old_config);
+        count(life, PG_COUNT_RELOADS_DONE);
         PG_LOG(PG_INFO, "reloaded",
                PG_F_TEXT("file", life->config_path ? life->config_path : "built-in configuration"));
     } else {

@@ -5,9 +5,10 @@
 /* A session: what outlives a client. Subscriptions, the queue of deliveries, those that are out and
  * not settled, the will, the expiry.
  *
- *   SESSION_JOINING --everything handed over--> SESSION_LIVE --another worker asks-->
- * SESSION_LEAVING |                                          | |
- *        +--client gone, nothing to keep----> freed <--expiry, clean start------------------+
+ *   SESSION_JOINING --all handed over--> SESSION_LIVE --another worker asks--> SESSION_LEAVING
+ *          |                                  |                                      |
+ *    client gone, nothing to keep     expiry, clean start                 everything handed over
+ *          +-------------------------------> freed <---------------------------------+
  *
  * Everything here runs on the session's worker. */
 
@@ -96,6 +97,7 @@ struct pg_held {
 struct pg_will {
     struct pg_timer timer;      /* of its delay; first */
     struct pg_session *session; /* while the timer runs */
+    struct pg_will *next;       /* of those that pg_wills_drain() has found */
     struct pg_msg *msg;         /* without expiry */
     bool kept;                  /* the store has it */
     bool expires;
@@ -143,8 +145,8 @@ struct pg_traffic {
     struct pg_session_walk *walks;
     struct pg_traffic *next; /* while kept for reuse */
 
-    /* Of a session that is kept: what the fan-out that is under way has for it. It goes to the store
-     * when the fan-out is done and no more matches can join it. */
+    /* Of a session that is kept: what the fan-out that is under way has for it. It goes to the
+     * store when the fan-out is done and no more matches can join it. */
     struct pg_entry fresh;
     struct pg_ticket *fresh_ticket;
     struct pg_session *next_fresh; /* the worker's others with one */
@@ -189,8 +191,7 @@ struct pg_session {
     bool has_table : 1;
     uint16_t next_id; /* of deliveries */
     uint32_t expiry_s;
-    struct pg_worker
-        *worker; /* the owner; changes hands only in takeover.c, under the registry's lock */
+    struct pg_worker *worker; /* the owner, for life: takeover.c hands over what is in it */
     struct pg_client *client; /* attached (LIVE) or to be (JOINING); NULL: none */
 
     union {
@@ -217,8 +218,8 @@ struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes clie
 /* Free a session with everything in it: subscriptions are taken from the index, shared deliveries
  * that nobody had yet go to other members. It must not be in the registry (or the process ends). */
 void pg_session_free(struct pg_session **session);
-/* A leaving session whose owner is done with it, to be adopted by another worker, which then frees
- * what is left. */
+/* A leaving session whose owner is done with it, to be adopted by another worker. What is left then
+ * comes back to its worker to be freed. */
 void pg_session_release(struct pg_session *session);
 void pg_session_free_shell(struct pg_session **session);
 /* End a live session: out of the registry and the store, then freed. */
@@ -247,10 +248,11 @@ static inline uint32_t pg_session_outstanding(const struct pg_session *session)
 bool pg_session_wants_store(const struct pg_session *session);
 /* Have it kept from now on, if it wants the store. false: it does not, or memory is out. */
 bool pg_session_keep(struct pg_session *session);
-/* Its life was made longer, and it is kept with its subscriptions if it is not: what waits and is out
- * already stays in memory. false: memory is out. */
+/* Its life was made longer, and it is kept with its subscriptions if it is not: what waits and is
+ * out already stays in memory. false: memory is out. */
 bool pg_session_keep_from_now(struct pg_session *session);
-/* It ends with its client after all. If nothing has come for it so far, the store forgets it at once. */
+/* It ends with its client after all. If nothing has come for it so far, the store forgets it at
+ * once. */
 void pg_session_keep_no_more(struct pg_session *session);
 /* It has been kept: from the store, with its queue's numbers. false: memory is out. */
 bool pg_session_keep_restored(struct pg_session *session, struct pg_store_session *handle,
@@ -292,8 +294,8 @@ void pg_session_drop_unwanted(struct pg_session *session, enum pg_reason reason)
 void pg_session_attach(struct pg_session *session, struct pg_client *client, uint32_t window);
 /* The client takes so many deliveries at a time, as far as the configuration allows. */
 void pg_session_set_window(struct pg_session *session, uint32_t window);
-/* It waits for a client, since `since_wall_ms` (Unix time), at most for its expiry; then `expired` is
- * called with the timer of its absence. false: out of memory, and it cannot. */
+/* It waits for a client, since `since_wall_ms` (Unix time), at most for its expiry; then `expired`
+ * is called with the timer of its absence. false: out of memory, and it cannot. */
 bool pg_session_begin_absence(struct pg_session *session, int64_t since_wall_ms,
                               void (*expired)(struct pg_timer *timer));
 /* It is to have a client again, or ends. */
@@ -306,7 +308,8 @@ void pg_session_make_ready(struct pg_session *session);
 void pg_session_walk_retained(struct pg_session *session, const struct pg_sub *sub,
                               struct pg_bytes plain_filter);
 /* Move queue, deliveries, receipts and walks of `from` (no longer entered anywhere) into the
- * session `to`, which is still joining, then what `to` held meanwhile, unless `seen` says that `from` had it. */
+ * session `to`, which is still joining, then what `to` held meanwhile, unless `seen` says that
+ * `from` had it. */
 void pg_session_adopt(struct pg_session *to, struct pg_session *from, const uint64_t *seen);
 
 #endif

@@ -233,8 +233,8 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
         if (entry->msg->expires_ms != PG_NEVER && pg_msg_expired(entry->msg)) {
             struct pg_entry late;
             pg_session_pop(session, &late);
-            /* The identifier that it would have had is spent, so that a gap tells those who watch the
-             * packets that something was there. */
+            /* The identifier that it would have had is spent, so that a gap tells those who watch
+             * the packets that something was there. */
             if (late.qos > 0)
                 session->next_id++;
             pg_session_drop(session, &late, PG_EXPIRED);

@@ -19,8 +19,8 @@ struct pg_session_part {
     struct pg_traffic *spare_traffic;
     size_t spare_traffic_count;
     struct pg_msg *shown; /* what the client served last was lent in place of a message */
-    struct pg_will_question
-        *will_questions; /* wills whose permission is being asked for (will.c) */
+    /* Wills whose permission is being asked for (will.c). */
+    struct pg_will_question *will_questions;
 };
 
 void pg_sessions_init(struct pg_session_part *part);

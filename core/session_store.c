@@ -221,8 +221,8 @@ void pg_session_forget_steps(struct pg_kept *kept)
 
 /* ---- keeping --------------------------------------------------------------------------------- */
 
-/* What is out of a former process may be settled before it is read: a page that is on its way has it
- * still. */
+/* What is out of a former process may be settled before it is read: a page that is on its way has
+ * it still. */
 static void note_settled(struct pg_session *session, uint64_t number)
 {
     struct pg_kept *kept = session->kept;
@@ -454,8 +454,8 @@ static bool take_page(struct pg_session *session, struct pg_store_page *page)
         struct pg_entry entry;
         if (!to_entry(session, &page->entries[i], &entry))
             return false;
-        /* Those that are missing in between have gone meanwhile, and their identifiers with them, as
-         * in next_queued(). */
+        /* Those that are missing in between have gone meanwhile, and their identifiers with them,
+         * as in next_queued(). */
         session->next_id += (uint16_t)(entry.number - kept->read_number);
         kept->read_number = entry.number + 1;
         if (was_settled(kept, entry.number) || take_out_again(session, &entry))

@@ -20,8 +20,8 @@ struct pg_slab_page;
 
 /* Fields are the slab's own. */
 struct pg_slab {
-    struct pg_slab_page
-        *roomy; /* pages with room: the one to take from is first, empty ones last */
+    /* Pages with room: the one to take from is first, empty ones last. */
+    struct pg_slab_page *roomy;
     struct pg_slab_page *roomy_last;
     struct pg_slab_page *full;
     size_t object_bytes;

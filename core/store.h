@@ -22,12 +22,12 @@
  * QoS 2, so that nothing comes twice over a crash. Outbound: `send` (this entry goes out with this
  * packet identifier) is awaited before the message is sent, `received` (the peer has it) before it
  * is released, and `settle` ends it. For QoS 1 `send` is not awaited: it is told so that what comes
- * again does so under the same identifier. Inbound: `receive` keeps the identifier together with the
- * message and is awaited before the message is routed and acknowledged; `routed` says that every
- * session has it; `release` forgets the identifier and is awaited before the peer may use it anew.
- * A message that was received and not routed when the process died is given back by `restore`,
- * together with the sessions that had got it. Since it is safe, its `enqueue` does not fail for want
- * of a disk.
+ * again does so under the same identifier. Inbound: `receive` keeps the identifier together with
+ * the message and is awaited before the message is routed and acknowledged; `routed` says that
+ * every session has it; `release` forgets the identifier and is awaited before the peer may use it
+ * anew. A message that was received and not routed when the process died is given back by
+ * `restore`, together with the sessions that had got it. Since it is safe, its `enqueue` does not
+ * fail for want of a disk.
  *
  * Any worker may call, none is ever blocked. `done` is called exactly once for each request that
  * was given one; NULL: nobody waits. */
@@ -95,8 +95,8 @@ struct pg_store_out {
 
 /* What a store gives back at start. Everything is lent for the call. A callback that returns false
  * (memory is out) ends the restoring with a failure. Sessions come with subscriptions and state in
- * one call; unrouted messages last. On the caller of restore(). A callback may be NULL: such things are
- * not wanted. */
+ * one call; unrouted messages last. On the caller of restore(). A callback may be NULL: such things
+ * are not wanted. */
 struct pg_restored_session {
     struct pg_session_record record;
     struct pg_store_session *handle; /* given */
@@ -201,8 +201,8 @@ struct pg_store_ops {
 
     /* Any thread. */
     void (*stats)(struct pg_store *store, struct pg_store_stats *out);
-    /* Wait until everything that was asked so far is completed. Main thread, when no worker's thread
-     * runs any more. */
+    /* Wait until everything that was asked so far is completed. Main thread, when no worker's
+     * thread runs any more. */
     void (*drain)(struct pg_store *store);
     /* Finish what was asked, then free. Main thread, when no worker runs any more. */
     void (*free)(struct pg_store *store);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The embedded store: an append-only log of segments for queued messages and LMDB for what is a map,
- * behind the operations of store.h, on a thread of its own.
+/* The embedded store: an append-only log of segments for queued messages and LMDB for what is a
+ * map, behind the operations of store.h, on a thread of its own.
  *
  * A worker's call makes a request and pushes it on to a list, without a lock; it never waits. The
- * thread takes the whole list, turns it to the order of pushing, and carries it out as one group: what
- * piles up while one group is written to the disk is the next one. Order holds between two threads of
- * which one told the other in between, because a push is one atomic exchange of the list's head.
+ * thread takes the whole list, turns it to the order of pushing, and carries it out as one group:
+ * what piles up while one group is written to the disk is the next one. Order holds between two
+ * threads of which one told the other in between, because a push is one atomic exchange of the
+ * list's head.
  *
  * When there is no memory for a request it is answered where it was made. So it is when those that
- * wait for a slow disk take too much memory: requests that bring a message are refused then. All else
- * is taken, for it makes the store smaller or is bounded by the number of clients. Before it comes to
- * that, at half of it, the store is busy: publishers are held off until half of what waits is through.
- * What is refused is what others than publishers bring, and what was on its way when they were. */
+ * wait for a slow disk take too much memory: requests that bring a message are refused then. All
+ * else is taken, for it makes the store smaller or is bounded by the number of clients. Before it
+ * comes to that, at half of it, the store is busy: publishers are held off until half of what waits
+ * is through. What is refused is what others than publishers bring, and what was on its way when
+ * they were. */
 
 #include "store_disk_parts.h"
 
@@ -68,8 +70,8 @@ static size_t cost_of(const struct pg_disk_request *request)
 {
     size_t cost = sizeof(*request) + request->name.len + request->value.len;
     if (request->msg) {
-        /* Shared by all who have a reference; two of them, the publisher's and that of the entry which is
-         * being made, are gone before the request is carried out. */
+        /* Shared by all who have a reference; two of them, the publisher's and that of the entry
+         * which is being made, are gone before the request is carried out. */
         size_t refs = atomic_load_explicit(&request->msg->refs, memory_order_relaxed);
         cost += (request->msg->topic.len + request->msg->payload.len) / (refs > 2 ? refs - 2 : 1);
     }
@@ -105,8 +107,8 @@ static void ease(struct disk_store *store)
         store->base.eased(store->base.eased_arg);
 }
 
-/* So many bytes wait now. The thread may have carried them out before they make the store busy: each
- * of both looks at what the other has changed after its own change. */
+/* So many bytes wait now. The thread may have carried them out before they make the store busy:
+ * each of both looks at what the other has changed after its own change. */
 static void note_backlog(struct disk_store *store, size_t bytes)
 {
     if (bytes <= store->backlog_max / 2 || atomic_exchange(&store->base.busy, true))
@@ -141,7 +143,7 @@ static void post(struct disk_store *store, struct pg_disk_request *request,
     note_backlog(store, before + cost);
 }
 
-/* ---- the thread ---------------------------------------------------------------------------------- */
+/* ---- the thread ----------------------------------------------------------------------------- */
 
 static struct pg_disk_request *take(struct disk_store *store)
 {
@@ -205,7 +207,8 @@ static struct pg_disk_request *carry_out_some(struct disk_store *store,
     pg_disk_commit(store->disk, list);
     store->last_us = now_us() - began_us;
     store->last_requests = count;
-    /* Before the answers: whoever gets one sees what has changed, and may be gone after the last. */
+    /* Before the answers: whoever gets one sees what has changed, and may be gone after the
+     * last. */
     share_stats(store);
     atomic_fetch_sub_explicit(&store->backlog, count, memory_order_relaxed);
     atomic_fetch_sub(&store->backlog_bytes, bytes);
@@ -268,7 +271,7 @@ static bool start(struct disk_store *store, struct pg_error *error)
     return rc == 0;
 }
 
-/* ---- operations ---------------------------------------------------------------------------------- */
+/* ---- operations ----------------------------------------------------------------------------- */
 
 static bool disk_restore(struct pg_store *base, struct pg_store_restorer *restorer,
                          struct pg_error *error)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Requests of the embedded store: what store.h asks, as one allocation each, with the values of the
- * maps in the form in which they are kept (store_disk_map.c has the formats). No state; any thread. */
+ * maps in the form in which they are kept (store_disk_map.c has the formats). No state; any
+ * thread. */
 
 #include "store_disk_parts.h"
 

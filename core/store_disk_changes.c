@@ -3,12 +3,12 @@
 /* Changes of the embedded store's maps: a group's are one transaction.
  *
  * When a transaction fails, each of its requests that somebody waits for is answered so. A change
- * that nobody waits for, such as that a will is not to be sent any more, is owed: it is kept here, a
- * later one of the same thing in its place, and goes in front of each transaction until one succeeds.
- * Dropping a session is always owed, for its handle is given back at once.
+ * that nobody waits for, such as that a will is not to be sent any more, is owed: it is kept here,
+ * a later one of the same thing in its place, and goes in front of each transaction until one
+ * succeeds. Dropping a session is always owed, for its handle is given back at once.
  *
- * When the maps have reached their own limit, each change is tried by itself, so that only what does
- * not fit is refused. What gives room back may exceed the limit for a moment: LMDB deletes by
+ * When the maps have reached their own limit, each change is tried by itself, so that only what
+ * does not fit is refused. What gives room back may exceed the limit for a moment: LMDB deletes by
  * writing. */
 
 #include "store_disk_parts.h"
@@ -46,7 +46,7 @@ static uint32_t id_of(const struct pg_disk_request *r)
     return r->session->id != 0 ? r->session->id : r->session->pending_id;
 }
 
-/* ---- one change ---------------------------------------------------------------------------------- */
+/* ---- one change ----------------------------------------------------------------------------- */
 
 static int put_session(struct pg_disk *disk, MDB_txn *txn, struct pg_disk_request *r,
                        uint32_t *next)
@@ -123,7 +123,7 @@ static bool gives_room(const struct pg_disk_request *r)
     }
 }
 
-/* ---- what is owed -------------------------------------------------------------------------------- */
+/* ---- what is owed --------------------------------------------------------------------------- */
 
 static size_t size_of(const struct pg_disk_request *r)
 {
@@ -219,7 +219,7 @@ static int make_owed(struct pg_disk *disk, MDB_txn *txn, uint32_t *next)
     return rc;
 }
 
-/* ---- transactions -------------------------------------------------------------------------------- */
+/* ---- transactions --------------------------------------------------------------------------- */
 
 static int begin(struct pg_disk *disk, MDB_txn **txn)
 {

@@ -2,10 +2,10 @@
 
 /* All of an embedded store, out of it and into a new one (store_disk_copy.h).
  *
- * The way out: what restoring gives back, then the messages. Entries know where their message is, so
- * that all of them, sorted by that, give each message with its entries. The way in: requests of the
- * maps in groups, then records of the log in batches, read back into the index as a recovery reads
- * them, because entries of a session may come in any order. */
+ * The way out: what restoring gives back, then the messages. Entries know where their message is,
+ * so that all of them, sorted by that, give each message with its entries. The way in: requests of
+ * the maps in groups, then records of the log in batches, read back into the index as a recovery
+ * reads them, because entries of a session may come in any order. */
 
 #include "store_disk_copy.h"
 
@@ -20,8 +20,9 @@
 
 #define GROUP_REQUESTS 4096u
 #define BATCH_BYTES    ((size_t)1024 * 1024)
-/* Addresses, not memory, of the maps of an imported store: the gateway's own limit is not known here,
- * and this is room for more than one machine serves, in what sanitizers leave of the address space. */
+/* Addresses, not memory, of the maps of an imported store: the gateway's own limit is not known
+ * here, and this is room for more than one machine serves, in what sanitizers leave of the address
+ * space. */
 #define IMPORT_MAP_BYTES ((size_t)64 << 30)
 
 static const struct pg_store_disk_options defaults = {.fsync = PG_SEGLOG_ALWAYS,
@@ -33,7 +34,7 @@ static bool fail(struct pg_error *error, const char *dir, int rc)
     return false;
 }
 
-/* ---- out ------------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------ */
 
 /* An entry, or with `receipt` the receipt of an unrouted message. */
 struct reference {
@@ -203,7 +204,7 @@ bool pg_store_disk_export(const char *dir, struct pg_store_exporter *exporter,
     return ok;
 }
 
-/* ---- in -------------------------------------------------------------------------------------------- */
+/* ---- in ------------------------------------------------------------------------------------- */
 
 struct pg_store_import {
     struct pg_disk *disk;
@@ -480,7 +481,7 @@ bool pg_store_import_end(struct pg_store_import **where, bool keep, struct pg_er
     return ok;
 }
 
-/* ---- maps and log ---------------------------------------------------------------------------------- */
+/* ---- maps and log --------------------------------------------------------------------------- */
 
 bool pg_store_disk_pair(const char *dir, bool accept, bool *differs, struct pg_error *error)
 {

@@ -2,8 +2,8 @@
 #ifndef PG_STORE_DISK_COPY_H
 #define PG_STORE_DISK_COPY_H
 
-/* All of an embedded store that no process uses, out of it and into a new one: for tools. Everything
- * runs on the caller's thread, and blocks. Errors are false with error->text. */
+/* All of an embedded store that no process uses, out of it and into a new one: for tools.
+ * Everything runs on the caller's thread, and blocks. Errors are false with error->text. */
 
 #include "store_disk.h"
 
@@ -28,8 +28,8 @@ struct pg_store_message {
     uint16_t packet_id;
 };
 
-/* As struct pg_store_restorer, without `unrouted`; messages come last, in the order in which they lie
- * in the log. A callback that returns false ends it; error->text is then its own. */
+/* As struct pg_store_restorer, without `unrouted`; messages come last, in the order in which they
+ * lie in the log. A callback that returns false ends it; error->text is then its own. */
 struct pg_store_exporter {
     struct pg_store_restorer base; /* first */
     bool (*message)(struct pg_store_exporter *exporter, const struct pg_store_message *message);
@@ -43,10 +43,11 @@ PG_CHECKED bool pg_store_disk_export(const char *dir, struct pg_store_exporter *
 struct pg_store_import;
 
 /* A new store in `dir`, in which there is none, and which is made if its parent exists. NULL with
- * error->text; then *began tells whether a part of it may have been made, which the caller removes. */
+ * error->text; then *began tells whether a part of it may have been made, which the caller
+ * removes. */
 struct pg_store_import *pg_store_disk_import(const char *dir, bool *began, struct pg_error *error);
-/* Sessions first: with record, subscriptions, and receipts of messages that everybody has; a receipt
- * whose message comes with pg_store_import_message() may be among them. */
+/* Sessions first: with record, subscriptions, and receipts of messages that everybody has; a
+ * receipt whose message comes with pg_store_import_message() may be among them. */
 PG_CHECKED bool pg_store_import_session(struct pg_store_import *import,
                                         const struct pg_restored_session *session,
                                         struct pg_error *error);
@@ -67,12 +68,12 @@ PG_CHECKED bool pg_store_import_message(struct pg_store_import *import,
 PG_CHECKED bool pg_store_import_end(struct pg_store_import **import, bool keep,
                                     struct pg_error *error);
 
-/* The name of a protocol that lives as long as the thread, for struct pg_msg_spec; "" when there are
- * more of them than any gateway has. */
+/* The name of a protocol that lives as long as the thread, for struct pg_msg_spec; "" when there
+ * are more of them than any gateway has. */
 const char *pg_store_protocol_name(struct pg_bytes name);
 
-/* Whether the log in the folder of a store belongs to its maps; *differs. With `accept` it does from
- * now on: for an operator who gives up the queues. */
+/* Whether the log in the folder of a store belongs to its maps; *differs. With `accept` it does
+ * from now on: for an operator who gives up the queues. */
 PG_CHECKED bool pg_store_disk_pair(const char *dir, bool accept, bool *differs,
                                    struct pg_error *error);
 

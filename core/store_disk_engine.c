@@ -4,26 +4,26 @@
  *
  * A group goes in five steps. The requests that belong to the maps are one transaction of LMDB. The
  * others become records of one batch (a very long group: several), appended to the log and synced.
- * The batch is then read back into the index. Changes of wills are a second transaction if there was
- * a batch: a will that was sent is forgotten only when the sessions have the message. At last the
- * answers run, in the order of the requests. The maps are ahead of the log for a moment: a process
- * that dies in between has a session without the message that came just before, which nobody was
- * told is kept.
+ * The batch is then read back into the index. Changes of wills are a second transaction if there
+ * was a batch: a will that was sent is forgotten only when the sessions have the message. At last
+ * the answers run, in the order of the requests. The maps are ahead of the log for a moment: a
+ * process that dies in between has a session without the message that came just before, which
+ * nobody was told is kept.
  *
- * A group in which nobody waits for the disk (that a client has settled what it was sent, mostly) has no
- * batch of its own: its records are owed, as below, and written with the first group in which somebody
- * waits, or when they are a moment old or many. Else a long queue that is being read would cost a sync
- * for every page of it. What a process that dies takes with it then is delivered once more, as is what
- * was settled on the wire alone.
+ * A group in which nobody waits for the disk (that a client has settled what it was sent, mostly)
+ * has no batch of its own: its records are owed, as below, and written with the first group in
+ * which somebody waits, or when they are a moment old or many. Else a long queue that is being read
+ * would cost a sync for every page of it. What a process that dies takes with it then is delivered
+ * once more, as is what was settled on the wire alone.
  *
  * When the disk does not take a batch, nothing of it counts and its requests fail, but for what is
  * already a fact: that entries are settled, messages routed, and deliveries received. These records
- * are owed: the index has them at once, and they go in front of the next batch. So are the entries of a
- * message that was received with QoS 2 and is not routed: the log has it, and a process that dies
- * before it has the entries as well gives it to those sessions at its next start. Were they refused
- * instead, its publisher would send it again, and the sessions that have it would get it twice. After a
- * failed sync the log is mended first, without the batch that was refused. Where an attempt is dear,
- * requests fail without one for a moment. */
+ * are owed: the index has them at once, and they go in front of the next batch. So are the entries
+ * of a message that was received with QoS 2 and is not routed: the log has it, and a process that
+ * dies before it has the entries as well gives it to those sessions at its next start. Were they
+ * refused instead, its publisher would send it again, and the sessions that have it would get it
+ * twice. After a failed sync the log is mended first, without the batch that was refused. Where an
+ * attempt is dear, requests fail without one for a moment. */
 
 #include "store_disk_parts.h"
 
@@ -42,7 +42,7 @@
 /* A group that takes longer is a disk that an operator should know of. */
 #define SLOW_MS 1000
 
-/* ---- health -------------------------------------------------------------------------------------- */
+/* ---- health --------------------------------------------------------------------------------- */
 
 void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, const char *what)
 {
@@ -67,7 +67,7 @@ void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, con
     memcpy(stats->detail, text, sizeof(text));
 }
 
-/* ---- where messages are -------------------------------------------------------------------------- */
+/* ---- where messages are --------------------------------------------------------------------- */
 
 static uint32_t mix(uint64_t id, uint32_t size)
 {
@@ -162,7 +162,7 @@ static struct pg_disk_place place_of(struct pg_disk *disk, const struct pg_msg *
     return place;
 }
 
-/* ---- the batch ----------------------------------------------------------------------------------- */
+/* ---- the batch ------------------------------------------------------------------------------ */
 
 void pg_disk_begin_batch(struct pg_disk *disk)
 {
@@ -298,8 +298,8 @@ static bool owe_since(struct pg_disk *disk, size_t before)
     return all;
 }
 
-/* What is a fact although the batch was not kept; of the requests from `from` up to and without `to`.
- * false: there was no memory for all of it. */
+/* What is a fact although the batch was not kept; of the requests from `from` up to and without
+ * `to`. false: there was no memory for all of it. */
 static bool keep_owed(struct pg_disk *disk, const struct pg_disk_request *from,
                       const struct pg_disk_request *to)
 {
@@ -350,7 +350,7 @@ static void flush(struct pg_disk *disk, struct pg_disk_request *from, struct pg_
     pg_disk_begin_batch(disk);
 }
 
-/* ---- requests of the log ------------------------------------------------------------------------- */
+/* ---- requests of the log -------------------------------------------------------------------- */
 
 static void join_group(struct pg_disk *disk, struct pg_store_session *session)
 {
@@ -545,7 +545,7 @@ static void commit_log(struct pg_disk *disk, struct pg_disk_request *list)
         flush(disk, from, NULL);
 }
 
-/* ---- groups -------------------------------------------------------------------------------------- */
+/* ---- groups --------------------------------------------------------------------------------- */
 
 static void carry_out(struct pg_disk *disk, struct pg_disk_request *list)
 {
@@ -651,7 +651,7 @@ bool pg_disk_maintain(struct pg_disk *disk)
     return pg_disk_reclaim(disk) || more;
 }
 
-/* ---- start and end ------------------------------------------------------------------------------- */
+/* ---- start and end -------------------------------------------------------------------------- */
 
 static char *joined(const char *dir, const char *name)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Pages of a stored queue, read from the log for the session that asks. A message that cannot be
- * read (a bad sector, say) is left out with a line in the log, so that those behind it are delivered;
- * it stays in the store, where the next start may read it. The store's thread. */
+ * read (a bad sector, say) is left out with a line in the log, so that those behind it are
+ * delivered; it stays in the store, where the next start may read it. The store's thread. */
 
 #include "store_disk_parts.h"
 

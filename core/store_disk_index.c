@@ -2,22 +2,22 @@
 
 /* The index of the queues: where each queued message is, in memory, 24 bytes each.
  *
- * A session has one vector of entries in the order of numbers. Those that are done with at the front
- * are cut off, others are marked; when it is full and a quarter of it is marked or cut off it is
- * pushed together, else it grows by a quarter, so that with what is spare it stays below 32 bytes per
- * entry. Segments know how many of their entries live.
+ * A session has one vector of entries in the order of numbers. Those that are done with at the
+ * front are cut off, others are marked; when it is full and a quarter of it is marked or cut off it
+ * is pushed together, else it grows by a quarter, so that with what is spare it stays below 32
+ * bytes per entry. Segments know how many of their entries live.
  *
- * The index is changed by records alone: after a batch was appended it is read as it is at recovery,
- * so that there is one meaning of each record. At recovery entries may come a second time and in
- * another order, because the oldest segment was copied forward: a session notes that and is sorted
- * before it is next searched, where the later one of two with one number holds. */
+ * The index is changed by records alone: after a batch was appended it is read as it is at
+ * recovery, so that there is one meaning of each record. At recovery entries may come a second time
+ * and in another order, because the oldest segment was copied forward: a session notes that and is
+ * sorted before it is next searched, where the later one of two with one number holds. */
 
 #include "store_disk_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- sessions ------------------------------------------------------------------------------------ */
+/* ---- sessions ------------------------------------------------------------------------------- */
 
 struct pg_store_session *pg_disk_session_new(struct pg_bytes client_id)
 {
@@ -87,7 +87,7 @@ struct pg_store_session *pg_disk_session_find(struct pg_disk *disk, uint32_t id)
     return session;
 }
 
-/* ---- segments ------------------------------------------------------------------------------------ */
+/* ---- segments ------------------------------------------------------------------------------- */
 
 /* NULL: a segment that is not there any more, or out of memory. */
 struct pg_disk_segment *pg_disk_segment(struct pg_disk *disk, uint32_t number)
@@ -112,7 +112,7 @@ struct pg_disk_segment *pg_disk_segment(struct pg_disk *disk, uint32_t number)
     return &disk->segments[index];
 }
 
-/* ---- the way an entry came ----------------------------------------------------------------------- */
+/* ---- the way an entry came ------------------------------------------------------------------ */
 
 static bool via_equal(const struct pg_disk_via *via, const struct pg_disk_step *step)
 {
@@ -172,7 +172,7 @@ static void via_release(struct pg_store_session *session, uint16_t via)
     session->vias[via - 1].data = NULL;
 }
 
-/* ---- entries ------------------------------------------------------------------------------------- */
+/* ---- entries -------------------------------------------------------------------------------- */
 
 uint64_t pg_disk_full_number(const struct pg_store_session *session, uint32_t low)
 {
@@ -395,7 +395,7 @@ static void apply_entry(struct pg_disk *disk, struct pg_store_session *session,
     count_in_segment(disk, step);
 }
 
-/* ---- state of deliveries and receipts ------------------------------------------------------------ */
+/* ---- state of deliveries and receipts ------------------------------------------------------- */
 
 static void apply_send(struct pg_disk *disk, struct pg_store_session *session,
                        const struct pg_disk_step *step)

@@ -13,8 +13,9 @@
  *   'k' 0 <space, key>           a fact: expires u32, value
  *
  * After its letter and session a key has a byte, 0, and the name; or, when that is longer than LMDB
- * allows, 1, the name's first KEY_NAME_MAX bytes and a number u32 that tells apart those that begin alike.
- * A value begins with length u32 and the whole name. A session's name is its client identifier.
+ * allows, 1, the name's first KEY_NAME_MAX bytes and a number u32 that tells apart those that begin
+ * alike. A value begins with length u32 and the whole name. A session's name is its client
+ * identifier.
  *
  * A database of an older version is brought up to this one when it is opened, by one step for each
  * version, in one transaction; one that is newer is refused. Version 1 had no "m" "log". */
@@ -222,7 +223,7 @@ int pg_disk_map_each(struct pg_disk *disk, enum pg_disk_kind kind, uint32_t sess
     return result != 0 ? result : rc == MDB_NOTFOUND ? 0 : as_errno(rc);
 }
 
-/* ---- expiry -------------------------------------------------------------------------------------- */
+/* ---- expiry --------------------------------------------------------------------------------- */
 
 #define SWEEP_KEYS 2048u /* looked at in one step */
 #define SWEEP_DROP 64u   /* deleted in one step */
@@ -308,7 +309,7 @@ int pg_disk_map_sweep(struct pg_disk *disk)
     return as_errno(rc);
 }
 
-/* ---- versions and files ------------------------------------------------------------------------- */
+/* ---- versions and files --------------------------------------------------------------------- */
 
 /* Version 2 says which log belongs to the database. It is that which is found beside it next. */
 static int bind_later(struct pg_disk *disk, MDB_txn *txn)

@@ -21,7 +21,7 @@
 
 #include "store_disk.h"
 
-/* ---- bytes (store_disk_record.c) --------------------------------------------------------------- */
+/* ---- bytes (store_disk_record.c) ------------------------------------------------------------ */
 
 /* Grows as it is written to; once memory is out, `failed` stays set and nothing is added. */
 struct pg_disk_buffer {
@@ -104,7 +104,7 @@ bool pg_disk_get_step(struct pg_disk_reader *from, const uint8_t *start, struct 
 struct pg_disk;
 struct pg_disk_request;
 
-/* ---- index (store_disk_index.c) ---------------------------------------------------------------- */
+/* ---- index (store_disk_index.c) ------------------------------------------------------------- */
 
 /* 24 bytes for a queued message. */
 struct pg_disk_entry {
@@ -171,8 +171,8 @@ struct pg_disk_segment {
     uint32_t pins;        /* messages here that are not routed yet */
 };
 
-/* A place in a walk through all sessions' entries that is made in steps. What is added meanwhile may
- * be missed, and what is there may be seen twice. */
+/* A place in a walk through all sessions' entries that is made in steps. What is added meanwhile
+ * may be missed, and what is there may be seen twice. */
 struct pg_disk_cursor {
     uint32_t bucket, bucket_count;
     uint32_t session; /* 0: the first of the bucket */
@@ -288,7 +288,7 @@ bool pg_disk_apply_records(struct pg_disk *disk, struct pg_log_position position
 void pg_disk_settle_down(struct pg_disk *disk);
 void pg_disk_index_free(struct pg_disk *disk);
 
-/* ---- maps (store_disk_map.c): 0 or a negative errno or LMDB error -------------------------------- */
+/* ---- maps (store_disk_map.c): 0 or a negative errno or LMDB error --------------------------- */
 
 bool pg_disk_map_open(struct pg_disk *disk, struct pg_error *error);
 enum pg_disk_kind {
@@ -318,7 +318,7 @@ int pg_disk_map_bind(struct pg_disk *disk, uint32_t salt);
 int pg_disk_map_reopen(struct pg_disk *disk);
 uint64_t pg_disk_map_bytes(struct pg_disk *disk);
 
-/* ---- changes of the maps (store_disk_changes.c) -------------------------------------------------- */
+/* ---- changes of the maps (store_disk_changes.c) --------------------------------------------- */
 
 /* Carry out those of the list that are for the maps, as one transaction: those of wills, or the
  * others, or both; and what is owed. NULL: only try whether that works. */
@@ -326,7 +326,7 @@ enum { PG_DISK_WILL_CHANGES = 1, PG_DISK_OTHER_CHANGES = 2 };
 void pg_disk_commit_maps(struct pg_disk *disk, struct pg_disk_request *list, unsigned which);
 void pg_disk_owed_free(struct pg_disk *disk);
 
-/* ---- engine (store_disk_engine.c) ----------------------------------------------------------------- */
+/* ---- engine (store_disk_engine.c) ----------------------------------------------------------- */
 
 enum pg_disk_ask {
     PG_ASK_SESSION_PUT,
@@ -393,7 +393,8 @@ bool pg_disk_restore(struct pg_disk *disk, struct pg_store_restorer *restorer,
 void pg_disk_commit(struct pg_disk *disk, struct pg_disk_request *list);
 /* Give the answers, and pages, and free the list. */
 void pg_disk_answer(struct pg_disk *disk, struct pg_disk_request *list);
-/* When records that nobody waits for are to be written, by pg_now_ms(); PG_NEVER: there are none. */
+/* When records that nobody waits for are to be written, by pg_now_ms(); PG_NEVER: there are
+ * none. */
 int64_t pg_disk_deferred_until(const struct pg_disk *disk);
 void pg_disk_write_deferred(struct pg_disk *disk);
 /* What is due with time: whether a disk that failed works again, lines of the log, sums. */
@@ -417,8 +418,8 @@ int pg_disk_append(struct pg_disk *disk);
 /* The same; where the body of the batch is. */
 int pg_disk_append_at(struct pg_disk *disk, struct pg_log_position *position);
 void pg_disk_begin_batch(struct pg_disk *disk);
-/* Where the next record of the batch goes, from the start of its body: what is owed, or the version,
- * is in front of the records. */
+/* Where the next record of the batch goes, from the start of its body: what is owed, or the
+ * version, is in front of the records. */
 uint32_t pg_disk_batch_offset(const struct pg_disk *disk);
 /* A MESSAGE record into the batch. */
 struct pg_disk_place pg_disk_put_message(struct pg_disk *disk, const struct pg_msg *msg);
@@ -426,7 +427,7 @@ struct pg_disk_place pg_disk_put_message(struct pg_disk *disk, const struct pg_m
 enum pg_disk_part { PG_DISK_LOG = 1, PG_DISK_MAPS = 2 };
 void pg_disk_health(struct pg_disk *disk, enum pg_disk_part part, int error, const char *what);
 
-/* ---- reclaim (store_disk_reclaim.c) --------------------------------------------------------------- */
+/* ---- reclaim (store_disk_reclaim.c) --------------------------------------------------------- */
 
 /* Count an entry that is given up. The line in the log comes with the next tick, one for all of a
  * session. */

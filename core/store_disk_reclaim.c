@@ -5,10 +5,10 @@
  * longer than for one another.
  *
  * Segments go strictly from the oldest, so that a SETTLE is never gone before the entry that it
- * settles. The oldest goes when nothing in it lives. If little lives in all of the log, what lives in
- * the oldest is first written anew at the end, with the state of its deliveries: a walk through all
- * sessions' entries, in which a message is copied with the first entry that needs it. A message that
- * is not routed yet holds its segment. */
+ * settles. The oldest goes when nothing in it lives. If little lives in all of the log, what lives
+ * in the oldest is first written anew at the end, with the state of its deliveries: a walk through
+ * all sessions' entries, in which a message is copied with the first entry that needs it. A message
+ * that is not routed yet holds its segment. */
 
 #include "store_disk_parts.h"
 
@@ -22,7 +22,7 @@
 #define SWEEP_KILL    8u
 #define DROP_SEGMENTS 2u /* unlinked in one step */
 
-/* ---- lines of the log ----------------------------------------------------------------------------- */
+/* ---- lines of the log ----------------------------------------------------------------------- */
 
 void pg_disk_drop_noted(struct pg_disk *disk, struct pg_store_session *session,
                         enum pg_reason reason, uint64_t number)
@@ -65,7 +65,7 @@ void pg_disk_write_notes(struct pg_disk *disk)
     }
 }
 
-/* ---- a walk in steps ----------------------------------------------------------------------------- */
+/* ---- a walk in steps ------------------------------------------------------------------------ */
 
 /* The session at which the walk stands; NULL: it is at its end. */
 static struct pg_store_session *standing(struct pg_disk *disk, struct pg_disk_cursor *at)
@@ -91,7 +91,7 @@ static void go_on(struct pg_disk_cursor *at, const struct pg_store_session *sess
     at->bucket += !session->next;
 }
 
-/* ---- expiry --------------------------------------------------------------------------------------- */
+/* ---- expiry --------------------------------------------------------------------------------- */
 
 /* false: the budget is used up. The index forgets what has expired; a recovery sees the same clock
  * and does so too. */
@@ -136,7 +136,7 @@ bool pg_disk_sweep(struct pg_disk *disk)
     return false;
 }
 
-/* ---- copying forward ----------------------------------------------------------------------------- */
+/* ---- copying forward ------------------------------------------------------------------------ */
 
 /* A message of the oldest segment that is at the end of the log as well. */
 struct pg_disk_moved {

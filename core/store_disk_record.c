@@ -18,10 +18,10 @@
  *   9 NOTE      nothing: tries whether the disk works
  *  10 DROP      as SETTLE: given up because of a quota
  *
- * segment, offset and size are the place of a MESSAGE record; segment 0 means the batch itself, with
- * an offset from its start. Flags: bits 0-1 QoS, 2 retain, 3 direct, 4 VIA. `order` rises with each
- * SEND, so that copies do not change the order of sending. Records of a session that is not in the
- * maps are dead: session numbers are never used again.
+ * segment, offset and size are the place of a MESSAGE record; segment 0 means the batch itself,
+ * with an offset from its start. Flags: bits 0-1 QoS, 2 retain, 3 direct, 4 VIA. `order` rises with
+ * each SEND, so that copies do not change the order of sending. Records of a session that is not in
+ * the maps are dead: session numbers are never used again.
  *
  * A message: created u64 (Unix time, ms), deadline u32 (Unix time, s; UINT32_MAX: never), flags u8
  * (bits 0-1 QoS, 2 retain, 3 topic valid, 4 UTF-8, 5 bytes), topic, payload, publisher, protocol,
@@ -150,7 +150,7 @@ struct pg_bytes pg_disk_get_bytes(struct pg_disk_reader *from)
     return length == UINT32_MAX ? PG_BYTES_NONE : pg_disk_get_raw(from, length);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------ */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 enum { MSG_RETAIN = 4, MSG_TOPIC_VALID = 8, MSG_UTF8 = 16, MSG_BINARY = 32 };
 
@@ -250,7 +250,7 @@ struct pg_msg *pg_disk_get_msg(struct pg_disk_reader *from)
     return msg;
 }
 
-/* ---- records ------------------------------------------------------------------------------------- */
+/* ---- records -------------------------------------------------------------------------------- */
 
 static void put_place(struct pg_disk_buffer *to, struct pg_disk_place place)
 {

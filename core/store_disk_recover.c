@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the embedded store gives back at start: sessions out of the maps, then every batch of the log
- * in its order into the index, then the callbacks: sessions, retained messages, wills, facts, and
- * messages that were received and perhaps not routed. Main thread. */
+/* What the embedded store gives back at start: sessions out of the maps, then every batch of the
+ * log in its order into the index, then the callbacks: sessions, retained messages, wills, facts,
+ * and messages that were received and perhaps not routed. Main thread. */
 
 #include "store_disk_parts.h"
 
@@ -98,7 +98,7 @@ static bool read_log(struct pg_disk *disk, struct pg_error *error)
     return rc == 0 && check_pair(disk, error);
 }
 
-/* ---- the callbacks ------------------------------------------------------------------------------- */
+/* ---- the callbacks -------------------------------------------------------------------------- */
 
 struct subs {
     struct pg_subscription *items;

@@ -17,8 +17,8 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
 /* false: there was none. */
 bool pg_subscription_drop(struct pg_session *session, struct pg_bytes filter);
 void pg_subscriptions_drop_all(struct pg_session *session);
-/* The session has a client from now on, or has none: shared subscriptions prefer members that have.
- */
+/* The session has a client from now on, or has none: shared subscriptions prefer members that
+ * have. */
 void pg_subscriptions_set_active(struct pg_session *session, bool active);
 /* Call fn for each; it may drop the one that it is shown, and none else. */
 void pg_subscriptions_each(struct pg_session *session,

@@ -2,9 +2,9 @@
 #ifndef PG_TICKET_H
 #define PG_TICKET_H
 
-/* A client's question to the store that is out: it is answered when every request that it caused, on
- * any worker, has completed. For publications, subscriptions and admissions. The ticket itself is
- * what the store completes, so that a request needs no allocation. */
+/* A client's question to the store that is out: it is answered when every request that it caused,
+ * on any worker, has completed. For publications, subscriptions and admissions. The ticket itself
+ * is what the store completes, so that a request needs no allocation. */
 
 #include "polygate.h"
 #include "store.h"
@@ -36,7 +36,8 @@ struct pg_ticket *pg_ticket_new(struct pg_client *client, uint64_t token, struct
                                 void (*answered)(struct pg_client *client,
                                                  const struct pg_ticket *ticket,
                                                  enum pg_reason reason));
-/* One of nobody, for a message that the store keeps until everybody has it; a reference is taken. */
+/* One of nobody, for a message that the store keeps until everybody has it; a reference is
+ * taken. */
 struct pg_ticket *pg_ticket_of_nobody(struct pg_worker *home, struct pg_msg *received);
 static inline struct pg_bytes pg_ticket_about(const struct pg_ticket *ticket)
 {
@@ -48,8 +49,8 @@ static inline bool pg_ticket_waits(const struct pg_ticket *ticket)
 {
     return atomic_load_explicit(&ticket->holds, memory_order_relaxed) > 1;
 }
-/* Let go of one hold with its result; the last one answers the client with the worst. Any thread.
- */
+/* Let go of one hold with its result; the last one answers the client with the worst. Any
+ * thread. */
 void pg_ticket_done(struct pg_ticket *ticket, enum pg_reason reason);
 
 /* What to give to a store request, with a hold of its own; NULL for no ticket. */

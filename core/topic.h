@@ -12,8 +12,8 @@
 
 #include "polygate.h"
 
-/* The longest name or filter, with its `$share/group/`: the standard's strings have 16-bit lengths.
- */
+/* The longest name or filter, with its `$share/group/`: the standard's strings have 16-bit
+ * lengths. */
 #define PG_TOPIC_BYTES_MAX 65535u
 
 /* The most levels of a name or of a filter (without `$share/group/`). A topic of 65,000 slashes is

@@ -33,8 +33,8 @@ struct pg_transport {
     /* Whether the values of one listener make sense, by looking at them alone (for `polygate -t`).
      * false with error->text, in which file and line are not named. Main thread. (optional) */
     bool (*check)(const struct pg_listener_conf *conf, struct pg_error *error);
-    /* Whether those who connect to the listener are proxies, so that its clients may be anywhere. Main
-     * thread, after `check`. (optional) */
+    /* Whether those who connect to the listener are proxies, so that its clients may be anywhere.
+     * Main thread, after `check`. (optional) */
     bool (*hands_on)(const struct pg_listener_conf *conf);
     /* Read what the block of one listener names (certificates) and keep it in conf->transport_conf,
      * for `workers` workers. Called at every load, for each address; files may have changed while
@@ -59,18 +59,19 @@ struct pg_transport {
     /* Free, after every worker has stopped, or if it never started. Main thread. */
     void (*close_listening)(struct pg_listening **listening);
 
-    /* ---- of blocks that call out (conf->call is set); without `dial`, nobody is called over it ---- */
+    /* ---- of blocks that call out (conf->call is set); without `dial` it calls nobody ---- */
 
     const struct pg_option *call_options; /* additional keys of such blocks; NULL: none */
     size_t call_conf_size;                /* of their values, in conf->transport_conf */
-    /* Whether conf->call->to is an address that can be called, and the values make sense. false with
-     * error->text, in which file and line are not named. Main thread. */
+    /* Whether conf->call->to is an address that can be called, and the values make sense. false
+     * with error->text, in which file and line are not named. Main thread. */
     bool (*check_call)(const struct pg_listener_conf *conf, struct pg_error *error);
     /* As prepare and release above. (both optional) */
     bool (*prepare_call)(const struct pg_listener_conf *conf, struct pg_error *error);
     void (*release_call)(void *transport_conf);
-    /* Call it for this connection, which has just been opened and may be closing already, in the time
-     * that pg_conn_expect_handshake() is told of; then pg_conn_handshaken(), or the connection ends. */
+    /* Call it for this connection, which has just been opened and may be closing already, in the
+     * time that pg_conn_expect_handshake() is told of; then pg_conn_handshaken(), or the connection
+     * ends. */
     void (*dial)(struct pg_conn *conn, const struct pg_listener_conf *conf);
 
     /* Link operations; `link` is the state of link_size bytes. On the connection's worker. */
@@ -83,6 +84,9 @@ struct pg_transport {
     void (*want_read)(void *link, bool on);
     /* No more output; goes on reading and discarding until the peer closes or `close`. */
     void (*shutdown)(void *link);
+    /* Whether bytes of its own are still to leave to a peer that has sent its last: `shutdown` is called
+     * then, and pg_conn_eof() once more when they have left. (optional: there never are any) */
+    bool (*owes)(const void *link);
     /* Stop all watchers and close. The core frees the memory later in the turn. */
     void (*close)(void *link);
 };

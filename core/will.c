@@ -2,13 +2,19 @@
 
 /* Wills: a message that is published when a client ends without a goodbye (MQTT 5.0 3.1.2.5). The
  * access rules are asked when the client is admitted (client.c) and again here, when it is sent:
- * the gateway publishes it, but on the client's account. */
+ * the gateway publishes it, but on the client's account.
+ *
+ * A client that the gateway puts out has not said goodbye, not even when the gateway stops: its will is
+ * sent then, while sessions still take messages and the store still keeps them. One with a delay stays
+ * in the store with the time at which it is due, and is sent after the next start (restore.c) unless
+ * its client has come back; so is one of a process that died. */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "access.h"
 #include "client.h"
+#include "registry.h"
 #include "router.h"
 #include "server.h"
 #include "store.h"
@@ -223,4 +229,29 @@ void pg_will_publish(struct pg_worker *worker, struct pg_will **where, struct pg
         free_question(q);
     else if (reason != PG_PENDING)
         decided(q, reason);
+}
+
+/* ---- the end of the worker ------------------------------------------------------------------- */
+
+/* The registry may not be asked for anything meanwhile, which sending would do. */
+static void collect_delayed(void *arg, struct pg_session *session)
+{
+    struct pg_will **found = arg;
+    if (!session->will || session->client)
+        return;
+    session->will->next = *found;
+    *found = session->will;
+}
+
+void pg_wills_drain(struct pg_worker *worker)
+{
+    struct pg_will *found = NULL;
+    if (worker->server->store)
+        return;
+    pg_registry_each(worker->server->registry, worker->index, collect_delayed, &found);
+    while (found) {
+        struct pg_session *session = found->session;
+        found = found->next;
+        pg_will_publish(worker, &session->will, pg_session_id(session));
+    }
 }

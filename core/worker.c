@@ -100,12 +100,14 @@ static bool has_work(const struct pg_worker *worker)
            pg_sessions_ready(&worker->sessions) || pg_conns_dirty(&worker->conns);
 }
 
-/* Leave the loop when draining is over: every connection is gone, or the time is up. */
+/* Leave the loop when draining is over: every connection is gone and every will has its permission, or
+ * the time is up. */
 static void check_drained(struct pg_worker *worker)
 {
     if (worker->drain_deadline_ms == PG_NEVER || worker->stopped)
         return;
-    if (pg_conns_count(&worker->conns) > 0 && worker->now_ms < worker->drain_deadline_ms)
+    bool busy = pg_conns_count(&worker->conns) > 0 || worker->sessions.will_questions;
+    if (busy && worker->now_ms < worker->drain_deadline_ms)
         return;
     worker->stopped = true;
     ev_break(worker->loop, EVBREAK_ALL);
@@ -257,6 +259,7 @@ static void drain(struct pg_task *task, struct pg_worker *worker)
     struct drain_task *d = (struct drain_task *)task;
     worker->drain_deadline_ms = worker->now_ms + d->timeout_ms;
     free(d);
+    pg_wills_drain(worker);
     pg_conns_drain(worker);
 }
 

@@ -5,8 +5,8 @@
  *
  *   WAITING --retry timer--> CONNECTING --writable--> CONNECTED --closed, error, hang up--> WAITING
  *
- * A device keeps its state while it has no connection, as a real one does: it drives on, stores what
- * it would report, and sends it later. */
+ * A device keeps its state while it has no connection, as a real one does: it drives on, stores
+ * what it would report, and sends it later. */
 
 #include "ctl_fleet.h"
 

@@ -18,7 +18,8 @@ struct ctl_device_kind {
      * argument of its callbacks `device`. NULL: out of memory. */
     struct wire_simulator *(*open)(const struct ctl_fleet_plan *plan, struct ctl_device *device,
                                    size_t index, char name[CTL_DEVICE_NAME]);
-    /* Add up what a device counted, beginning anew with the first; then print it, with a newline. */
+    /* Add up what a device counted, beginning anew with the first; then print it, with a
+     * newline. */
     void (*sum)(const struct wire_simulator *simulator, bool first);
     void (*print_sum)(void);
 };
@@ -41,8 +42,8 @@ void ctl_device_online(struct ctl_device *device);
 void ctl_device_hang_up(struct ctl_device *device);
 /* "NAME what", if there are not too many devices. */
 void ctl_device_tell(const struct ctl_device *device, const char *what);
-/* "NAME <- MESSAGE BODY", of a command that the device was sent: `json` (NULL: out of memory) is the
- * document that decode prints, `id` what it is called if the document does not name it. */
+/* "NAME <- MESSAGE BODY", of a command that the device was sent: `json` (NULL: out of memory) is
+ * the document that decode prints, `id` what it is called if the document does not name it. */
 void ctl_device_tell_command(const struct ctl_device *device, const char *id, const char *json,
                              size_t len);
 

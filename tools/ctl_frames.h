@@ -2,8 +2,8 @@
 #ifndef CTL_FRAMES_H
 #define CTL_FRAMES_H
 
-/* decode and encode, whatever the protocol: where the digits and documents come from, and what is said
- * of bad ones. */
+/* decode and encode, whatever the protocol: where the digits and documents come from, and what is
+ * said of bad ones. */
 
 #include <jansson.h>
 
@@ -17,13 +17,13 @@ bool ctl_each_hex(const struct ctl_run *run, void (*decode)(void *arg, struct pg
                   void *arg);
 
 /* Hand each JSON document to `encode` (lent), with its number from 0: the arguments, or, without
- * arguments, those of the standard input, one behind the other on one line each or on several. false:
- * `encode` has returned false, or something was no JSON (said on stderr). */
+ * arguments, those of the standard input, one behind the other on one line each or on several.
+ * false: `encode` has returned false, or something was no JSON (said on stderr). */
 bool ctl_each_json(const struct ctl_run *run,
                    bool (*encode)(void *arg, json_t *document, int index), void *arg);
 
-/* What --json prints: --wire, --emqx, or neither. false: they are given without --json, or both (said
- * on stderr). */
+/* What --json prints: --wire, --emqx, or neither. false: they are given without --json, or both
+ * (said on stderr). */
 bool ctl_shape(const struct ctl_run *run, enum wire_shape *shape);
 
 /* The rows of the options that it reads. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* simulate gbt32960: vehicles, each the state machine of protocols/gbt32960/gbt32960_simulator.c. */
+/* simulate gbt32960: vehicles, each the state machine of
+ * protocols/gbt32960/gbt32960_simulator.c. */
 
 #include <inttypes.h>
 #include <stdio.h>

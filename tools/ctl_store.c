@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* polygatectl store: the embedded store's files, while no gateway uses them. The log locks its
- * folder, so that a running gateway is not disturbed: the command is refused then. Without a folder,
- * `store stats` asks the gateway. */
+ * folder, so that a running gateway is not disturbed: the command is refused then. Without a
+ * folder, `store stats` asks the gateway. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 #include "ctl.h"
 #include "ctl_store_json.h"
 
-/* ---- check and repair ------------------------------------------------------------------------------ */
+/* ---- check and repair ----------------------------------------------------------------------- */
 
 static void print_finding(void *context, const struct pg_seglog_finding *finding)
 {
@@ -100,7 +100,7 @@ static int run_repair(struct ctl_run *run)
     return run_store(run, true);
 }
 
-/* ---- stats ----------------------------------------------------------------------------------------- */
+/* ---- stats ---------------------------------------------------------------------------------- */
 
 static const struct ctl_option stats_options[] = {
     {'j', "json", NULL, "print as JSON"},
@@ -138,7 +138,7 @@ static int run_stats(struct ctl_run *run)
     return CTL_OK;
 }
 
-/* ---- export and import ----------------------------------------------------------------------------- */
+/* ---- export and import ---------------------------------------------------------------------- */
 
 static int run_export(struct ctl_run *run)
 {

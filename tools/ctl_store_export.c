@@ -22,7 +22,7 @@ static struct writing *of(struct pg_store_restorer *restorer)
     return (struct writing *)restorer;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 static json_t *bytes(struct pg_bytes value)
 {
@@ -81,7 +81,7 @@ static bool write_line(struct writing *w, json_t *object)
     return ok;
 }
 
-/* ---- things ---------------------------------------------------------------------------------------- */
+/* ---- things --------------------------------------------------------------------------------- */
 
 static json_t *message(const struct pg_msg *msg)
 {

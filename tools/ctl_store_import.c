@@ -14,8 +14,8 @@
 #include "ctl_store_text.h"
 #include "wire/base64.h"
 
-/* Longest line: one message, which a frontend does not take if it is longer than 256 MiB, in base64,
- * and its entries. */
+/* Longest line: one message, which a frontend does not take if it is longer than 256 MiB, in
+ * base64, and its entries. */
 #define LINE_MAX_BYTES ((size_t)1024 * 1024 * 1024)
 
 /* One line while it is read. What its values point to lives in the JSON, or in `held`. */
@@ -59,7 +59,7 @@ static void *hold(struct reading *r, size_t size)
     return data;
 }
 
-/* ---- members --------------------------------------------------------------------------------------- */
+/* ---- members -------------------------------------------------------------------------------- */
 
 /* Every member must have one of these names, which end with NULL. */
 static void expect_only(struct reading *r, json_t *object, const char *const *names)
@@ -148,7 +148,7 @@ static size_t list_of(struct reading *r, json_t *object, const char *key, size_t
     return json_array_size(*list);
 }
 
-/* ---- things ---------------------------------------------------------------------------------------- */
+/* ---- things --------------------------------------------------------------------------------- */
 
 static const struct pg_property *read_properties(struct reading *r, json_t *object, size_t *count)
 {
@@ -381,7 +381,7 @@ static void read_end(struct reading *r)
         refuse(r, "lines are missing: there are not as many as the last one says", "");
 }
 
-/* ---- lines ----------------------------------------------------------------------------------------- */
+/* ---- lines ---------------------------------------------------------------------------------- */
 
 static const struct kind {
     const char *name;

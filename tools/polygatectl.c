@@ -10,7 +10,7 @@
 #include "ctl.h"
 
 static const struct ctl_command *const sections[] = {
-    ctl_control_commands,  ctl_mqtt_commands,     ctl_jt808_commands,
+    ctl_control_commands,  ctl_mqtt_commands,           ctl_jt808_commands,
     ctl_gbt32960_commands, ctl_simulate_jt808_commands, ctl_simulate_gbt32960_commands,
     ctl_passwd_commands,   ctl_store_commands,
 };

@@ -10,9 +10,10 @@
  * bytes to frames, the account of bad frames, and the timers.
  *
  * Each frame says its edition by its start mark, and both may come on one connection. A bad frame
- * costs nothing but itself and is counted by kind; nothing is answered to it, since its id is not to
- * be trusted. A run of bad frames or bytes without a good frame between ends the connection, and so
- * does a frame that has begun and does not come whole in time: its length may be the damaged part.
+ * costs nothing but itself and is counted by kind; nothing is answered to it, since its id is not
+ * to be trusted. A run of bad frames or bytes without a good frame between ends the connection, and
+ * so does a frame that has begun and does not come whole in time: its length may be the damaged
+ * part.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, GB/T 32960.3-2025

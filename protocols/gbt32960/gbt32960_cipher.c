@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Cipher text and signatures. RSA goes block by block, each filled as PKCS #1 v1.5 has it. SM2 cipher
- * text is taken as DER (GM/T 0009) or as the bare C1 C3 C2 (GM/T 0003) that begins with 04.
+/* Cipher text and signatures. RSA goes block by block, each filled as PKCS #1 v1.5 has it. SM2
+ * cipher text is taken as DER (GM/T 0009) or as the bare C1 C3 C2 (GM/T 0003) that begins with 04.
  *
  * threads   any
  */
@@ -174,8 +174,8 @@ static size_t der_integer(uint8_t *at, struct pg_bytes number)
     return n + number.len;
 }
 
-/* 04 x y, digest, cipher text as SEQUENCE { x, y, digest, cipher text }. `out` has room for in.len + 32
- * bytes. */
+/* 04 x y, digest, cipher text as SEQUENCE { x, y, digest, cipher text }. `out` has room for in.len
+ * + 32 bytes. */
 static size_t sm2_der(struct pg_bytes in, uint8_t *out)
 {
     uint8_t head[128];

@@ -54,8 +54,8 @@ bool gbt_decrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out,
 bool gbt_encrypt(const struct gbt_key *key, struct pg_bytes in, uint8_t *out, size_t room,
                  size_t *len) PG_CHECKED;
 
-/* Whether a signature holds. `algorithm` is that of the unit: 1 SM2 (SM3, the usual identity), 2 RSA
- * (PKCS #1 v1.5, SHA-256, in r), 3 ECC (SHA-256). */
+/* Whether a signature holds. `algorithm` is that of the unit: 1 SM2 (SM3, the usual identity), 2
+ * RSA (PKCS #1 v1.5, SHA-256, in r), 3 ECC (SHA-256). */
 bool gbt_verify(const struct gbt_key *key, unsigned algorithm, struct pg_bytes signed_bytes,
                 struct pg_bytes r, struct pg_bytes s) PG_CHECKED;
 

@@ -3,23 +3,24 @@
 /* What a vehicle is sent: deliveries of its session as command frames.
  *
  * A payload is JSON (`{"message":"parameter_query","body":{...}}`), or a frame as it stands on the
- * wire, in hexadecimal or in bytes; the id is always the vehicle's. The standard has no serial number
- * for commands: an answer is matched by the VIN and the command code, so that of each code one is in
- * flight at a time and others wait behind it.
+ * wire, in hexadecimal or in bytes; the id is always the vehicle's. The standard has no serial
+ * number for commands: an answer is matched by the VIN and the command code, so that of each code
+ * one is in flight at a time and others wait behind it.
  *
  *   waiting --- nothing of this code is in flight --> sent --- answer, flag 01 (or FE) --> answered
  *                                                      | \---- answer, another flag ------> rejected
  *                                                      |--- none for `answer_timeout`: again;
  *                                                      '--- after `repetitions` ----------> timed out
  *
- * A command that timed out keeps its code closed for one more timeout, in which an answer is nobody's:
- * a late one must not be taken for that of the next command. When a command is over the delivery is
- * settled, and a message that had a response topic is answered there, with its correlation data.
- * Commands without a response topic that were under way when the connection went stay with the
- * session and are sent on the next one; a request is told "connection_lost".
+ * A command that timed out keeps its code closed for one more timeout, in which an answer is
+ * nobody's: a late one must not be taken for that of the next command. When a command is over the
+ * delivery is settled, and a message that had a response topic is answered there, with its
+ * correlation data. Commands without a response topic that were under way when the connection went
+ * stay with the session and are sent on the next one; a request is told "connection_lost".
  *
  * The response goes out in the gateway's own name, so a response topic that is in a namespace of
- * the gateway ($...), a vehicle's downlink topic or a P2P topic of anybody but the requester is refused.
+ * the gateway ($...), a vehicle's downlink topic or a P2P topic of anybody but the requester is
+ * refused.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, -2025: Annex B (80, 81, 82), 6.3.2

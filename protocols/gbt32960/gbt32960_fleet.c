@@ -7,8 +7,8 @@
  * thousands of VINs on one connection and mixes their frames, so that every frame has to find its
  * vehicle at once.
  *
- * The process-wide set is only for `duplicate_vin = refuse`: it tells whether somebody is there, and
- * says nothing about who.
+ * The process-wide set is only for `duplicate_vin = refuse`: it tells whether somebody is there,
+ * and says nothing about who.
  *
  * threads   the worker of the connection; the set: any
  */

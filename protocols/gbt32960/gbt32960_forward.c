@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Forwarding vehicles to another platform, which is chapter 5 from the lower platform's side: each block
- * `forward "NAME" { }` is one link that the gateway makes and keeps.
+/* Forwarding vehicles to another platform, which is chapter 5 from the lower platform's side: each
+ * block `forward "NAME" { }` is one link that the gateway makes and keeps.
  *
  *            connected, admitted                05 answered
  *    APART --------------------> LOGGING_IN ------------------> READY
  *      ^                             |                            |
  *      +----- the link ends ---------+----------------------------+
  *
- * The link is a client of the gateway, forward/NAME, whose session is sent every frame of the vehicles
- * that the block names (gbt32960_hand_on.c). It takes them as deliveries, and settles each when the
- * platform has answered it (gbt32960_forward_window.c). So what the platform has not taken is with the
- * session, in order and in the store, whether the link breaks or the gateway ends.
+ * The link is a client of the gateway, forward/NAME, whose session is sent every frame of the
+ * vehicles that the block names (gbt32960_hand_on.c). It takes them as deliveries, and settles each
+ * when the platform has answered it (gbt32960_forward_window.c). So what the platform has not taken
+ * is with the session, in order and in the store, whether the link breaks or the gateway ends.
  *
- * A login that is not answered is repeated after a minute, three times in all; then the link rests for
- * half an hour. Logins on further links count on: their number is the block's. Serial numbers grow by one
- * with each login and begin again each day. A process does not know those of an earlier one; it begins
- * above them all, with a number that follows the clock and that logins less than a second apart would
- * have to be made all day to reach.
+ * A login that is not answered is repeated after a minute, three times in all; then the link rests
+ * for half an hour. Logins on further links count on: their number is the block's. Serial numbers
+ * grow by one with each login and begin again each day. A process does not know those of an earlier
+ * one; it begins above them all, with a number that follows the clock and that logins less than a
+ * second apart would have to be made all day to reach.
  *
- * Heartbeats (07) are sent where nothing else is. The standard has none between platforms, so that only a
- * platform that has answered one on this link is taken for gone when it falls silent.
+ * Heartbeats (07) are sent where nothing else is. The standard has none between platforms, so that
+ * only a platform that has answered one on this link is taken for gone when it falls silent.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, -2025: chapter 5, 6.3, 7.2 to 7.6

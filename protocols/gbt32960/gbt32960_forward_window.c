@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Forwarding, the frames of vehicles: out of the session, on the link, and settled when the platform has
- * taken them.
+/* Forwarding, the frames of vehicles: out of the session, on the link, and settled when the
+ * platform has taken them.
  *
- * Each is sent as it came. But a report (02) that the platform can no longer have in real time, because
- * it was made before the login of this link or was sent on an earlier one, is sent as a re-issued report
- * (03): its command and its check code are other ones, and nothing else. Whether the platform had it
- * already when a link broke cannot be known; it tells a record by VIN and time, and has it marked.
+ * Each is sent as it came. But a report (02) that the platform can no longer have in real time,
+ * because it was made before the login of this link or was sent on an earlier one, is sent as a
+ * re-issued report (03): its command and its check code are other ones, and nothing else. Whether
+ * the platform had it already when a link broke cannot be known; it tells a record by VIN and time,
+ * and has it marked.
  *
- * An answer has command, VIN and message time of the frame that it is for (6.3.2). A platform that gives
- * its own time instead is understood as well: frames of one VIN are then answered in their order. The
- * time of an encrypted unit cannot be read here, so that those are matched in the same way.
+ * An answer has command, VIN and message time of the frame that it is for (6.3.2). A platform that
+ * gives its own time instead is understood as well: frames of one VIN are then answered in their
+ * order. The time of an encrypted unit cannot be read here, so that those are matched in the same
+ * way.
  *
- * A frame that was answered with an error, or not at all, is sent again each minute, three times, and
- * then given up; other frames are not held up by it. If nothing at all has come since the first of them
- * was sent, it is the link that is dead.
+ * A frame that was answered with an error, or not at all, is sent again each minute, three times,
+ * and then given up; other frames are not held up by it. If nothing at all has come since the first
+ * of them was sent, it is the link that is dead.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, -2025: chapter 5, 6.3.2
@@ -107,8 +109,8 @@ static void transmit(struct fwd_conn *c, struct fwd_sent *sent)
     c->end = &sent->next;
 }
 
-/* What is needed of a delivery; NULL: it is none of a vehicle's frames, or memory is out. What was sent to
- * this client by anybody but a vehicle is none, whatever it looks like. */
+/* What is needed of a delivery; NULL: it is none of a vehicle's frames, or memory is out. What was
+ * sent to this client by anybody but a vehicle is none, whatever it looks like. */
 static struct fwd_sent *new_sent(const struct fwd_conn *c, const struct pg_delivery *delivery)
 {
     struct gbt_frame frame;
@@ -140,8 +142,8 @@ static void on_rate_timer(struct pg_timer *timer)
     fwd_window_fill((struct fwd_conn *)((char *)timer - offsetof(struct fwd_conn, rate_timer)));
 }
 
-/* Whether a frame may be sent now; if not, it is looked at again. A tenth of a second's frames may go at
- * once, since that is how fine the timers are. */
+/* Whether a frame may be sent now; if not, it is looked at again. A tenth of a second's frames may
+ * go at once, since that is how fine the timers are. */
 static bool take_credit(struct fwd_conn *c)
 {
     int64_t rate = fwd_conf_of(c)->rate, now = pg_now_ms();

@@ -2,10 +2,10 @@
 
 /* Handing frames of vehicles on to the platforms that they are forwarded to (gbt32960_forward.c).
  *
- * What a block wants is sent to its client by its identifier, in a message of its own whose payload is the
- * frame: how the listener's payloads look, and who may see them, has nothing to do with it. It is part of
- * the frame's publication, in that the vehicle is not told of success before the frame is with the
- * sessions of those clients, in the store if there is one.
+ * What a block wants is sent to its client by its identifier, in a message of its own whose payload
+ * is the frame: how the listener's payloads look, and who may see them, has nothing to do with it.
+ * It is part of the frame's publication, in that the vehicle is not told of success before the
+ * frame is with the sessions of those clients, in the store if there is one.
  *
  * threads   the worker of the vehicle's connection
  * standard  GB/T 32960.3-2016, -2025: chapter 5

@@ -2,10 +2,10 @@
 
 /* Key files, and which configuration has which keys.
  *
- * A frontend has no life of its own in the core: its options are checked when a configuration is read,
- * and connections have the options that they were opened with. So the check loads the key file and
- * leaves the keys under the address of the options; a connection takes a reference when it opens. The
- * keys of older configurations are let go when many newer ones have been read.
+ * A frontend has no life of its own in the core: its options are checked when a configuration is
+ * read, and connections have the options that they were opened with. So the check loads the key
+ * file and leaves the keys under the address of the options; a connection takes a reference when it
+ * opens. The keys of older configurations are let go when many newer ones have been read.
  *
  * threads   the main thread loads; workers look up under a lock that is held for a few instructions
  */

@@ -255,8 +255,8 @@ void gbt_resume(struct gbt_conn *c);
  * next call on this thread. */
 bool gbt_secure_open(struct gbt_conn *c, const struct gbt_vehicle *v, const struct gbt_frame *frame,
                      struct gbt_frame *plain);
-/* Judge the signature of a report or activation: "valid", "invalid", "unverified" (no key), or NULL if
- * it has none. */
+/* Judge the signature of a report or activation: "valid", "invalid", "unverified" (no key), or NULL
+ * if it has none. */
 const char *gbt_secure_signature(struct gbt_conn *c, const struct gbt_frame *frame);
 /* 0b of a vehicle: keep the key for this session. Answers. */
 void gbt_secure_exchange(struct gbt_vehicle *v, const struct gbt_frame *frame);

@@ -2,13 +2,13 @@
 
 /* Encrypted units, signatures and exchanged keys of a connection's vehicles.
  *
- * A unit is read with the key that the vehicle has for the algorithm of the encryption flag: the one
- * that it exchanged (0b, 2025) while that is valid, else that of the key file. What the platform sends
- * is encrypted as the vehicle speaks: an answer keeps the encryption flag of its request (6.3.2). RSA
- * and SM2 need the vehicle's public key for that; without it the unit is plain and the flag says so,
- * since a flag that is not true would be worse. A key is taken from an
- * exchange only if it came encrypted itself: anything else would let whoever can send a frame choose
- * the key.
+ * A unit is read with the key that the vehicle has for the algorithm of the encryption flag: the
+ * one that it exchanged (0b, 2025) while that is valid, else that of the key file. What the
+ * platform sends is encrypted as the vehicle speaks: an answer keeps the encryption flag of its
+ * request (6.3.2). RSA and SM2 need the vehicle's public key for that; without it the unit is plain
+ * and the flag says so, since a flag that is not true would be worse. A key is taken from an
+ * exchange only if it came encrypted itself: anything else would let whoever can send a frame
+ * choose the key.
  *
  * The signed bytes of a report are those of the unit up to the marker FF, without it; those of an
  * activation up to the signature.
@@ -23,8 +23,8 @@
 #include "gbt32960_parts.h"
 #include "wire/cursor.h"
 
-/* The key of a vehicle (which may be NULL) for an encryption flag: the one that it exchanged, or that
- * of the configuration. NULL: none. */
+/* The key of a vehicle (which may be NULL) for an encryption flag: the one that it exchanged, or
+ * that of the configuration. NULL: none. */
 static const struct gbt_key *key_for(struct gbt_conn *c, const struct gbt_vehicle *v,
                                      const char *vin, uint8_t encryption, bool sent)
 {

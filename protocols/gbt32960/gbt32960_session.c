@@ -25,9 +25,9 @@
  * Each has its own presence, permissions and commands; one that is taken over elsewhere does not
  * touch the others. When the platform logs out, or goes, all its vehicles go.
  *
- * Serial numbers are 1 to 65531, start again each day, and grow with each login; a logout has that of
- * its login. They prove nothing, so that breaking the rule is only counted, unless `serials` says
- * otherwise.
+ * Serial numbers are 1 to 65531, start again each day, and grow with each login; a logout has that
+ * of its login. They prove nothing, so that breaking the rule is only counted, unless `serials`
+ * says otherwise.
  *
  * threads   the worker of the connection
  * standard  GB/T 32960.3-2016, -2025: chapter 5, 6.3, Annex B
@@ -299,8 +299,8 @@ static bool vehicle_login(struct gbt_vehicle *v, const struct gbt_frame *frame)
     return false;
 }
 
-/* 01 of a vehicle, or 05 of a platform, that is online: the one that it was admitted by, a repetition of it, or a new one
- * without a logout. */
+/* 01 of a vehicle, or 05 of a platform, that is online: the one that it was admitted by, a
+ * repetition of it, or a new one without a logout. */
 static void login_again(struct gbt_vehicle *v, const struct gbt_frame *frame)
 {
     if ((gbt_frame_faults(frame, true) & ~(unsigned)WIRE_FAULT_SURPLUS) != 0 ||

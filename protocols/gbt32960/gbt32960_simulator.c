@@ -8,9 +8,9 @@
  * The vehicle lives whether it is connected or not: it drives in a circle around its start with a
  * speed that comes and goes, stands and charges when its battery is low, and now and then its cells
  * get too hot: then there is a level-3 alarm for a while, and reports come each second from then
- * until 30 seconds after it. The samples of the 30 seconds before it, one a second, are stored when it
- * begins, out of the moments that the vehicle remembers. Reports that are stored, these and those that
- * could not be sent, are re-issued, one for each real-time report, while it is online.
+ * until 30 seconds after it. The samples of the 30 seconds before it, one a second, are stored when
+ * it begins, out of the moments that the vehicle remembers. Reports that are stored, these and
+ * those that could not be sent, are re-issued, one for each real-time report, while it is online.
  *
  * standard  GB/T 32960.3-2016, -2025: Annex B
  */
@@ -467,8 +467,8 @@ static void tell(struct gbt_simulator *s, enum gbt_simulator_event event,
     }
 }
 
-/* The values of those parameters that are asked for; an id that is not known gives no answer, as the
- * standard has it. */
+/* The values of those parameters that are asked for; an id that is not known gives no answer, as
+ * the standard has it. */
 static void answer_query(struct gbt_simulator *s, const struct gbt_frame *frame)
 {
     uint8_t room[256];

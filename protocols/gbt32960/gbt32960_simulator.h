@@ -3,8 +3,8 @@
 #define GBT32960_SIMULATOR_H
 
 /* An electric vehicle of GB/T 32960 that behaves as a real one: logs in, drives, stops, charges,
- * raises alarms, reports, stores what it cannot send and re-issues it, beats, obeys commands, and logs
- * out. A pure state machine: bytes and time are given, bytes come out by a callback.
+ * raises alarms, reports, stores what it cannot send and re-issues it, beats, obeys commands, and
+ * logs out. A pure state machine: bytes and time are given, bytes come out by a callback.
  *
  * standard  GB/T 32960.3-2016, -2025: Annex B
  * threads   one at a time for one object

@@ -61,8 +61,8 @@ extern const struct wire_row gbt_rows_joined_cells[]; /* time, number, cell_coun
 extern const struct wire_row gbt_rows_signature[];
 extern const struct wire_row gbt_rows_control[]; /* of 82 */
 
-/* The cell voltages of a report of 2016 that are a part of their subsystem's (at most 200 of them go
- * into one frame). */
+/* The cell voltages of a report of 2016 that are a part of their subsystem's (at most 200 of them
+ * go into one frame). */
 #define GBT_CELL_PARTS 8u
 struct gbt_cells {
     unsigned count;

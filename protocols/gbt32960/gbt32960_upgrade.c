@@ -2,9 +2,9 @@
 
 /* The parameters of a remote upgrade, both ways.
  *
- * Semicolons divide the values, and values that are bytes may contain one: so they are found by their
- * place and width, not by looking for the next semicolon. A value that is not given leaves nothing
- * between two of them.
+ * Semicolons divide the values, and values that are bytes may contain one: so they are found by
+ * their place and width, not by looking for the next semicolon. A value that is not given leaves
+ * nothing between two of them.
  *
  * standard  GB/T 32960.3-2016, -2025: Annex B, remote upgrade
  */
@@ -191,8 +191,8 @@ json_t *gbt_upgrade_of_emqx(json_t *param)
 
 /* ---- out ------------------------------------------------------------------------------------ */
 
-/* Divide the bytes from value `i` on. A number that begins like a semicolon may be none at all, so that
- * each way is tried; other bytes do not begin so. */
+/* Divide the bytes from value `i` on. A number that begins like a semicolon may be none at all, so
+ * that each way is tried; other bytes do not begin so. */
 static bool divide(const struct form *form, size_t i, struct pg_bytes left,
                    struct pg_bytes taken[VALUES])
 {

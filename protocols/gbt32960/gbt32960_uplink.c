@@ -5,9 +5,9 @@
  *
  * Who is answered: on a platform link every report; on a terminal link a good report is met with
  * silence and a bad one with an error, as Annex B has it; `report_ack` says otherwise. An error
- * answer has the time of the bad record, so that the sender finds it; it sends it again, each minute
- * and up to three times. A record that came again and was taken the first time is answered and not
- * published twice.
+ * answer has the time of the bad record, so that the sender finds it; it sends it again, each
+ * minute and up to three times. A record that came again and was taken the first time is answered
+ * and not published twice.
  *
  * A report whose unit does not fit its table is published all the same, with what could be read and
  * the rest in hexadecimal, and is answered with an error.

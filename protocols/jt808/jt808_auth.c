@@ -8,9 +8,9 @@
  *
  * The mark tells a code that was issued here from one of another platform even if it belongs to
  * somebody else, so that the first can be refused whatever the policy for the second is. The
- * generation of a phone is 0 until it unregisters; then it is a number by chance, which is a fact of
- * the core's and outlives the process if the gateway has a store. So facts are only of phones that
- * were taken out of service.
+ * generation of a phone is 0 until it unregisters; then it is a number by chance, which is a fact
+ * of the core's and outlives the process if the gateway has a store. So facts are only of phones
+ * that were taken out of service.
  *
  * threads   any
  * standard  JT/T 808: 0x0100, 0x8100, 0x0102, 0x0003

@@ -21,7 +21,8 @@
  * requester's back. A take-over moves both to the new connection.
  *
  * The response goes out in the gateway's own name, so a response topic that is in a namespace of
- * the gateway ($...), a terminal's downlink topic or a P2P topic of anybody but the requester is refused.
+ * the gateway ($...), a terminal's downlink topic or a P2P topic of anybody but the requester is
+ * refused.
  *
  * threads   the worker of the connection
  * standard  JT/T 808: 0x0001, 0x0005; 2019, 6.3 (retransmission)

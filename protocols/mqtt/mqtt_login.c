@@ -110,9 +110,6 @@ static void keep(struct mqtt_conn *m, const struct mqtt_conf *conf, const struct
     m->session_expiry_s =
         mqtt_props_has(props, MQTT_PROP_SESSION_EXPIRY) ? props->session_expiry_s : 0;
     m->session_ends = m->session_expiry_s == 0;
-    if (mqtt_props_has(props, MQTT_PROP_MAXIMUM_PACKET_SIZE)) {
-        m->max_packet_size = props->maximum_packet_size;
-    }
     if (mqtt_props_has(props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM)) {
         m->alias_send = props->topic_alias_maximum < conf->topic_alias_send
                             ? props->topic_alias_maximum
@@ -203,8 +200,9 @@ void mqtt_on_connect(struct pg_conn *conn, struct mqtt_conn *m, const struct mqt
         /* In the form of the version that is served and nearest [MQTT-3.1.2-2]. */
         m->version = c.level > MQTT_V5 ? MQTT_V5 : MQTT_V311;
     }
-    if (c.version == MQTT_V5 && mqtt_props_has(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE) &&
-        error == MQTT_E_OK) {
+    /* Also for the answer to a CONNECT that is wrong behind it [MQTT-3.2.2-19]. */
+    if (mqtt_props_has(&c.props, MQTT_PROP_MAXIMUM_PACKET_SIZE) &&
+        c.props.maximum_packet_size > 0) {
         m->max_packet_size = c.props.maximum_packet_size;
     }
     if (error != MQTT_E_OK) {

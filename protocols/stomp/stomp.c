@@ -10,9 +10,9 @@
  * ABORT). The states are drawn in stomp_conn.h. While an answer of the core is out that the next
  * frame must wait for, reading is off and nothing is buffered here.
  *
- * Every refusal is an ERROR frame with a receipt-id, if the frame had a receipt, and a body that says
- * what was found; then the connection closes, lingering, so that it is read. There is one place for
- * last words: pg_conn_close() and stomp_goodbye().
+ * Every refusal is an ERROR frame with a receipt-id, if the frame had a receipt, and a body that
+ * says what was found; then the connection closes, lingering, so that it is read. There is one
+ * place for last words: pg_conn_close() and stomp_goodbye().
  *
  * One connection admits one client. Everything runs on the connection's worker.
  *

@@ -121,8 +121,8 @@ struct stomp_sub {
 };
 
 /* A subscription of the core's, for one or more of the client's. Its number is the subscription
- * identifier; it comes from the filter's text, so that what a durable session kept is known again by
- * the next connection. */
+ * identifier; it comes from the filter's text, so that what a durable session kept is known again
+ * by the next connection. */
 struct stomp_filter {
     struct stomp_filter *next; /* in its place of the table */
     struct stomp_sub *subs;
@@ -184,7 +184,7 @@ struct stomp_dues {
     struct stomp_due *ring;
 };
 
-/* ---- transactions: stomp_transaction.c -------------------------------------------------------- */
+/* ---- transactions: stomp_transaction.c ------------------------------------------------------ */
 
 struct stomp_transactions;
 struct stomp_transaction;
@@ -246,7 +246,7 @@ void stomp_fail(struct pg_conn *conn, const struct stomp_request *request, enum 
 void stomp_fail_receipt(struct pg_conn *conn, struct pg_bytes receipt, enum pg_reason reason,
                         const char *text);
 
-/* ---- writing: stomp_write.c ------------------------------------------------------------------- */
+/* ---- writing: stomp_write.c ----------------------------------------------------------------- */
 
 void stomp_write_connected(struct pg_conn *conn, struct stomp_conn *m);
 /* `reason` is told if it is not PG_OK. */
@@ -271,7 +271,7 @@ enum pg_reason stomp_write_message(struct pg_conn *conn, struct stomp_conn *m,
 /* The head of MESSAGE for a subscription: up to the value of message-id, which comes next. */
 void stomp_put_message_head(struct stomp_writer *w, struct pg_bytes subscription);
 
-/* ---- properties: stomp_properties.c ----------------------------------------------------------- */
+/* ---- properties: stomp_properties.c --------------------------------------------------------- */
 
 /* User properties of a message while it is made. */
 #define STOMP_USER_ROOM 16u
@@ -291,7 +291,7 @@ void stomp_user_room_free(struct stomp_user_room *room);
 void stomp_put_properties(struct stomp_writer *w, const struct pg_msg_props *props,
                           const char *p2p_parent, unsigned *left_out);
 
-/* ---- one handler per frame -------------------------------------------------------------------- */
+/* ---- one handler per frame ------------------------------------------------------------------ */
 
 typedef void stomp_handler(struct pg_conn *conn, struct stomp_conn *m,
                            const struct stomp_request *request);
@@ -316,7 +316,7 @@ bool stomp_flag(struct pg_conn *conn, const struct stomp_request *request, enum 
 /* The receipt of a frame that is done. */
 void stomp_done(struct pg_conn *conn, struct stomp_conn *m, const struct stomp_request *request);
 
-/* ---- publishing: stomp_send.c ----------------------------------------------------------------- */
+/* ---- publishing: stomp_send.c --------------------------------------------------------------- */
 
 /* The message of a SEND; NULL: closed. */
 struct pg_msg *stomp_message_of(struct pg_conn *conn, const struct stomp_request *request);
@@ -343,7 +343,7 @@ bool stomp_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason r
                     struct pg_bytes *receipt);
 void stomp_waited(struct pg_conn *conn, struct stomp_conn *m);
 
-/* ---- subscriptions: stomp_subscribe.c ---------------------------------------------------------- */
+/* ---- subscriptions: stomp_subscribe.c ------------------------------------------------------- */
 
 struct stomp_filter *stomp_filter_find(const struct stomp_conn *m, uint32_t number);
 struct stomp_sub *stomp_sub_find(const struct stomp_conn *m, struct pg_bytes id);
@@ -351,7 +351,7 @@ struct stomp_sub *stomp_sub_find(const struct stomp_conn *m, struct pg_bytes id)
 void stomp_subs_leave(struct stomp_conn *m);
 void stomp_subs_free(struct stomp_conn *m);
 
-/* ---- deliveries: stomp_deliver.c --------------------------------------------------------------- */
+/* ---- deliveries: stomp_deliver.c ------------------------------------------------------------ */
 
 /* Take what there is. */
 void stomp_take(struct pg_conn *conn, struct stomp_conn *m);
@@ -359,8 +359,8 @@ void stomp_take(struct pg_conn *conn, struct stomp_conn *m);
 void stomp_send_aside(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub);
 /* A subscription ends: what it has not acknowledged goes back. */
 void stomp_forget_sub(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub);
-/* ACK or NACK of the message with this number. false: no such message is out. `sub`: the one that it
- * must be of, or NULL. */
+/* ACK or NACK of the message with this number. false: no such message is out. `sub`: the one that
+ * it must be of, or NULL. */
 bool stomp_acknowledge(struct pg_conn *conn, struct stomp_conn *m, uint64_t number,
                        const struct stomp_sub *sub, bool refused);
 /* Whether such a message is out. */
@@ -371,10 +371,10 @@ bool stomp_ack_target(struct pg_conn *conn, struct stomp_conn *m,
                       const struct stomp_request *request, uint64_t *number,
                       struct stomp_sub **sub);
 
-/* ---- transactions: stomp_transaction.c --------------------------------------------------------- */
+/* ---- transactions: stomp_transaction.c ------------------------------------------------------ */
 
-/* Take a SEND, ACK or NACK that names a transaction into it. false: it names none, and is to be done
- * now. */
+/* Take a SEND, ACK or NACK that names a transaction into it. false: it names none, and is to be
+ * done now. */
 bool stomp_transact(struct pg_conn *conn, struct stomp_conn *m,
                     const struct stomp_request *request);
 void stomp_transactions_free(struct pg_conn *conn, struct stomp_conn *m);
@@ -382,7 +382,7 @@ void stomp_transactions_free(struct pg_conn *conn, struct stomp_conn *m);
 #define STOMP_WHETHER UINT64_MAX
 void stomp_commit_answered(struct pg_conn *conn, struct stomp_conn *m, enum pg_reason reason);
 
-/* ---- answers of the core ---------------------------------------------------------------------- */
+/* ---- answers of the core -------------------------------------------------------------------- */
 
 void stomp_admitted(struct pg_conn *conn, const struct pg_admission *admission, void *cookie);
 void stomp_published(struct pg_client *client, uint64_t token, enum pg_reason reason);

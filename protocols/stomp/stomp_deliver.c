@@ -5,16 +5,16 @@
  * Delivery is a pull: the core says that there is something, and as many deliveries are taken as
  * the connection has room for and the client's unacknowledged messages leave. A delivery names the
  * filters that it came by; each is one MESSAGE for every subscription with that destination, or for
- * one of them, whose turn it is, if it is a queue. It is settled when all of those are acknowledged:
- * at once, where all have ack:auto.
+ * one of them, whose turn it is, if it is a queue. It is settled when all of those are
+ * acknowledged: at once, where all have ack:auto.
  *
- * What a subscription's own prefetch leaves no room for is put aside with it. What a durable session
- * kept is put aside with the connection, until the client has made that subscription again.
+ * What a subscription's own prefetch leaves no room for is put aside with it. What a durable
+ * session kept is put aside with the connection, until the client has made that subscription again.
  *
  * NACK hands a delivery back to the core, for another consumer of a queue, or to come again; after
  * stomp.tries it is published as a dead letter. So is what has been with that many consumers that
- * left without an answer. In ack:client both are about all messages of the subscription up to the one
- * that is named.
+ * left without an answer. In ack:client both are about all messages of the subscription up to the
+ * one that is named.
  *
  * Worker of the connection. Standard: STOMP 1.2, MESSAGE, ACK, NACK, SUBSCRIBE ack Header; 1.1 and
  * 1.0, the same. */
@@ -320,8 +320,8 @@ static struct stomp_sub *next_in_turn(struct stomp_filter *filter)
     return sub;
 }
 
-/* Retained messages are for whoever has subscribed since the last of them came: the others with this
- * destination have had them. */
+/* Retained messages are for whoever has subscribed since the last of them came: the others with
+ * this destination have had them. */
 static bool has_fresh(const struct stomp_filter *filter)
 {
     const struct stomp_sub *sub = filter->subs;

@@ -21,7 +21,8 @@ struct stomp_destination {
     struct pg_bytes rest; /* behind the prefix: a topic, a queue's name, a client identifier */
 };
 
-/* Any text is a destination; what its rest is worth, the core says. `text` is lent to the result. */
+/* Any text is a destination; what its rest is worth, the core says. `text` is lent to the
+ * result. */
 struct stomp_destination stomp_destination_read(struct pg_bytes text);
 
 /* The name that is published to: the rest, or for P2P `parent`/p2p/<client> in `room`, which has

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* CONNECT and STOMP, CONNECTED, DISCONNECT, and the heart-beats that CONNECT agrees on: how a client
- * comes and goes.
+/* CONNECT and STOMP, CONNECTED, DISCONNECT, and the heart-beats that CONNECT agrees on: how a
+ * client comes and goes.
  *
- * CONNECT is judged in this order: version, heart-beat, host, identifier; then the core is asked for
- * admission with login and passcode, and nothing more is read. A client that gives an identifier
- * may have durable subscriptions: if its session is still there, it is taken up again.
+ * CONNECT is judged in this order: version, heart-beat, host, identifier; then the core is asked
+ * for admission with login and passcode, and nothing more is read. A client that gives an
+ * identifier may have durable subscriptions: if its session is still there, it is taken up again.
  *
  * What is sent to a client that wants heart-beats leaves a quarter of the interval early, so that
  * the timer's resolution, a busy loop and the way do not make it late; silence of the client is

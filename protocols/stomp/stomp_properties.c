@@ -10,8 +10,8 @@
  *   retain, persistent   retain, QoS
  *   every other          a user property of that name, in their order, repeated ones too
  *
- * A user property whose name has a meaning in MESSAGE is written with `user.` in front of it, and read
- * back without; so nobody's property can stand for a header of the gateway.
+ * A user property whose name has a meaning in MESSAGE is written with `user.` in front of it, and
+ * read back without; so nobody's property can stand for a header of the gateway.
  *
  * No state; any thread. Standard: STOMP 1.2, SEND, MESSAGE, Repeated Header Entries; MQTT 5.0,
  * 3.3.2.3. */

@@ -2,10 +2,10 @@
 
 /* Messages from the client: SEND, and the answers to frames whose result takes time.
  *
- * A SEND becomes a message of the core in one step, straight from the read buffer. A receipt, or the
- * ERROR that says why there is none, is due when the core has given the result, in the order of the
- * frames. Nearly always the result is there at once and nothing is remembered; only while one is out
- * do answers wait in a ring, whose size stomp.pending_max bounds.
+ * A SEND becomes a message of the core in one step, straight from the read buffer. A receipt, or
+ * the ERROR that says why there is none, is due when the core has given the result, in the order of
+ * the frames. Nearly always the result is there at once and nothing is remembered; only while one
+ * is out do answers wait in a ring, whose size stomp.pending_max bounds.
  *
  * That nobody subscribed, or that a client is not there, is no error: the RECEIPT says so in its
  * header `reason`.

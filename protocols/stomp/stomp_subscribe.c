@@ -3,13 +3,13 @@
 /* SUBSCRIBE and UNSUBSCRIBE: the client's subscriptions, and the core's that they stand on.
  *
  * Several subscriptions of one connection may have the same destination; the core has one for them,
- * with a number of ours. The number comes from the text of the filter, so that what a durable session
- * kept for it is known again by the connection that comes back; a bit of it says whether the
- * subscription was durable.
+ * with a number of ours. The number comes from the text of the filter, so that what a durable
+ * session kept for it is known again by the connection that comes back; a bit of it says whether
+ * the subscription was durable.
  *
  * /queue/NAME is a shared subscription of the core: its consumers, on this connection or elsewhere,
- * STOMP or MQTT, compete. A destination /p2p/ with the client's own identifier names what is sent to
- * the client itself, which arrives in any case.
+ * STOMP or MQTT, compete. A destination /p2p/ with the client's own identifier names what is sent
+ * to the client itself, which arrives in any case.
  *
  * A subscription with durable:true outlives the connection, with what comes for it; it ends with an
  * UNSUBSCRIBE that also says durable:true. Without that, UNSUBSCRIBE only ends its delivery here.
@@ -195,8 +195,8 @@ static enum pg_reason drop_filter(struct stomp_conn *m, struct stomp_filter *fil
     return reason;
 }
 
-/* End a subscription; its filter too, unless others have it or it is kept for a durable one. What is
- * returned is as of pg_unsubscribe(), with the token of the next answer. */
+/* End a subscription; its filter too, unless others have it or it is kept for a durable one. What
+ * is returned is as of pg_unsubscribe(), with the token of the next answer. */
 static enum pg_reason end_sub(struct pg_conn *conn, struct stomp_conn *m, struct stomp_sub *sub,
                               bool give_up)
 {

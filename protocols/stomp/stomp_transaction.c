@@ -2,12 +2,12 @@
 
 /* Transactions: BEGIN, COMMIT, ABORT, and the SEND, ACK and NACK frames that name one.
  *
- * What a frame says is judged when it comes, its message is made then, and nothing is visible before
- * COMMIT. COMMIT asks the access rules about every message first, and nothing is read meanwhile; one
- * refusal ends the connection with ERROR, and nothing has been published. Then it publishes and
- * acknowledges in the order of the frames, in one go; its receipt leaves when every result is known.
- * What can still fail then is the store, and the room for retained messages. A client that leaves
- * aborts what it has open.
+ * What a frame says is judged when it comes, its message is made then, and nothing is visible
+ * before COMMIT. COMMIT asks the access rules about every message first, and nothing is read
+ * meanwhile; one refusal ends the connection with ERROR, and nothing has been published. Then it
+ * publishes and acknowledges in the order of the frames, in one go; its receipt leaves when every
+ * result is known. What can still fail then is the store, and the room for retained messages. A
+ * client that leaves aborts what it has open.
  *
  * Number, frames and bytes are bounded by stomp.transactions_max, transaction_frames and
  * transaction_size.

@@ -2,10 +2,10 @@
 
 /* Frames to the client: encoded into the connection's output, in place where they are short.
  *
- * MESSAGE: what differs from subscriber to subscriber comes first; the headers that all get alike are
- * encoded once for each version and left with the message, if there are more than the destination
- * and the length. A long body is sent from where it lies in the message. Nothing is sent behind the
- * NUL of a frame.
+ * MESSAGE: what differs from subscriber to subscriber comes first; the headers that all get alike
+ * are encoded once for each version and left with the message, if there are more than the
+ * destination and the length. A long body is sent from where it lies in the message. Nothing is
+ * sent behind the NUL of a frame.
  *
  * Worker of the connection. Standard: STOMP 1.2, Value Encoding, CONNECTED Frame, MESSAGE, RECEIPT,
  * ERROR; 1.1 and 1.0, the same. */

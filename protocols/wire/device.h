@@ -2,8 +2,8 @@
 #ifndef WIRE_DEVICE_H
 #define WIRE_DEVICE_H
 
-/* What frontends of devices have in common: topics made from templates of the configuration, and the
- * answers to messages that were sent to a device and have a response topic.
+/* What frontends of devices have in common: topics made from templates of the configuration, and
+ * the answers to messages that were sent to a device and have a response topic.
  *
  * threads   any, but for wire_response_publish(), which is for a worker */
 
@@ -42,9 +42,9 @@ bool wire_topic_check(const char *option, const char *pattern, struct pg_bytes t
 /* Whether somebody waits for what becomes of a message. */
 bool wire_response_wanted(const struct pg_msg *request);
 
-/* Whether the gateway may answer there in its own name, which no access rule is asked for: not in its
- * own namespaces ($...), not where devices are sent commands, and P2P to nobody but the client that
- * sent the request, who may have what it asked for.
+/* Whether the gateway may answer there in its own name, which no access rule is asked for: not in
+ * its own namespaces ($...), not where devices are sent commands, and P2P to nobody but the client
+ * that sent the request, who may have what it asked for.
  *
  * commands  a filter that matches the topics of all devices' commands
  */

@@ -3,9 +3,9 @@
 #define WIRE_SIMULATOR_H
 
 /* A device that behaves as a real one: what the simulators of all protocols have in common, so that
- * one loop can play any of them. A pure state machine: bytes and time are given, bytes come out by a
- * callback that the protocol's own open() is told. Times are milliseconds of any one clock that does
- * not go back.
+ * one loop can play any of them. A pure state machine: bytes and time are given, bytes come out by
+ * a callback that the protocol's own open() is told. Times are milliseconds of any one clock that
+ * does not go back.
  *
  * threads   one at a time for one object
  */

@@ -5,8 +5,8 @@
  * Counts and lengths are written as zeros first and set when their list or text has been written,
  * so that there is no second formula for a length. Words whose bits tell which fields exist may be
  * left out: they are derived from the fields that are there. A member that nothing asked for is an
- * error, because it is a typing mistake nearly always; but one document may serve devices of several
- * editions where a row says that its field may be left out.
+ * error, because it is a typing mistake nearly always; but one document may serve devices of
+ * several editions where a row says that its field may be left out.
  *
  * Several items may share a name with different layouts; the first one that takes the members is
  * written ("layout" or "length" tells which, where the reader said so).

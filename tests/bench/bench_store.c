@@ -51,7 +51,7 @@ static void budget(const char *what, double value, const char *unit, double limi
     missed = missed || !ok;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------ */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 struct waiting {
     struct pg_store_done done; /* first */
@@ -155,7 +155,7 @@ static uint64_t written_to_files(void)
     return bytes;
 }
 
-/* ---- what is measured ------------------------------------------------------------------------------ */
+/* ---- what is measured ----------------------------------------------------------------------- */
 
 static void measure_sync(void)
 {

@@ -54,7 +54,7 @@ static void die(const char *what)
     exit(EXIT_FAILURE);
 }
 
-/* ---- connecting: blocking, one after the other ------------------------------------------------- */
+/* ---- connecting: blocking, one after the other ---------------------------------------------- */
 
 static void send_all(int fd, const char *data, size_t len)
 {
@@ -131,7 +131,7 @@ static void open_pair(unsigned i)
     }
 }
 
-/* ---- the load ---------------------------------------------------------------------------------- */
+/* ---- the load ------------------------------------------------------------------------------- */
 
 static bool may_begin(const struct pair *pair)
 {

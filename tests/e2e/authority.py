@@ -4,6 +4,8 @@ import subprocess
 
 from polygate import TIMEOUT
 
+EC_KEY = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
 
 def openssl(folder, *words):
     subprocess.run(["openssl", *words], cwd=folder, check=True, stdin=subprocess.DEVNULL,
@@ -15,8 +17,8 @@ class Authority:
 
     def __init__(self, folder, name="ca"):
         self.folder, self.name = folder, name
-        openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "30",
+        openssl(folder, "req", "-x509", "-newkey", *EC_KEY, "-nodes", "-keyout", f"{name}.key",
+                "-out", f"{name}.pem", "-days", "30",
                 "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         (folder / f"{name}.index").write_text("")
         (folder / f"{name}.cnf").write_text(
@@ -25,9 +27,8 @@ class Authority:
             "copy_extensions=copy\n[p]\ncommonName=supplied\n")
         self.crl()
 
-    def issue(self, name, cn=None, san="DNS:localhost", end=None):
-        openssl(self.folder, "req", "-new", "-newkey", "ec", "-pkeyopt",
-                "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out",
+    def issue(self, name, cn=None, san="DNS:localhost", end=None, key=EC_KEY):
+        openssl(self.folder, "req", "-new", "-newkey", *key, "-nodes", "-keyout", f"{name}.key", "-out",
                 f"{name}.csr", "-subj", f"/CN={cn or name}", "-addext", f"subjectAltName={san}")
         life = ["-startdate", "20200101000000Z", "-enddate", end] if end else ["-days", "30"]
         self._ca("-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-batch", *life)
@@ -37,7 +38,7 @@ class Authority:
         for who, by, extension in ((between, self.name, "basicConstraints=critical,CA:TRUE"),
                                    (name, between, "subjectAltName=DNS:localhost")):
             (self.folder / "extension").write_text(extension)
-            openssl(self.folder, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            openssl(self.folder, "req", "-new", "-newkey", *EC_KEY, "-nodes",
                     "-keyout", f"{who}.key", "-out", f"{who}.csr", "-subj", f"/CN={who}")
             openssl(self.folder, "x509", "-req", "-in", f"{who}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key",
                     "-CAcreateserial", "-extfile", "extension", "-days", "30", "-out", f"{who}.pem")

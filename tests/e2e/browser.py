@@ -82,11 +82,7 @@ class Browser:
     def __init__(self):
         assert shutil.which("chromedriver"), "chromedriver is missing (Debian: chromium-driver)"
         self._profile = tempfile.TemporaryDirectory(prefix="polygate-browser-", ignore_cleanup_errors=True)
-        self._driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        lines = Lines(self._driver.stdout)
-        port = lines.wait(re.compile(r"started successfully on port (\d+)").search, "chromedriver")[1][1]
-        self._base = f"http://127.0.0.1:{port}"
+        self._base = f"http://127.0.0.1:{self._start_driver()}"
         # A container has no user namespaces for the sandbox, and little in /dev/shm. Pages and gateways
         # are the test's own, with certificates of its own making.
         options = {"args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
@@ -96,6 +92,20 @@ class Browser:
             "goog:loggingPrefs": {"browser": "ALL"},
             "timeouts": {"script": int(TIMEOUT * 1000), "pageLoad": int(TIMEOUT * 1000)}}}})
         self._session = f"/session/{answer['sessionId']}"
+
+    def _start_driver(self):
+        """Its port. It takes a free one of IPv6 and wants the same of IPv4, which may be in use: then it ends,
+        and another port is tried."""
+        for _ in range(10):
+            self._driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            lines = Lines(self._driver.stdout)
+            said = lines.wait(re.compile(r"started successfully on port (\d+)|port not available").search,
+                              "chromedriver")[1]
+            if said[1]:
+                return said[1]
+            self._driver.wait(TIMEOUT)
+        raise AssertionError("chromedriver: no port that is free in IPv4 and IPv6; 10 were tried")
 
     def _call(self, method, path, body=None):
         request = urllib.request.Request(self._base + path, method=method,

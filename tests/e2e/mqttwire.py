@@ -265,8 +265,30 @@ class MqttPeer(Peer):
             self.send(acknowledge(PUBCOMP, got.packet_id, version=self.version))
         return got
 
+    def expect_disconnect(self, *codes):
+        """The end of the connection: with DISCONNECT and one of these codes in MQTT 5, without a word before."""
+        if self.version == 5:
+            got = self.next(DISCONNECT)
+            assert got.reason in codes, f"DISCONNECT says {got.reason:#x}, expected {codes}"
+        self.expect_close()
+
     def barrier(self):
         """PINGREQ, and PINGRESP as the very next packet: what was sent before has been dealt with,
         and nothing else was sent to us."""
         self.send(PINGREQ_PACKET)
         self.next(PINGRESP)
+
+
+def peer(gw, client_id, version=5, **arguments):
+    """A client that is connected to the listener "mqtt"; its CONNACK is in `connack`."""
+    one = gw.connect("mqtt", MqttPeer)
+    one.connack = one.login(client_id, version=version, **arguments)
+    return one
+
+
+def dial(gw, data, version=5):
+    """A connection on which these bytes were sent, and nothing is known of it yet."""
+    one = gw.connect("mqtt", MqttPeer)
+    one.version = version
+    one.send(data)
+    return one

@@ -56,6 +56,18 @@ def raise_descriptors():
     return hard
 
 
+def sanitized():
+    """Whether the daemon was built with a sanitizer: its memory and its pace are others then."""
+    version = subprocess.run([BIN, "-V"], capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout
+    return not re.search(r"sanitizers:\s+none", version)
+
+
+def resident_bytes(gw, field="VmRSS"):
+    """What a gateway has in memory; `field` is one of proc(5), /proc/pid/status."""
+    with open(f"/proc/{gw.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(field + ":")) * 1024
+
+
 class Lines:
     """The lines that a process writes to one pipe, collected by a thread."""
 

@@ -25,9 +25,7 @@ ROOMY = "session { queue_messages = 1000000 queue_bytes = 1g }\n"
 def factor():
     if "PG_LOAD" in os.environ:
         return float(os.environ["PG_LOAD"])
-    version = subprocess.run([polygate.BIN, "-V"], stdout=subprocess.PIPE, text=True, check=True,
-                             timeout=polygate.TIMEOUT).stdout
-    return 1 if re.search(r"sanitizers:\s+none", version) else 0.5
+    return 0.5 if polygate.sanitized() else 1
 
 
 def churn(gw, **arguments):
@@ -63,11 +61,6 @@ def counters_agree(gw, connections, sessions):
     waiting = count["messages_queued"] - count["messages_delivered"]
     unsettled = count["messages_delivered"] - count["deliveries_settled"]
     assert 0 <= waiting <= 2 * sessions and 0 <= unsettled <= 2 * sessions, count
-
-
-def resident_kib(gw):
-    with open(f"/proc/{gw.process.pid}/status", encoding="ascii") as status:
-        return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1))
 
 
 # ---- nothing lost, nothing twice, in order ------------------------------------------------------
@@ -136,7 +129,7 @@ def test_a_subscriber_that_does_not_read_costs_its_queue_and_no_more(gateway):
     pub = gw.connect("mqtt", MqttPeer)
     pub.login("pub")
     payload = b"x" * 1000
-    before = resident_kib(gw)
+    before = polygate.resident_bytes(gw) // 1024
     count = int(40000 * max(factor(), 0.5))
     for start in range(0, count, 100):
         for number in range(start, start + 100):
@@ -146,7 +139,7 @@ def test_a_subscriber_that_does_not_read_costs_its_queue_and_no_more(gateway):
             assert good.next().payload[:8] == b"%08d" % number
     # 40 MB went by; the slow one may have its queue, what is queued for its socket, and slack.
     allowed = 16 * 1024 if factor() == 1 else 400 * 1024
-    assert resident_kib(gw) - before < allowed
+    assert polygate.resident_bytes(gw) // 1024 - before < allowed
     # It is still connected, and gets in order what its queue kept.
     numbers = []
     slow.send(PINGREQ_PACKET)
@@ -164,11 +157,11 @@ def test_a_peer_that_asks_and_does_not_read_is_not_served_on(gateway):
     peer = gw.connect("mqtt", MqttPeer)
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     peer.login("asks")
-    before = resident_kib(gw)
+    before = polygate.resident_bytes(gw) // 1024
     most = 64 << 20
     sent = send_until_blocked(peer, PINGREQ_PACKET * 8192, most)
     assert sent < most, "the gateway reads on without end"
-    assert resident_kib(gw) - before < (8 << 10 if factor() == 1 else 200 << 10)
+    assert polygate.resident_bytes(gw) // 1024 - before < (8 << 10 if factor() == 1 else 200 << 10)
     # Others do not notice.
     other = gw.connect("mqtt", MqttPeer)
     other.login("other")
@@ -227,13 +220,13 @@ def test_who_reconnects_at_the_limit_finds_the_place_free(gateway, workers):
 def test_a_giant_login_is_refused_by_its_length(gateway):
     """Pitfall M1: the declared length alone decides, before anything is kept."""
     gw = gateway("limits { login_frame_size = 4k }\n")
-    before = resident_kib(gw)
+    before = polygate.resident_bytes(gw) // 1024
     peers = [gw.connect("mqtt", MqttPeer) for _ in range(50)]
     for peer in peers:
         peer.send(bytes.fromhex("10ffffff7f") + connect("x" * 1000)[2:])
     for peer in peers:
         peer.expect_close()
-    assert resident_kib(gw) - before < 4096
+    assert polygate.resident_bytes(gw) // 1024 - before < 4096
     gw.wait_log("closed", reason="too_large|malformed")
 
 

@@ -82,6 +82,77 @@ def test_there_are_enough_of_them():
     assert len(CHECKS) >= 100
 
 
+# ---- What is answered with ERROR ------------------------------------------------------------------
+
+
+def refuse(section, rule, name, word, *wrong, versions=ALL):
+    """A check that each of these is answered by ERROR with the word, and with the receipt that it asks
+    for, on a connection of its own."""
+    def check(w):
+        for octets in wrong:
+            peer = w.client()
+            peer.put_raw(octets)
+            peer.error(word, receipt="1" if b"\nreceipt:1\n" in octets else None)
+    check.__name__ = name
+    clause(section, rule, versions)(check)
+
+
+refuse("frames", "commands are case sensitive", "a_command_in_small_letters_is_none", "command",
+       b"send\ndestination:/topic/x\n\n\0")
+refuse("frames", "header names are case sensitive",
+       "a_header_in_capitals_is_another", "destination",
+       b"SEND\nDestination:/topic/x\nreceipt:1\n\n\0")
+refuse("frames", "an unknown command is answered with ERROR, and the connection closed",
+       "an_unknown_command_is_an_error", "command",
+       b"PUBLISH\ndestination:/topic/x\n\n\0")
+refuse("frames", "the server does not take frames that only servers send",
+       "frames_of_servers_are_not_taken", "server",
+       *(b"%s\n\n\0" % command for command in (b"CONNECTED", b"MESSAGE", b"RECEIPT", b"ERROR")))
+refuse("bnf", "a header line has a colon", "a_header_without_colon_is_malformed", "colon",
+       b"SEND\ndestination\n\n\0")
+refuse("bnf", "a header has at least one octet of name",
+       "a_header_without_name_is_malformed", "colon",
+       b"SEND\n:x\n\n\0")
+refuse("bnf", "a value has no carriage return",
+       "a_carriage_return_inside_a_line_is_malformed", "carriage return",
+       b"SEND\ndestination:/topic/x\nx:a\rb\n\n\0", versions=("1.2",))
+refuse("encoding", "commands and headers are UTF-8", "what_is_no_utf8_is_refused", "UTF-8",
+       b"SEND\ndestination:/topic/x\nx:\xc3(\n\n\0", versions=NEW)
+refuse("encoding", "an undefined escape sequence is a fatal protocol error",
+       "an_undefined_escape_sequence_is_fatal", "escape",
+       *(b"SEND\ndestination:/topic/x\nx:%s\n\n\0" % bad for bad in
+         (b"a\\tb", b"\\x", b"a\\", b"\\C")), versions=NEW)
+refuse("encoding", "\\r is not defined", "carriage_return_has_no_escape_in_1_1", "escape",
+       b"SEND\ndestination:/topic/x\nx:a\\rb\n\n\0", versions=("1.1",))
+refuse("content-length", "it is a count of octets", "what_is_no_count_is_refused", "content-length",
+       *(b"SEND\ndestination:/topic/x\ncontent-length:%s\n\n" % bad for bad in
+         (b"-1", b"+5", b"5 5", b"0x10", b"", b"99999999999999999999", b"1e3")))
+refuse("content-length", "the frame still ends with NUL",
+       "a_body_of_that_length_is_followed_by_nul", "NUL",
+       b"SEND\ndestination:/topic/x\ncontent-length:2\n\nabc\0")
+refuse("limits", "a too long body is answered with ERROR, and the connection closed",
+       "a_too_long_body_is_refused_before_it_comes", "body_size",
+       b"SEND\ndestination:/topic/x\ncontent-length:1500000\n\n")
+refuse("send", "destination is required", "send_has_a_destination", "destination",
+       b"SEND\nreceipt:1\n\nx\0")
+refuse("send", "what cannot be processed is answered with ERROR, and the connection closed",
+       "send_to_what_is_no_destination_is_an_error", "",
+       b"SEND\ndestination:/topic/a/#\nreceipt:1\n\n\0")
+refuse("subscribe", "destination is required", "subscribe_has_a_destination", "destination",
+       b"SUBSCRIBE\nid:1\nreceipt:1\n\n\0")
+refuse("subscribe", "id is required", "subscribe_has_an_id", "id",
+       b"SUBSCRIBE\ndestination:/topic/x\nreceipt:1\n\n\0", versions=NEW)
+refuse("subscribe", "what cannot be subscribed to is answered with ERROR, and the connection closed",
+       "a_subscription_that_cannot_be_made_is_an_error", "",
+       b"SUBSCRIBE\nid:1\ndestination:/topic/a/#/b\nreceipt:1\n\n\0")
+refuse("begin", "transaction is required", "begin_names_a_transaction", "transaction",
+       b"BEGIN\nreceipt:1\n\n\0")
+refuse("commit", "transaction is required", "commit_names_a_transaction", "transaction",
+       b"COMMIT\nreceipt:1\n\n\0")
+refuse("abort", "transaction is required", "abort_names_a_transaction", "transaction",
+       b"ABORT\nreceipt:1\n\n\0")
+
+
 # ---- STOMP Frames --------------------------------------------------------------------------------
 
 
@@ -116,61 +187,11 @@ def connect_may_have_carriage_returns(w):
     peer.next("CONNECTED", version="1.2")
 
 
-@clause("frames", "commands are case sensitive")
-def a_command_in_small_letters_is_none(w):
-    peer = w.client()
-    peer.put_raw(b"send\ndestination:/topic/x\n\n\0")
-    peer.error("command")
-
-
-@clause("frames", "header names are case sensitive")
-def a_header_in_capitals_is_another(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\nDestination:/topic/x\nreceipt:1\n\n\0")
-    peer.error("destination", receipt="1")
-
-
-@clause("frames", "an unknown command is answered with ERROR, and the connection closed")
-def an_unknown_command_is_an_error(w):
-    peer = w.client()
-    peer.put_raw(b"PUBLISH\ndestination:/topic/x\n\n\0")
-    peer.error("command")
-
-
-@clause("frames", "the server does not take frames that only servers send")
-def frames_of_servers_are_not_taken(w):
-    for command in ("CONNECTED", "MESSAGE", "RECEIPT", "ERROR"):
-        peer = w.client()
-        peer.put_raw(f"{command}\n\n\0".encode())
-        peer.error("server")
-
-
-@clause("bnf", "a header line has a colon")
-def a_header_without_colon_is_malformed(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\ndestination\n\n\0")
-    peer.error("colon")
-
-
-@clause("bnf", "a header has at least one octet of name")
-def a_header_without_name_is_malformed(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\n:x\n\n\0")
-    peer.error("colon")
-
-
 @clause("bnf", "a value may be empty", NEW)
 def a_value_may_be_empty(w):
     peer, name = w.subscribed()
     peer.put("SEND", destination=name, empty="")
     assert peer.next("MESSAGE")["empty"] == ""
-
-
-@clause("bnf", "a value has no carriage return", ("1.2",))
-def a_carriage_return_inside_a_line_is_malformed(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\ndestination:/topic/x\nx:a\rb\n\n\0")
-    peer.error("carriage return")
 
 
 # ---- Value Encoding ------------------------------------------------------------------------------
@@ -181,13 +202,6 @@ def headers_are_utf8_and_come_back_so(w):
     peer, name = w.subscribed()
     peer.put("SEND", destination=name, name="京A12345 é")
     assert peer.next("MESSAGE")["name"] == "京A12345 é"
-
-
-@clause("encoding", "commands and headers are UTF-8", NEW)
-def what_is_no_utf8_is_refused(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\ndestination:/topic/x\nx:\xc3(\n\n\0")
-    peer.error("UTF-8")
 
 
 @clause("encoding", "\\n is decoded to a line feed", NEW)
@@ -216,21 +230,6 @@ def escaped_carriage_return_is_decoded(w):
     peer, name = w.subscribed()
     peer.put_raw(f"SEND\ndestination:{name}\nx:a\\rb\n\n\0".encode())
     assert peer.next("MESSAGE")["x"] == "a\rb"
-
-
-@clause("encoding", "an undefined escape sequence is a fatal protocol error", NEW)
-def an_undefined_escape_sequence_is_fatal(w):
-    for bad in (b"a\\tb", b"\\x", b"a\\", b"\\C"):
-        peer = w.client()
-        peer.put_raw(b"SEND\ndestination:/topic/x\nx:" + bad + b"\n\n\0")
-        peer.error("escape")
-
-
-@clause("encoding", "\\r is not defined", ("1.1",))
-def carriage_return_has_no_escape_in_1_1(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\ndestination:/topic/x\nx:a\\rb\n\n\0")
-    peer.error("escape")
 
 
 @clause("encoding", "the reverse transformation is applied when headers are encoded", NEW)
@@ -316,27 +315,12 @@ def content_length_is_taken_at_its_word(w):
     assert peer.next("MESSAGE").body == body
 
 
-@clause("content-length", "the frame still ends with NUL")
-def a_body_of_that_length_is_followed_by_nul(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\ndestination:/topic/x\ncontent-length:2\n\nabc\0")
-    peer.error("NUL")
-
-
 @clause("content-length", "a frame whose body has NUL has a content-length")
 def a_body_with_nul_is_sent_with_its_length(w):
     peer, name = w.subscribed()
     peer.put("SEND", b"a\0b", destination=name, content_length=3)
     got = peer.next("MESSAGE")
     assert got["content-length"] == "3" and got.body == b"a\0b"
-
-
-@clause("content-length", "it is a count of octets")
-def what_is_no_count_is_refused(w):
-    for bad in ("-1", "+5", "5 5", "0x10", "", "99999999999999999999", "1e3"):
-        peer = w.client()
-        peer.put_raw(f"SEND\ndestination:/topic/x\ncontent-length:{bad}\n\n".encode())
-        peer.error("content-length")
 
 
 @clause("content-length", "it counts octets, not characters", NEW)
@@ -370,13 +354,6 @@ def too_long_headers_are_refused(w):
     peer.pieces = False
     peer.put_raw(b"SEND\nx:" + b"y" * 20000)
     peer.error("header_size")
-
-
-@clause("limits", "a too long body is answered with ERROR, and the connection closed")
-def a_too_long_body_is_refused_before_it_comes(w):
-    peer = w.client()
-    peer.put_raw(b"SEND\ndestination:/topic/x\ncontent-length:1500000\n\n")
-    peer.error("body_size")
 
 
 @clause("repeated", "of repeated headers the first is the value")
@@ -469,13 +446,6 @@ def no_common_version_is_an_error(w):
 # ---- SEND ----------------------------------------------------------------------------------------
 
 
-@clause("send", "destination is required")
-def send_has_a_destination(w):
-    peer = w.client()
-    peer.put("SEND", "x", receipt="1")
-    peer.error("destination", receipt="1")
-
-
 @clause("send", "user defined headers are passed through in MESSAGE")
 def user_headers_are_passed_through(w):
     peer, name = w.subscribed()
@@ -483,13 +453,6 @@ def user_headers_are_passed_through(w):
     got = peer.next("MESSAGE")
     assert [p for p in got.pairs if p[0] in ("first", "second", "priority")] == [
         ("first", "1"), ("second", "two words"), ("priority", "9")]
-
-
-@clause("send", "what cannot be processed is answered with ERROR, and the connection closed")
-def send_to_what_is_no_destination_is_an_error(w):
-    peer = w.client()
-    peer.put("SEND", destination="/topic/a/#", receipt="1")
-    peer.error(receipt="1")
 
 
 @clause("send", "a destination is opaque to the protocol")
@@ -501,26 +464,12 @@ def any_destination_can_be_sent_to(w):
 # ---- SUBSCRIBE, UNSUBSCRIBE -----------------------------------------------------------------------
 
 
-@clause("subscribe", "destination is required")
-def subscribe_has_a_destination(w):
-    peer = w.client()
-    peer.put("SUBSCRIBE", id="1", receipt="1")
-    peer.error("destination", receipt="1")
-
-
 @clause("subscribe", "what comes to the destination is delivered as MESSAGE")
 def what_comes_is_delivered(w):
     peer, name = w.subscribed()
     w.client().receipt("SEND", "x", destination=name)
     peer.next("MESSAGE", destination=name)
     peer.barrier()
-
-
-@clause("subscribe", "id is required", NEW)
-def subscribe_has_an_id(w):
-    peer = w.client()
-    peer.put("SUBSCRIBE", destination="/topic/x", receipt="1")
-    peer.error("id", receipt="1")
 
 
 @clause("subscribe", "id is optional", ("1.0",))
@@ -546,13 +495,6 @@ def other_connections_may_use_the_same_identifier(w):
     second.receipt("SUBSCRIBE", id="s", destination=name)
     w.client().receipt("SEND", "x", destination=name)
     assert first.next("MESSAGE").body == second.next("MESSAGE").body == b"x"
-
-
-@clause("subscribe", "what cannot be subscribed to is answered with ERROR, and the connection closed")
-def a_subscription_that_cannot_be_made_is_an_error(w):
-    peer = w.client()
-    peer.put("SUBSCRIBE", id="1", destination="/topic/a/#/b", receipt="1")
-    peer.error(receipt="1")
 
 
 @clause("subscribe", "ack is auto, client or client-individual", NEW)
@@ -758,13 +700,6 @@ def there_is_no_nack_in_1_0(w):
 # ---- transactions --------------------------------------------------------------------------------
 
 
-@clause("begin", "transaction is required")
-def begin_names_a_transaction(w):
-    peer = w.client()
-    peer.put("BEGIN", receipt="1")
-    peer.error("transaction", receipt="1")
-
-
 @clause("begin", "identifiers of transactions are unique in a connection")
 def a_transaction_is_begun_once(w):
     peer = w.client()
@@ -818,26 +753,12 @@ def a_broken_connection_aborts(w):
     watcher.barrier()
 
 
-@clause("commit", "transaction is required")
-def commit_names_a_transaction(w):
-    peer = w.client()
-    peer.put("COMMIT", receipt="1")
-    peer.error("transaction", receipt="1")
-
-
 @clause("commit", "it is one that is in progress")
 def commit_is_about_what_is_open(w):
     peer = w.client()
     peer.receipt("BEGIN", transaction="t")
     peer.receipt("COMMIT", transaction="t")
     peer.put("COMMIT", transaction="t", receipt="1")
-    peer.error("transaction", receipt="1")
-
-
-@clause("abort", "transaction is required")
-def abort_names_a_transaction(w):
-    peer = w.client()
-    peer.put("ABORT", receipt="1")
     peer.error("transaction", receipt="1")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from jt808wire import UNREGISTER, Terminal
 from mqttwire import MqttPeer, acknowledge, publish, PUBACK
-from polygate import BIN, TIMEOUT
+from polygate import TIMEOUT, resident_bytes, sanitized
 
 STORE = 'store { path = "store" }\n'
 EXPIRY = 0x11  # Session Expiry Interval
@@ -265,7 +265,7 @@ int fdatasync(int fd)
 def slow_disk(folder):
     """The environment of a gateway whose disk stands still while folder/slow is there."""
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc")]
-    if not compiler[0] or "sanitizers:  none" not in run_polygate("-V"):
+    if not compiler[0] or sanitized():
         pytest.skip("no compiler, or a sanitizer that wants to be loaded first")
     (folder / "slow_disk.c").write_text(SLOW_DISK, encoding="ascii")
     subprocess.run([*compiler, "-shared", "-fPIC", "-o", folder / "slow_disk.so", folder / "slow_disk.c",
@@ -351,15 +351,6 @@ def test_session_that_goes_from_worker_to_worker_gets_everything_in_order(gatewa
     assert got == list(range(160))
 
 
-def run_polygate(*arguments):
-    return subprocess.run([BIN, *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def resident_bytes(gw):
-    with open(f"/proc/{gw.process.pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) * 1024
-
-
 def fill_queue(gw, topic, count, size, first=0):
     """`count` messages of QoS 1, each with its number first, from a client before MQTT 5."""
     pub = gw.connect("mqtt", MqttPeer)
@@ -410,5 +401,5 @@ def test_large_queue_comes_back_paced_and_does_not_fill_memory(gateway):
         sub.send(b"".join(acknowledge(PUBACK, i, version=5) for i in ids))
     sub.barrier()
     wait_store(gw, queued=0)
-    if re.search(r"sanitizers:\s+none", run_polygate("-V")):
+    if not sanitized():
         assert most < 8 << 20, f"{most} bytes for a window of {window}"

@@ -96,6 +96,11 @@ def test_ws_one_offered_sub_protocol_is_selected(ws, offer, selected):
     (426, {"drop": ["Upgrade"]}), (426, {"Connection": "keep-alive"}),
     (426, {"Sec_WebSocket_Version": "8"}), (400, {"Sec_WebSocket_Key": "short"}),
     (400, {"drop": ["Host"]}), (400, {"drop": ["Sec-WebSocket-Key"]}),
+    (400, {"X_A ": "a blank in front of the colon"}), (400, {"X_A": "over\r\n several lines"}),
+    (400, {"Transfer_Encoding": "chunked"}), (400, {"Transfer_Encoding": "identity"}),
+    (400, {"Content_Length": "5"}), (400, {"Sec_WebSocket_Extensions": "foo;;"}),
+    (400, {"Sec_WebSocket_Extensions": 'foo; bar="'}), (400, {"Sec_WebSocket_Extensions": 'foo; bar="a b"'}),
+    (400, {"Sec_WebSocket_Extensions": "foo; =1"}), (400, {"Sec_WebSocket_Extensions": "foo bar"}),
     (431, {"Cookie": "x" * 9000})])
 def test_ws_what_is_no_handshake_gets_a_page(ws, status, arguments):
     gw = ws()
@@ -343,21 +348,27 @@ def remaining_length(size):
             return out
 
 
-def test_ws_a_slow_reader_gets_every_byte_in_whole_messages(ws):
-    gw = ws("", "limits { frame_size = 16m  output_max = 32m }  mqtt { max_packet_size = 16m }")
+BIG = b"\x30" + remaining_length(5 + 14_000_000) + b"\0\3a/b" + bytes(range(250)) * 56000
+
+
+def slow_reader(gw):
+    """A subscriber to whom more is under way than the kernel's buffers hold."""
     slow, fast = connected(gw), dial(gw)
     slow.send(frame(SUBSCRIBE))
     slow.expect_stream(SUBACK)
     fast.open()
     fast.send(frame(CONNECT.replace(b"\0\1a", b"\0\1b")))
     fast.expect_stream(CONNACK)
-    # More than the kernel's buffers hold, so that a message is under way when it must wait.
-    big = b"\x30" + remaining_length(5 + 14_000_000) + b"\0\3a/b" + bytes(range(250)) * 56000
-    fast.send(frame(big))
+    fast.send(frame(BIG))
     slow.pending = slow.read(1) + slow.pending  # it is under way
+    return slow
+
+
+def test_ws_a_slow_reader_gets_every_byte_in_whole_messages(ws):
+    slow = slow_reader(ws("", "limits { frame_size = 16m  output_max = 32m }  mqtt { max_packet_size = 16m }"))
     slow.send(frame(b"a ping in the middle", PING))
     slow.send(frame(PINGREQ))
-    wanted = big + PINGRESP
+    wanted = BIG + PINGRESP
     got, pongs = [], 0
     while sum(map(len, got)) < len(wanted):
         opcode, payload = slow.read_frame()
@@ -365,6 +376,16 @@ def test_ws_a_slow_reader_gets_every_byte_in_whole_messages(ws):
         got += [payload] if opcode == BINARY else []
     assert b"".join(got) == wanted
     assert pongs == 1
+
+
+def test_ws_a_close_frame_is_answered_behind_the_frame_that_is_leaving(ws):
+    gw = ws("", "limits { frame_size = 16m  output_high = 16m  output_max = 32m  linger = 30s }"
+                "mqtt { max_packet_size = 16m }")
+    slow = slow_reader(gw)
+    slow.send(frame(struct.pack(">H", 1000), CLOSE))
+    gw.wait_log("closed", reason="peer_closed", client="a")
+    slow.expect_close_frame(1000)
+    slow.expect_close()
 
 
 def test_ws_paho_publishes_and_receives(ws):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """permessage-deflate (RFC 7692): what is agreed on, messages in every cut, bounds, back-pressure."""
+import base64
 import itertools
+import os
 import struct
 import zlib
 
@@ -22,8 +24,8 @@ ids = itertools.count()
 @pytest.fixture
 def ws(gateway):
     """A gateway whose listener "ws" compresses and has these additional keys."""
-    def start(keys="", on="yes"):
-        return gateway(CONFIG, listeners={"ws": (
+    def start(keys="", on="yes", config=""):
+        return gateway(CONFIG + config, listeners={"ws": (
             f'listener "ws" {{ bind = {{"127.0.0.1:0"}} transport = ws protocol = example deflate = {on} {keys} }}\n')})
     return start
 
@@ -109,7 +111,8 @@ FRESH = "permessage-deflate; server_no_context_takeover; client_no_context_takeo
     (BROWSER + "; server_max_window_bits=8", None), (BROWSER + "; server_max_window_bits=16", None),
     (BROWSER + "; server_max_window_bits", None), (BROWSER + "; " + "client_max_window_bits", None),
     (BROWSER + "; server_no_context_takeover=1", None), (BROWSER + "; mystery", None), ("", None),
-    ("permessage-deflate;;", None), (BROWSER + '="', None), (BROWSER + "=010", None)])
+    (BROWSER + "=8", FRESH + "; server_max_window_bits=12; client_max_window_bits=8"),
+    (BROWSER + "=7", None), (BROWSER + "=010", None)])
 def test_deflate_what_is_agreed_on(ws, offer, agreed):
     gw = ws()
     assert gw.connect("ws", WebSocket).open("/example", [], Sec_WebSocket_Extensions=offer).get(
@@ -237,6 +240,23 @@ def test_deflate_a_peer_that_does_not_read_is_not_read(ws):
             if each != b"OK":
                 assert each == b"MSG e/x %d " % got + payload
                 got += 1
+
+
+def test_deflate_a_close_frame_is_answered_behind_the_frame_that_is_leaving(ws):
+    gw = ws("deflate_message_size = 64m", config="limits { output_high = 31m  linger = 30s }")
+    peer = gw.connect("ws", Deflate).begin()
+    payload = base64.b64encode(os.urandom(675_000))  # 20 of them are more than the kernel's buffers hold
+    peer.send(peer.message(b"".join(line(b"%d " % n + payload[n:]) for n in range(20)))
+              + frame(struct.pack(">H", 1000), CLOSE))
+    gw.wait_log("closed", reason="peer_closed")
+    opcode = None
+    while opcode != CLOSE:
+        first, size = peer.read(2)
+        opcode = first & 15
+        size = int.from_bytes(peer.read({126: 2, 127: 8}[size]), "big") if size > 125 else size
+        payload = peer.read(size)
+    assert payload == struct.pack(">H", 1000)
+    peer.expect_close()
 
 
 def test_deflate_draining_closes_with_1001(ws):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Forwarding to another platform as a state machine. Input: two bytes of configuration, then a script of
- * steps; the first byte of a step says what it is:
+/* Forwarding to another platform as a state machine. Input: two bytes of configuration, then a
+ * script of steps; the first byte of a step says what it is:
  *
  *   queue     VIN, command, second, length, payload: a report of a vehicle to be forwarded, or bytes that
  *             anybody sent to the link's client
@@ -13,7 +13,8 @@
  *   full      the connection has no room, or has it again
  *
  * Whatever the script: the test double's own checks hold (nothing is used after its end, nothing
- * leaks), what is sent are sound frames, and nothing is reported before the platform has let us in. */
+ * leaks), what is sent are sound frames, and nothing is reported before the platform has let us
+ * in. */
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The first bytes on a port that serves everything, as the real frontends and the transports look at
- * them.
+/* The first bytes on a port that serves everything, as the real frontends and the transports look
+ * at them.
  *
  * What must hold: each beginning says that it cannot be told yet, until one says what it is; from
  * then on all say the same. Nobody looks behind the bytes that he is shown. */

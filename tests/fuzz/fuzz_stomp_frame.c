@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Any bytes as a stream of STOMP frames: read whole, and in pieces of the length that the first byte
- * says, which must come to the same; then every header of a good frame unescaped and written again,
- * which must read as the same.
+/* Any bytes as a stream of STOMP frames: read whole, and in pieces of the length that the first
+ * byte says, which must come to the same; then every header of a good frame unescaped and written
+ * again, which must read as the same.
  *
  * The first byte: bits 0-1 the version, the rest the length of the pieces. */
 

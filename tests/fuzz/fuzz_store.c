@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The embedded store on a log of any bytes. In one half of the inputs the log holds batches that are
- * sound and say anything: reading them does not crash, and what is taken can be read, settled and
- * read again. In the other half the store made the log, in which the input then damages what it
- * likes: it opens, or is refused and opens after a repair, and every message that it has is one that
- * was asked to be kept, as it was. */
+/* The embedded store on a log of any bytes. In one half of the inputs the log holds batches that
+ * are sound and say anything: reading them does not crash, and what is taken can be read, settled
+ * and read again. In the other half the store made the log, in which the input then damages what it
+ * likes: it opens, or is refused and opens after a repair, and every message that it has is one
+ * that was asked to be kept, as it was. */
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -26,7 +26,7 @@ static void must(bool holds)
         abort();
 }
 
-/* ---- input ------------------------------------------------------------------------------------------ */
+/* ---- input ---------------------------------------------------------------------------------- */
 
 static const uint8_t *input;
 static size_t input_left;
@@ -45,7 +45,7 @@ static uint16_t next_u16(void)
     return (uint16_t)(high << 8 | next_byte());
 }
 
-/* ---- a store ----------------------------------------------------------------------------------------- */
+/* ---- a store -------------------------------------------------------------------------------- */
 
 static char dir[64];
 static struct pg_disk *disk;
@@ -178,7 +178,7 @@ static void read_all(bool check)
     }
 }
 
-/* ---- the two halves ----------------------------------------------------------------------------------- */
+/* ---- the two halves ------------------------------------------------------------------------- */
 
 static void append_anything(void)
 {

@@ -3,8 +3,8 @@
 /* What a WebSocket peer sends. The first byte says what the rest is: even, the opening handshake;
  * odd, a stream of frames. Its other bits are the length of the pieces in which that comes.
  *
- * What must hold: a response is whole and within its room; the same request has the same answer whole
- * and in pieces; so have frames the same payload and the same end. */
+ * What must hold: a response is whole and within its room; the same request has the same answer
+ * whole and in pieces; so have frames the same payload and the same end. */
 
 #include <stdlib.h>
 #include <string.h>

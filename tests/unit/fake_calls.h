@@ -3,7 +3,8 @@
 #define FAKE_CALLS_H
 
 /* The test double of the core, for frontends that call out and those that hand on to them. The
- * connection of fake_connect() is the one that the gateway makes; tell the frontend when it is connected. */
+ * connection of fake_connect() is the one that the gateway makes; tell the frontend when it is
+ * connected. */
 
 #include "polygate.h"
 

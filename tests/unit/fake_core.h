@@ -79,8 +79,7 @@ extern size_t fake_frame_limit_max;
 /* The longest life that sessions get, in seconds. */
 extern uint32_t fake_session_expiry_max;
 
-/* ---- exchanges in rounds: fake_exchange.c -----------------------------------------------------
- */
+/* ---- exchanges in rounds: fake_exchange.c --------------------------------------------------- */
 
 /* The data that goes with an admission. */
 extern struct pg_bytes fake_method_data;
@@ -94,9 +93,10 @@ struct fake_rounds fake_rounds(void);
 /* Forget them; no limit of frames. For those who link fake_exchange.c, with fake_begin(). */
 void fake_exchange_begin(void);
 
-/* ---- facts: fake_facts.c ---------------------------------------------------------------------- */
+/* ---- facts: fake_facts.c -------------------------------------------------------------------- */
 
-/* What pg_fact_set() says; PG_PENDING is ended by calling the frontend. With an error nothing is set. */
+/* What pg_fact_set() says; PG_PENDING is ended by calling the frontend. With an error nothing is
+ * set. */
 extern enum pg_reason fake_fact_result;
 
 /* ---- what was asked for ---------------------------------------------------------------------- */

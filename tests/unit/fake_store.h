@@ -36,12 +36,13 @@ size_t fake_store_complete(struct pg_store *store, enum pg_reason result);
 /* How many requests of a kind there have been; how many completions wait. */
 size_t fake_store_requests(struct pg_store *store, enum fake_request kind);
 size_t fake_store_waiting(struct pg_store *store);
-/* At the next start, a session with a subscription to "t" (QoS 1) and `count` messages "0", "1", ...
- * is given back, without a client since `detached_wall_s`. */
+/* At the next start, a session with a subscription to "t" (QoS 1) and `count` messages "0", "1",
+ * ... is given back, without a client since `detached_wall_s`. */
 void fake_store_had(struct pg_store *store, const char *client_id, uint32_t expiry_s,
                     uint32_t detached_wall_s, unsigned count);
-/* And it was sending `count` of them, from number `first` on (1: the oldest), under packet identifiers
- * from 11 on; of those, the first `received` wait for their release. It holds the receipt 5. */
+/* And it was sending `count` of them, from number `first` on (1: the oldest), under packet
+ * identifiers from 11 on; of those, the first `received` wait for their release. It holds the
+ * receipt 5. */
 void fake_store_had_out(struct pg_store *store, unsigned first, unsigned count, unsigned received);
 /* And this message, of the topic "t" with QoS 2, was received and has reached nobody. */
 void fake_store_had_unrouted(struct pg_store *store, const char *payload);

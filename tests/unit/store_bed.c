@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a store in a directory of its own, and what it gives back ------------------------------------ */
+/* ---- a store in a directory of its own, and what it gives back ------------------------------ */
 
 char dir[64];
 struct pg_store_disk_options options;
@@ -130,7 +130,7 @@ void finish(void)
     CU_ASSERT_EQUAL(system(command), 0);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------- */
+/* ---- waiting -------------------------------------------------------------------------------- */
 
 static void answered(struct pg_store_done *done, enum pg_reason result)
 {

@@ -2,8 +2,8 @@
 #ifndef STORE_BED_H
 #define STORE_BED_H
 
-/* The embedded store in a directory of its own, for tests: what it gives back at start, and requests
- * whose answer is waited for. One store at a time. */
+/* The embedded store in a directory of its own, for tests: what it gives back at start, and
+ * requests whose answer is waited for. One store at a time. */
 
 #include <semaphore.h>
 

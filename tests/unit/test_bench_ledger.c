@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The ledger and the histogram of polygate-bench: a fault that it misses is one that nobody sees.
- */
+/* The ledger and the histogram of polygate-bench: a fault that it misses is one that nobody
+ * sees. */
 
 #include <CUnit/CUnit.h>
 #include <string.h>

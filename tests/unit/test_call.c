@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Connections that the gateway makes: a frontend that calls, over TCP, to sockets of the test's own. */
+/* Connections that the gateway makes: a frontend that calls, over TCP, to sockets of the test's
+ * own. */
 
 #include <arpa/inet.h>
 #include <pthread.h>

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
 #include "fake_store.h"
 #include "suite.h"
 #include "testbed.h"
@@ -341,8 +342,8 @@ static void refused_publication_gives_its_identifier_back(void)
     testbed_stop(&bed);
 }
 
-/* The publisher goes while its message is on the way into the store, and sends it again from another
- * worker: once it is in, it goes to everybody, and if not, it is a new one. */
+/* The publisher goes while its message is on the way into the store, and sends it again from
+ * another worker: once it is in, it goes to everybody, and if not, it is a new one. */
 static void publisher_that_goes_in_between(enum pg_reason result, enum pg_reason again)
 {
     start(2, false);
@@ -398,6 +399,27 @@ static void will_is_kept_from_admission_until_it_is_sent_or_dropped(void)
     probe_close(&bed, &a, PG_PEER_CLOSED);
     CU_ASSERT_TRUE(probe_got(&b, 1));
     CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), 1);
+    testbed_stop(&bed);
+}
+
+/* It is sent after the next start, unless its client has come back. */
+static void delayed_will_stays_in_the_store_when_the_gateway_stops(void)
+{
+    start(1, false);
+    struct probe a = {0}, b = {0};
+    const struct pg_msg_spec will = {
+        .topic = PG_BYTES_OF("will"), .payload = PG_BYTES_OF("gone"), .qos = 1};
+    struct pg_login l = probe_login_durable("a");
+    l.will = &will;
+    l.will_delay_s = 600;
+    subscriber(&b, 0, "b", "will", 1);
+    probe_connect(&bed, &a, 0, &l);
+    probe_close(&bed, &a, PG_DRAINING);
+    testbed_run(&bed, 0, (void (*)(void *))pg_wills_drain, bed.server.workers[0]);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(b.message_count, 0);
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_PUT), 2); /* the second with its time */
+    CU_ASSERT_EQUAL(fake_store_requests(store, FAKE_WILL_DROP), 0);
     testbed_stop(&bed);
 }
 
@@ -680,6 +702,7 @@ int main(void)
         TEST(message_of_a_publisher_that_went_reaches_everybody_once),
         TEST(message_that_was_not_received_is_taken_when_it_comes_again),
         TEST(will_is_kept_from_admission_until_it_is_sent_or_dropped),
+        TEST(delayed_will_stays_in_the_store_when_the_gateway_stops),
         TEST(what_was_out_comes_again_under_its_identifier),
         TEST(what_was_settled_before_its_page_came_does_not_come_again),
         TEST(what_lies_before_something_that_was_out_is_not_lost),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Facts: set, replaced, forgotten, expired, bounded; safe when that is said, and there again after a
- * restart. */
+/* Facts: set, replaced, forgotten, expired, bounded; safe when that is said, and there again after
+ * a restart. */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* From one client to another through the real core: delivery, sessions, take-over within a worker
- * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what must hold. */
+ * and between workers, wills, retained messages, shared subscriptions, P2P. A test's name says what
+ * must hold. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
 #include "suite.h"
 #include "testbed.h"
 
@@ -225,7 +227,7 @@ static void clean_start_discards_the_session(void)
     probe_subscribe(&bed, &s, "t", 1);
     probe_close(&bed, &s, PG_CLIENT_CLOSED);
     ls.clean_start = true;
-    probe_connect(&bed, &s, 1, &ls); /* on another worker, too */
+    probe_come(&bed, &s, 1, "s"); /* on another worker, too */
     CU_ASSERT_FALSE(s.session_present);
     probe_come(&bed, &p, 0, "p");
     CU_ASSERT_EQUAL(probe_publish(&bed, &p, "t", "x", 1, false), PG_NO_SUBSCRIBERS);
@@ -304,6 +306,33 @@ static void take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed(voi
     testbed_settle(&bed);
     CU_ASSERT_EQUAL(s.message_count, 1);
     CU_ASSERT_STRING_EQUAL(s.messages[0].payload, "1");
+    testbed_stop(&bed);
+}
+
+/* Without a store nothing comes after it, so that no delay is waited for, also of those that are away. */
+static void stop_publishes_every_will(void)
+{
+    testbed_start(&bed, 2, NULL);
+    struct probe w = {0}, away = {0}, s = {0};
+    struct pg_msg_spec will = {.topic = TEXT("will"), .payload = TEXT("w"), .qos = 1};
+    struct pg_login lw = probe_login_durable("w"), la = probe_login_durable("away");
+    lw.will = la.will = &will;
+    lw.will_delay_s = la.will_delay_s = 600;
+    probe_come(&bed, &s, 1, "s");
+    probe_subscribe(&bed, &s, "will", 1);
+    probe_connect(&bed, &away, 0, &la);
+    probe_close(&bed, &away, PG_PEER_CLOSED);
+    probe_connect(&bed, &w, 0, &lw);
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 0);
+    testbed_run(&bed, 0, (void (*)(void *))pg_wills_drain, bed.server.workers[0]);
+    CU_ASSERT_TRUE(probe_got(&s, 1));
+    CU_ASSERT_STRING_EQUAL(s.messages[0].publisher, "away");
+    probe_close(&bed, &w, PG_DRAINING);
+    CU_ASSERT_TRUE(probe_got(&s, 2));
+    testbed_settle(&bed);
+    CU_ASSERT_EQUAL(s.message_count, 2);
+    CU_ASSERT_STRING_EQUAL(s.messages[1].publisher, "w");
     testbed_stop(&bed);
 }
 
@@ -498,6 +527,7 @@ int main(void)
         TEST(session_ends_when_its_expiry_passes),
         TEST(will_comes_after_a_broken_link_and_not_after_a_goodbye),
         TEST(take_over_publishes_a_will_once_unless_it_is_delayed_and_resumed),
+        TEST(stop_publishes_every_will),
         TEST(retained_messages_come_with_the_lower_qos_and_not_to_shared_subscriptions),
         TEST(shared_subscription_gives_each_message_to_one_member_in_fair_shares),
         TEST(members_that_are_away_get_nothing_while_another_is_there),

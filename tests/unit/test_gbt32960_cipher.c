@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Encrypted units, signatures and key files of GB/T 32960: known answers of each cipher and mode, keys
- * made here for the asymmetric ones, the frontend with keys, and the collected vectors where they are. */
+/* Encrypted units, signatures and key files of GB/T 32960: known answers of each cipher and mode,
+ * keys made here for the asymmetric ones, the frontend with keys, and the collected vectors where
+ * they are. */
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>

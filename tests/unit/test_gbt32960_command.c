@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Commands to vehicles: payloads to frames, answers by VIN and command code, one of a code at a time,
- * repetitions, time-outs, late answers, requests and their responses. */
+/* Commands to vehicles: payloads to frames, answers by VIN and command code, one of a code at a
+ * time, repetitions, time-outs, late answers, requests and their responses. */
 
 #include "gbt32960_vehicle.h"
 

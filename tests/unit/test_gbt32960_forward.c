@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Forwarding to another platform, by the clock of the standard: logins and their repetitions, frames as they
- * came and as re-issued, answers of every form, what is refused or not answered; and what is handed on to
- * a block that forwards. */
+/* Forwarding to another platform, by the clock of the standard: logins and their repetitions,
+ * frames as they came and as re-issued, answers of every form, what is refused or not answered; and
+ * what is handed on to a block that forwards. */
 
 #include "fake_calls.h"
 #include "gbt32960/gbt32960_forward.h"
@@ -188,8 +188,8 @@ static void what_was_made_before_the_login_is_reissued(void)
     fake_end();
 }
 
-/* By time; by order where a platform answers with a time of its own, or none; never of another VIN or
- * command. */
+/* By time; by order where a platform answers with a time of its own, or none; never of another VIN
+ * or command. */
 static void answers_find_their_frame(void)
 {
     enum pg_reason last;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The simulated vehicle against the frontend: the two know nothing of each other but the standard.
- * In both editions: login, reports without a fault, batteries of any size, alarms, commands, outages,
- * refusals. */
+ * In both editions: login, reports without a fault, batteries of any size, alarms, commands,
+ * outages, refusals. */
 
 #include <time.h>
 
@@ -186,8 +186,8 @@ static void around_an_alarm_reports_come_each_second(void)
     end_road();
 }
 
-/* From 30 s before a level-3 alarm records are to be there, one a second; the part before it comes as
- * re-issued ones (B.3.5.2). Nothing else was stored. */
+/* From 30 s before a level-3 alarm records are to be there, one a second; the part before it comes
+ * as re-issued ones (B.3.5.2). Nothing else was stored. */
 static void the_seconds_before_an_alarm_are_reissued(void)
 {
     const struct fake_message *m = NULL;

@@ -156,7 +156,8 @@ static void a_code_is_not_valid_any_more_after_unregistering(void)
     fake_end();
 }
 
-/* The terminal is told when the store has it that its code is not valid any more, and not before. */
+/* The terminal is told when the store has it that its code is not valid any more, and not
+ * before. */
 static void an_unregistration_is_answered_when_it_is_safe(void)
 {
     fake_begin(&jt808_protocol);

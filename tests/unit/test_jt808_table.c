@@ -171,8 +171,8 @@ static void test_documents_of_people(void)
     gives("{\"message\":\"text_message\",\"serial\":0,\"edition\":\"2019\","
           "\"body\":{\"flag\":[\"notice\"],\"text_type\":\"service\",\"text\":\"\\u7ca4\"}}",
           false, "7e83004004010000000001380013800000000302d4c1787e");
-    /* One document for terminals of both editions: a text is a notice unless it says what it is, and
-     * who does not know types does without; so with the names of areas. */
+    /* One document for terminals of both editions: a text is a notice unless it says what it is,
+     * and who does not know types does without; so with the names of areas. */
     gives("{\"message\":\"text_message\",\"serial\":0,"
           "\"body\":{\"flag\":[\"display\",\"tts\"],\"text\":\"hi\"}}",
           true, "7e83004004010000000001380013800000000c016869607e");

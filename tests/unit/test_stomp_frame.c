@@ -37,7 +37,8 @@ static bool is(struct pg_bytes bytes, const char *text)
     return pg_bytes_equal(bytes, pg_bytes_str(text));
 }
 
-/* Read a stream in pieces that end at `cuts`; each piece lies elsewhere, as it does after a read. */
+/* Read a stream in pieces that end at `cuts`; each piece lies elsewhere, as it does after a
+ * read. */
 static enum stomp_result read_cut(struct pg_bytes in, const size_t *cuts, size_t count,
                                   struct stomp_frame *frame)
 {

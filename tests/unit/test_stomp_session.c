@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The STOMP frontend on the double of the core, frame by frame: how clients come and go, what becomes
- * of SEND, receipts and errors, heart-beats. Deliveries are in test_stomp_deliver.c. */
+/* The STOMP frontend on the double of the core, frame by frame: how clients come and go, what
+ * becomes of SEND, receipts and errors, heart-beats. Deliveries are in test_stomp_deliver.c. */
 
 #include "stomp_script.h"
 

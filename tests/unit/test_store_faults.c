@@ -20,7 +20,7 @@
 #include "store_bed.h"
 #include "suite.h"
 
-/* ---- a disk that fails: these stand in front of the C library's ----------------------------------- */
+/* ---- a disk that fails: these stand in front of the C library's ----------------------------- */
 
 static struct {
     _Atomic int calls; /* so far */
@@ -115,7 +115,7 @@ DISK int posix_fallocate(int fd, off_t offset, off_t length)
     return fails() ? fault.error : REAL(posix_fallocate)(fd, offset, length);
 }
 
-/* ---- one of everything ----------------------------------------------------------------------------- */
+/* ---- one of everything ---------------------------------------------------------------------- */
 
 /* What was asked and how it was answered; one letter each, upper case for PG_OK. */
 struct answers {
@@ -351,9 +351,9 @@ static enum pg_reason enqueue_msg(struct pg_store_session *session, uint64_t num
     return await(w);
 }
 
-/* A message of QoS 2 is received, and the disk goes away when one of two sessions has it: the other one
- * gets it all the same, whatever becomes of the process. Else its publisher would send it anew, and the
- * first one had it twice. */
+/* A message of QoS 2 is received, and the disk goes away when one of two sessions has it: the other
+ * one gets it all the same, whatever becomes of the process. Else its publisher would send it anew,
+ * and the first one had it twice. */
 static void a_message_that_was_received_is_not_refused_half_way(bool crash)
 {
     begin();

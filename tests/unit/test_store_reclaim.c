@@ -21,7 +21,7 @@ static char dir[64], copy[80];
 static struct pg_store_disk_options options;
 static struct pg_disk *disk;
 
-/* ---- what comes back ------------------------------------------------------------------------------- */
+/* ---- what comes back ------------------------------------------------------------------------ */
 
 struct seen {
     struct pg_store_restorer base; /* first */
@@ -113,7 +113,7 @@ static void finish(void)
     remove_all(copy);
 }
 
-/* ---- requests -------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 struct answer {
     struct pg_store_done done; /* first */
@@ -234,7 +234,7 @@ static void describe_crash(char *to, size_t size)
     disk = here;
 }
 
-/* ---- copying ---------------------------------------------------------------------------------------- */
+/* ---- copying -------------------------------------------------------------------------------- */
 
 /* Session 0 takes all but one of 16; 1 has every 16th, and two of its deliveries under way; 2 has
  * messages through a share; 3 has received with QoS 2 long ago, and has not been released. */
@@ -357,7 +357,7 @@ static void a_message_is_copied_once_for_all(void)
     finish();
 }
 
-/* ---- QoS 2 over copies ------------------------------------------------------------------------------ */
+/* ---- QoS 2 over copies ---------------------------------------------------------------------- */
 
 /* The record that a message is with everybody outlives the one that it was received: that must not
  * be taken for news of another message. */
@@ -412,7 +412,7 @@ static void an_identifier_used_anew_has_a_message_of_its_own(void)
     finish();
 }
 
-/* ---- expiry ------------------------------------------------------------------------------------------ */
+/* ---- expiry --------------------------------------------------------------------------------- */
 
 static void wait_until(uint32_t wall_s)
 {

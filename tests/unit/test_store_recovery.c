@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the embedded store makes of the files that it finds: a log that ends at any byte, one that is
- * damaged, formats of other versions, files that do not belong together. */
+/* What the embedded store makes of the files that it finds: a log that ends at any byte, one that
+ * is damaged, formats of other versions, files that do not belong together. */
 
 #include <CUnit/CUnit.h>
 #include <errno.h>
@@ -46,7 +46,7 @@ static void save(const char *file, const uint8_t *data, size_t size)
     close(fd);
 }
 
-/* ---- a log that ends at any byte -------------------------------------------------------------------- */
+/* ---- a log that ends at any byte ------------------------------------------------------------ */
 
 /* Everything of the one session that was given back. */
 static void describe(char *to, size_t size)
@@ -171,7 +171,7 @@ static void a_log_that_ends_at_any_byte_is_a_moment_of_what_was_asked(void)
     finish();
 }
 
-/* ---- damage ------------------------------------------------------------------------------------------ */
+/* ---- damage --------------------------------------------------------------------------------- */
 
 static void damage_in_an_old_segment_is_refused_and_the_rest_saved(void)
 {
@@ -228,7 +228,7 @@ static void what_cannot_be_read_does_not_hold_up_the_rest(void)
     finish();
 }
 
-/* ---- versions, and files that do not belong together -------------------------------------------------- */
+/* ---- versions, and files that do not belong together ---------------------------------------- */
 
 /* A number of the maps; 'mversion', 'mlog'. NULL: delete it. */
 static void put_number(const char *name, const uint32_t *number)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Session tickets under keys that change every hour: who resumes, with which key a ticket is sealed, and
- * when a ticket is of no use any more. Handshakes are made in memory, and the clock is the test's. */
+/* Session tickets under keys that change every hour: who resumes, with which key a ticket is
+ * sealed, and when a ticket is of no use any more. Handshakes are made in memory, and the clock is
+ * the test's. */
 
 #include <CUnit/CUnit.h>
 #include <openssl/ssl.h>

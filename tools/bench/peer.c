@@ -6,8 +6,8 @@
  * The acknowledgements of one read leave in one write. Acknowledgements of own messages must come
  * in the order of the messages (MQTT-4.6.0-2 to -4).
  *
- * CONNECTING --writable--> OPENING --> LOGIN --CONNACK--> SUBSCRIBING --SUBACK--> READY --leave--> LEAVING
- * From each state to CLOSED when the connection ends. One thread. */
+ * CONNECTING --writable--> OPENING --> LOGIN --CONNACK--> SUBSCRIBING --SUBACK--> READY --leave-->
+ * LEAVING From each state to CLOSED when the connection ends. One thread. */
 
 #include "peer.h"
 
@@ -449,8 +449,8 @@ static void on_event(struct ev_loop *loop, ev_io *io, int events)
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
-/* Of a loopback broker, come from one of some hundred addresses, each of which has its own ports.
- */
+/* Of a loopback broker, come from one of some hundred addresses, each of which has its own
+ * ports. */
 static bool bind_source(const struct peer *peer)
 {
     struct sockaddr_in source = {.sin_family = AF_INET};

@@ -102,7 +102,8 @@ static enum wire_step secure(struct wire *wire, int fd)
     return error == SSL_ERROR_WANT_WRITE ? WIRE_WRITE : WIRE_FAILED;
 }
 
-/* The broker says nothing behind its response before it is asked, so the response is all there is. */
+/* The broker says nothing behind its response before it is asked, so the response is all there
+ * is. */
 static enum wire_step upgrade(struct wire *wire, int fd)
 {
     static const char request[] =

@@ -2,8 +2,8 @@
 #ifndef BENCH_WIRE_H
 #define BENCH_WIRE_H
 
-/* What is between a peer and its socket: nothing, TLS, WebSocket, or the one on the other. For load,
- * not for trust: no certificate is verified, and frames are masked with zeros. One thread. */
+/* What is between a peer and its socket: nothing, TLS, WebSocket, or the one on the other. For
+ * load, not for trust: no certificate is verified, and frames are masked with zeros. One thread. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,7 +34,8 @@ ssize_t wire_recv(struct wire *wire, int fd, uint8_t *buffer, size_t room);
 ssize_t wire_send(struct wire *wire, int fd, const uint8_t *data, size_t len);
 /* Whether there are bytes to receive of which the socket knows nothing. */
 bool wire_pending(const struct wire *wire);
-/* Put the header of a frame of `len` bytes at `out`: how many bytes that is, 0 without WebSocket. */
+/* Put the header of a frame of `len` bytes at `out`: how many bytes that is, 0 without
+ * WebSocket. */
 #define WIRE_HEAD_MAX 14u
 size_t wire_head(uint8_t out[WIRE_HEAD_MAX], size_t len);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The transport of ports that serve everything: an accepted socket first belongs to a newcomer
- * (auto_newcomer.c), which finds out what it speaks, and then to a connection over TCP or TLS, or to
- * an opening handshake over HTTP. No connection has this transport itself, so it has no operations
- * for links. */
+ * (auto_newcomer.c), which finds out what it speaks, and then to a connection over TCP or TLS, or
+ * to an opening handshake over HTTP. No connection has this transport itself, so it has no
+ * operations for links. */
 
 #include "auto.h"
 

@@ -10,9 +10,9 @@
  *        a request for a policy file: answered;   nothing that is served: closed
  *
  * The first byte is looked at in the kernel's buffer, since TLS reads the socket by itself. Inside
- * TLS the same is told by the same bytes, so that clients that offer no protocol in their ClientHello
- * (RFC 7301) are served as well. There is no connection of the core before it is known which
- * frontend serves; a newcomer holds a place among limits.connections all the same. It has
+ * TLS the same is told by the same bytes, so that clients that offer no protocol in their
+ * ClientHello (RFC 7301) are served as well. There is no connection of the core before it is known
+ * which frontend serves; a newcomer holds a place among limits.connections all the same. It has
  * limits.first_byte_timeout, then limits.login_timeout until it is told, and AUTO_SNIFF_MAX bytes.
  * There is no other bound on their number, as there is none on connections before their login: a
  * fleet that comes back all at once is here before its first bytes are, and those who only connect

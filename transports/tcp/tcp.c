@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The TCP transport: a socket that was accepted, or connected, is the stream of a connection's link, and
- * that is all. */
+/* The TCP transport: a socket that was accepted, or connected, is the stream of a connection's
+ * link, and that is all. */
 
 #include "tcp.h"
 

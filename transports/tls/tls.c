@@ -5,7 +5,6 @@
 
 #include "tls.h"
 
-
 #include "../net/net_dial.h"
 #include "../net/net_link.h"
 #include "conn.h"

@@ -70,38 +70,35 @@ const struct pg_option tls_call_options[] = {
     {.name = NULL},
 };
 
-static bool load_trust(SSL_CTX *ctx, const struct tls_call_conf *c)
+static bool load_trust(SSL_CTX *ctx, const struct tls_call_conf *c, struct tls_trouble *trouble)
 {
     if (!c->verify)
         return true;
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    return c->ca_file[0] != '\0' ? SSL_CTX_load_verify_locations(ctx, c->ca_file, NULL) == 1
-                                 : SSL_CTX_set_default_verify_paths(ctx) == 1;
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, tls_on_verify);
+    if (c->ca_file[0] != '\0')
+        return tls_load_authorities(ctx, c->ca_file, trouble);
+    return SSL_CTX_set_default_verify_paths(ctx) == 1 ||
+           tls_fails(trouble, "the authorities of this machine", tls_why());
 }
 
-static bool load_certificate(SSL_CTX *ctx, const struct tls_call_conf *c)
+static bool load_certificate(SSL_CTX *ctx, const struct tls_call_conf *c,
+                             struct tls_trouble *trouble)
 {
     const char *key = c->key[0] != '\0' ? c->key : c->certificate;
-    return c->certificate[0] == '\0' ||
-           (SSL_CTX_use_certificate_chain_file(ctx, c->certificate) == 1 &&
-            SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) == 1 &&
-            SSL_CTX_check_private_key(ctx) == 1);
+    return c->certificate[0] == '\0' || tls_load_certificate(ctx, c->certificate, key, trouble);
 }
 
-/* What could not be had; NULL: nothing. */
-static const char *fill_context(SSL_CTX *ctx, const struct tls_call_conf *c)
+static bool fill_context(SSL_CTX *ctx, const struct tls_call_conf *c, struct tls_trouble *trouble)
 {
     int oldest = c->min_version > 0 ? TLS1_3_VERSION : TLS1_2_VERSION;
     if (!ctx || SSL_CTX_set_min_proto_version(ctx, oldest) != 1)
-        return "TLS";
+        return tls_fails(trouble, "TLS", tls_why());
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    if (!load_trust(ctx, c))
-        return c->ca_file[0] != '\0' ? c->ca_file : "the authorities of this machine";
-    return load_certificate(ctx, c) ? NULL : c->certificate;
+    return load_trust(ctx, c, trouble) && load_certificate(ctx, c, trouble);
 }
 
 bool tls_prepare_call(const struct pg_listener_conf *conf, struct pg_error *error)
@@ -109,10 +106,10 @@ bool tls_prepare_call(const struct pg_listener_conf *conf, struct pg_error *erro
     struct tls_call_conf *c = conf->transport_conf;
     ERR_clear_error();
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    const char *trouble = fill_context(ctx, c);
-    if (trouble) {
-        pg_error_set(error, "%s:%u: %s \"%.64s\": %.200s: %.150s", conf->file, conf->line,
-                     conf->protocol->name, conf->name, trouble, tls_why());
+    struct tls_trouble trouble;
+    if (!fill_context(ctx, c, &trouble)) {
+        pg_error_set(error, "%s:%u: %s \"%.64s\": %.200s: %.400s", conf->file, conf->line,
+                     conf->protocol->name, conf->name, trouble.what, trouble.why);
         SSL_CTX_free(ctx);
         return false;
     }

@@ -32,7 +32,6 @@
 #define ALPN_MAX 256u
 #define PSK_SUITES                                                                                 \
     "ECDHE+PSK+AESGCM:ECDHE+PSK+CHACHA20:ECDHE-PSK-AES128-CBC-SHA256:PSK+AESGCM:PSK+CHACHA20"
-#define NO_SM          "OpenSSL has no TLS suites with SM2, SM3 or SM4 (GB/T 38636, RFC 8998)"
 #define SESSION_LIFE_S 7200 /* no longer than the keys of tickets are kept */
 
 const char *const tls_verify_words[] = {"none", "optional", "require", NULL};
@@ -53,16 +52,6 @@ struct tls_set {
     } * names;
 };
 
-const char *tls_why(void)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *text = ERR_reason_error_string(code);
-    if (ERR_SYSTEM_ERROR(code))
-        text = strerrordesc_np(ERR_GET_REASON(code));
-    ERR_clear_error();
-    return text ? text : "unknown error";
-}
-
 SSL_CTX *tls_context(const struct tls_set *set, unsigned worker)
 {
     return set->contexts[worker * set->certificates];
@@ -81,8 +70,12 @@ static const char *contradiction(const struct tls_conf *c)
 {
     bool has_psk = c->psk_file[0] != '\0';
     bool has_ca = c->ca_file[0] != '\0' || c->ca_dir[0] != '\0';
-    if (names_sm(c->ciphers) || names_sm(c->ciphersuites) || names_sm(c->curves))
-        return "ciphers: " NO_SM "; choose others";
+    if (names_sm(c->ciphers))
+        return "ciphers: " TLS_NO_SM "; choose others";
+    if (names_sm(c->ciphersuites))
+        return "ciphersuites: " TLS_NO_SM "; choose others";
+    if (names_sm(c->curves))
+        return "curves: " TLS_NO_SM "; choose others";
     if (has_psk && (c->certificates.count > 0 || c->verify != TLS_VERIFY_NONE))
         return "psk_file: a listener with pre-shared keys has no certificates and verifies none; "
                "make two listeners";
@@ -185,16 +178,6 @@ static bool open_keylog(struct tls_set *set, const struct pg_listener_conf *conf
     return true;
 }
 
-/* A key with a password would have OpenSSL ask on the terminal. */
-static int no_password(char *buffer, int size, int writing, void *arg)
-{
-    (void)buffer;
-    (void)size;
-    (void)writing;
-    (void)arg;
-    return -1;
-}
-
 /* ---- files ----------------------------------------------------------------------------------- */
 
 static bool hash_file(EVP_MD_CTX *digest, const char *path)
@@ -232,82 +215,51 @@ static bool bind_sessions(SSL_CTX *ctx, const struct pg_listener_conf *conf)
     return ok;
 }
 
-/* Which file of the block could not be used. */
-struct trouble {
-    const char *file;
-    const char *why;
-};
-
-static bool fails(struct trouble *trouble, const char *file, const char *why)
+static bool load_trust(SSL_CTX *ctx, const struct tls_conf *c, struct tls_trouble *trouble)
 {
-    *trouble = (struct trouble){.file = file, .why = why};
-    return false;
-}
-
-static bool load_authorities(SSL_CTX *ctx, const struct tls_conf *c, struct trouble *trouble)
-{
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
     if (c->ca_file[0] != '\0') {
+        if (!tls_load_authorities(ctx, c->ca_file, trouble))
+            return false;
         STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(c->ca_file);
-        if (!names || X509_STORE_load_file(store, c->ca_file) != 1) {
-            sk_X509_NAME_pop_free(names, X509_NAME_free);
-            return fails(trouble, c->ca_file, tls_why());
-        }
+        if (!names)
+            return tls_fails(trouble, c->ca_file, tls_why());
         SSL_CTX_set_client_CA_list(ctx, names);
     }
-    if (c->ca_dir[0] != '\0' && X509_STORE_load_path(store, c->ca_dir) != 1)
-        return fails(trouble, c->ca_dir, tls_why());
-    if (c->crl_file[0] != '\0') {
-        X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-        if (!lookup || X509_load_crl_file(lookup, c->crl_file, X509_FILETYPE_PEM) < 1)
-            return fails(trouble, c->crl_file, tls_why());
-        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
-    }
+    if (c->ca_dir[0] != '\0' && !tls_load_folder(ctx, c->ca_dir, trouble))
+        return false;
+    if (c->crl_file[0] != '\0' && !tls_load_revoked(ctx, c->crl_file, trouble))
+        return false;
     if (!c->verify_dates)
-        X509_STORE_set_flags(store, X509_V_FLAG_NO_CHECK_TIME);
+        X509_STORE_set_flags(SSL_CTX_get_cert_store(ctx), X509_V_FLAG_NO_CHECK_TIME);
     int mode = SSL_VERIFY_PEER;
     if (c->verify == TLS_VERIFY_REQUIRE)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_CTX_set_verify(ctx, mode, NULL);
+    SSL_CTX_set_verify(ctx, mode, tls_on_verify);
     return true;
-}
-
-static bool is_of_unknown_type(void)
-{
-    unsigned long code = ERR_peek_last_error();
-    return ERR_GET_LIB(code) == ERR_LIB_SSL &&
-           ERR_GET_REASON(code) == SSL_R_UNKNOWN_CERTIFICATE_TYPE;
 }
 
 static bool load_certificate(SSL_CTX *ctx, const struct tls_conf *c, size_t i,
-                             struct trouble *trouble)
+                             struct tls_trouble *trouble)
 {
     const char *chain = c->certificates.items[i];
-    const char *key = c->keys.count > 0 ? c->keys.items[i] : chain;
-    SSL_CTX_set_default_passwd_cb(ctx, no_password);
-    if (SSL_CTX_use_certificate_chain_file(ctx, chain) != 1)
-        return fails(trouble, chain,
-                     is_of_unknown_type() ? "a key of a kind that TLS has no use for; " NO_SM
-                                          : tls_why());
-    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ctx) != 1)
-        return fails(trouble, key, tls_why());
-    return true;
+    return tls_load_certificate(ctx, chain, c->keys.count > 0 ? c->keys.items[i] : chain, trouble);
 }
 
 /* ---- contexts -------------------------------------------------------------------------------- */
 
-static bool set_algorithms(SSL_CTX *ctx, const struct tls_conf *c, struct trouble *trouble)
+static bool set_algorithms(SSL_CTX *ctx, const struct tls_conf *c, struct tls_trouble *trouble)
 {
     const char *ciphers = c->ciphers;
     if (ciphers[0] == '\0' && c->psk_file[0] != '\0')
         ciphers = PSK_SUITES;
     if (ciphers[0] != '\0' && SSL_CTX_set_cipher_list(ctx, ciphers) != 1)
-        return fails(trouble, "ciphers", tls_why());
+        return tls_fails(trouble, "ciphers", tls_why());
     if (c->ciphersuites[0] != '\0' && SSL_CTX_set_ciphersuites(ctx, c->ciphersuites) != 1)
-        return fails(trouble, "ciphersuites", tls_why());
+        return tls_fails(trouble, "ciphersuites", tls_why());
     if (c->curves[0] != '\0' && SSL_CTX_set1_groups_list(ctx, c->curves) != 1)
-        return fails(trouble, "curves", tls_why());
+        return tls_fails(trouble, "curves",
+                         "expected groups that OpenSSL knows, with colons between them, as in "
+                         "X25519:P-256");
     return true;
 }
 
@@ -331,16 +283,19 @@ static void set_manners(SSL_CTX *ctx, const struct tls_conf *c)
 
 /* A context without a certificate. */
 static SSL_CTX *new_context(struct tls_set *set, const struct pg_listener_conf *conf,
-                            struct trouble *trouble)
+                            struct tls_trouble *trouble)
 {
     const struct tls_conf *c = conf->transport_conf;
+    if ((c->ca_file[0] != '\0' && !tls_file_opens(c->ca_file, trouble)) ||
+        (c->crl_file[0] != '\0' && !tls_file_opens(c->crl_file, trouble)))
+        return NULL;
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     int oldest = c->min_version > 0 ? TLS1_3_VERSION : TLS1_2_VERSION;
     int newest = c->psk_file[0] != '\0' ? TLS1_2_VERSION : 0;
     if (!ctx || SSL_CTX_set_min_proto_version(ctx, oldest) != 1 ||
         SSL_CTX_set_max_proto_version(ctx, newest) != 1 || !bind_sessions(ctx, conf) ||
         !tls_tickets_use(ctx)) {
-        fails(trouble, conf->name, tls_why());
+        tls_fails(trouble, conf->name, tls_why());
         SSL_CTX_free(ctx);
         return NULL;
     }
@@ -372,12 +327,12 @@ static bool copy_files(SSL_CTX *to, const SSL_CTX *from, const struct tls_conf *
         return true;
     SSL_CTX_set1_cert_store(to, SSL_CTX_get_cert_store(from));
     SSL_CTX_set_client_CA_list(to, SSL_dup_CA_list(SSL_CTX_get_client_CA_list(from)));
-    SSL_CTX_set_verify(to, SSL_CTX_get_verify_mode(from), NULL);
+    SSL_CTX_set_verify(to, SSL_CTX_get_verify_mode(from), tls_on_verify);
     return true;
 }
 
 static bool fill_context(struct tls_set *set, const struct pg_listener_conf *conf, size_t worker,
-                         size_t i, struct trouble *trouble)
+                         size_t i, struct tls_trouble *trouble)
 {
     const struct tls_conf *c = conf->transport_conf;
     SSL_CTX *ctx = new_context(set, conf, trouble);
@@ -385,14 +340,14 @@ static bool fill_context(struct tls_set *set, const struct pg_listener_conf *con
         return false;
     set->contexts[worker * set->certificates + i] = ctx;
     if (worker > 0)
-        return copy_files(ctx, set->contexts[i], c) || fails(trouble, conf->name, tls_why());
+        return copy_files(ctx, set->contexts[i], c) || tls_fails(trouble, conf->name, tls_why());
     if (c->certificates.count > 0 && !load_certificate(ctx, c, i, trouble))
         return false;
-    return c->verify == TLS_VERIFY_NONE || load_authorities(ctx, c, trouble);
+    return c->verify == TLS_VERIFY_NONE || load_trust(ctx, c, trouble);
 }
 
 static bool fill_set(struct tls_set *set, const struct pg_listener_conf *conf,
-                     struct trouble *trouble)
+                     struct tls_trouble *trouble)
 {
     for (size_t worker = 0; worker < set->workers; worker++) {
         for (size_t i = 0; i < set->certificates; i++)
@@ -428,7 +383,7 @@ static void free_set(struct tls_set **pointer)
 static bool refuse(const struct pg_listener_conf *conf, struct pg_error *error, const char *file,
                    const char *why)
 {
-    pg_error_set(error, "%s:%u: listener \"%.64s\": %.200s%s%.200s",
+    pg_error_set(error, "%s:%u: listener \"%.64s\": %.200s%s%.400s",
                  conf->file ? conf->file : "built-in", conf->line, conf->name, file ? file : "",
                  file ? ": " : "", why);
     return false;
@@ -445,26 +400,27 @@ bool tls_prepare(const struct pg_listener_conf *conf, unsigned workers, struct p
     ERR_clear_error();
     size_t certificates = c->certificates.count > 0 ? c->certificates.count : 1;
     struct tls_set *set = calloc(1, sizeof(*set));
-    struct trouble trouble = {.file = conf->name, .why = "out of memory"};
+    struct tls_trouble trouble = {.what = conf->name, .why = "out of memory"};
     struct pg_error why;
     if (!set)
-        return refuse(conf, error, trouble.file, trouble.why);
+        return refuse(conf, error, trouble.what, trouble.why);
     set->workers = workers;
     set->certificates = certificates;
     set->contexts = calloc(workers * certificates, sizeof(*set->contexts));
     set->names = calloc(workers, sizeof(*set->names));
     if (!open_keylog(set, conf))
-        trouble = (struct trouble){.file = "keylog_file", .why = strerrordesc_np(errno)};
+        trouble = (struct tls_trouble){.what = "keylog_file", .why = strerrordesc_np(errno)};
     else if (!fill_alpn(set, &c->alpn))
-        trouble = (struct trouble){.file = "alpn", .why = "names are 1 to 255 bytes, 256 in all"};
+        trouble =
+            (struct tls_trouble){.what = "alpn", .why = "names are 1 to 255 bytes, 256 in all"};
     else if (c->psk_file[0] != '\0' &&
              !(set->psks = tls_psks_read(c->psk_file, (size_t)c->psk_key_min, &why)))
-        trouble = (struct trouble){.file = "psk_file", .why = why.text};
+        trouble = (struct tls_trouble){.what = "psk_file", .why = why.text};
     else if (set->contexts && set->names && fill_set(set, conf, &trouble)) {
         c->set = set;
         return true;
     }
-    refuse(conf, error, trouble.file, trouble.why);
+    refuse(conf, error, trouble.what, trouble.why);
     free_set(&set);
     return false;
 }

@@ -112,3 +112,23 @@ bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_I
     }
     return true;
 }
+
+/* Of the certificate that was found bad last. A handshake verifies in the call that then fails, so that
+ * nobody else's comes between. */
+static _Thread_local char refused[TLS_IDENTITY_MAX + 1];
+
+int tls_on_verify(int ok, X509_STORE_CTX *store)
+{
+    const X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+    if (!ok && (!certificate || !put_subject(certificate, refused)))
+        refused[0] = '\0';
+    return ok;
+}
+
+const char *tls_claim_of(const SSL *ssl)
+{
+    const char *identity = SSL_get_psk_identity(ssl);
+    if (SSL_get_verify_result(ssl) != X509_V_OK)
+        return refused;
+    return identity && strlen(identity) <= TLS_IDENTITY_MAX ? identity : "";
+}

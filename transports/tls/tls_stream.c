@@ -67,6 +67,16 @@ static const char *say(const char *what, const char *more)
     return text;
 }
 
+/* The same, of somebody who claims to be `who`; "" is nobody. */
+static const char *say_of(const char *what, const char *who)
+{
+    static _Thread_local char text[TLS_IDENTITY_MAX + 256];
+    if (who[0] == '\0')
+        return what;
+    snprintf(text, sizeof(text), "%s (of %s)", what, who);
+    return text;
+}
+
 /* ---- handshakes ------------------------------------------------------------------------------ */
 
 static void step_next(struct ev_loop *loop, struct ev_check *watcher, int events);
@@ -138,6 +148,8 @@ static void succeed(struct tls_layer *tls)
         net_stream_owner(stream)->failed(stream, &trouble);
         return;
     }
+    if (tls->conf)
+        tls_forget_handshake(tls->ssl);
     net_stream_owner(stream)->secured(stream, name[0] != '\0' ? pg_bytes_str(name) : PG_BYTES_NONE);
 }
 
@@ -148,9 +160,10 @@ static void fail(struct tls_layer *tls, int error, int error_number)
     struct net_trouble trouble = {0};
     long verdict = SSL_get_verify_result(tls->ssl);
     if (error == SSL_ERROR_SSL && verdict != X509_V_OK)
-        trouble.text = say(tls_why(), X509_verify_cert_error_string(verdict));
+        trouble.text =
+            say_of(say(tls_why(), X509_verify_cert_error_string(verdict)), tls_claim_of(tls->ssl));
     else if (error == SSL_ERROR_SSL)
-        trouble.text = tls_why();
+        trouble.text = say_of(tls_why(), tls_claim_of(tls->ssl));
     else if (error != SSL_ERROR_ZERO_RETURN)
         trouble.error_number = error_number != 0 ? error_number : ECONNRESET;
     net_stream_owner(stream)->failed(stream, &trouble);

@@ -42,6 +42,7 @@ const struct pg_transport ws_transport = {
     .want_write = ws_link_want_write,
     .want_read = ws_link_want_read,
     .shutdown = ws_link_shutdown,
+    .owes = ws_link_owes,
     .close = ws_link_close,
 };
 
@@ -66,5 +67,6 @@ const struct pg_transport wss_transport = {
     .want_write = ws_link_want_write,
     .want_read = ws_link_want_read,
     .shutdown = ws_link_shutdown,
+    .owes = ws_link_owes,
     .close = ws_link_close,
 };

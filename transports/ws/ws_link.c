@@ -194,6 +194,8 @@ static void control(struct ws_link *link, enum ws_opcode opcode, const void *dat
         memcpy(link->control + head, data, len);
     link->control_len = (uint8_t)(head + len);
     link->close_made = opcode == WS_CLOSE;
+    if (link->close_made && link->zip)
+        link->frame_left = 0; /* the message that is leaving ends with the frame that is (5.4) */
     (void)send_own(link);
     watch(link);
 }
@@ -291,7 +293,9 @@ ssize_t ws_link_writev(void *state, const struct iovec *iov, int count)
         return 0;
     if (count > IOVS_MAX)
         count = IOVS_MAX;
-    if (link->close_made) { /* in answer to the peer's: it looks at nothing more (5.5.1) */
+    /* A close frame answers the peer's, which looks at nothing behind it (5.5.1). The frame that is
+     * leaving has told its length, and goes on. */
+    if (link->close_made && link->frame_left == 0) {
         ssize_t dropped = 0;
         for (int i = 0; i < count; i++)
             dropped += (ssize_t)iov[i].iov_len;
@@ -406,6 +410,12 @@ void ws_link_shutdown(void *state)
                pg_reason_name(reason));
     shut_if_failed(link);
     watch(link);
+}
+
+bool ws_link_owes(const void *state)
+{
+    const struct ws_link *link = state;
+    return link->close_made && has_own(link);
 }
 
 void ws_link_close(void *state)
@@ -739,6 +749,8 @@ static void write_bytes(struct ws_link *link)
     shut_if_failed(link);
     if (link->blocked)
         pg_conn_writable(conn_of(link));
+    if (link->state == WS_LINK_CLOSING && link->at_eof && !has_own(link))
+        pg_conn_eof(conn_of(link));
     watch(link);
 }
 

@@ -44,6 +44,7 @@ ssize_t ws_link_writev(void *link, const struct iovec *iov, int count);
 void ws_link_want_write(void *link, bool on);
 void ws_link_want_read(void *link, bool on);
 void ws_link_shutdown(void *link);
+bool ws_link_owes(const void *link);
 void ws_link_close(void *link);
 
 #endif
