@@ -112,43 +112,59 @@ static inline uint32_t pg_tagset_start(uint64_t hash, uint32_t slots)
     return (uint32_t)(((hash & UINT32_MAX) * (slots / PG_TAGSET_LINE)) >> 32) * PG_TAGSET_LINE;
 }
 
-/* The next item whatever its tag: the tag is in probe->tag. */
-static inline void *pg_tagset_any_next(struct pg_tagset_probe *probe)
+/* The next slot; PG_TAGSET_EMPTY ends (there is always one: see add). */
+static inline uint64_t pg_tagset_slot_next(struct pg_tagset_probe *probe)
 {
     const struct pg_tagset_table *table = probe->table;
+    uint64_t slot = atomic_load_explicit(&table->slot[probe->at], memory_order_acquire);
 
-    for (;;) {
-        uint64_t slot = atomic_load_explicit(&table->slot[probe->at], memory_order_acquire);
+    probe->at = probe->at + 1 == table->slots ? 0 : probe->at + 1;
+    return slot;
+}
 
-        if (slot == PG_TAGSET_EMPTY)
-            return NULL; /* there is always an empty slot: see add */
-        probe->at = probe->at + 1 == table->slots ? 0 : probe->at + 1;
-        probe->tag = pg_tagset_tag(slot);
-        probe->marks = slot & PG_TAGSET_MARKS;
-        if (slot != PG_TAGSET_REMOVED)
-            return (void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
-    }
+static inline void *pg_tagset_give(struct pg_tagset_probe *probe, uint64_t slot)
+{
+    probe->tag = pg_tagset_tag(slot);
+    probe->marks = slot & PG_TAGSET_MARKS;
+    return (void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
 }
 
 static inline void *pg_tagset_next(struct pg_tagset_probe *probe)
 {
-    void *item = pg_tagset_any_next(probe);
+    uint64_t slot;
 
-    while (item != NULL && probe->tag != probe->wanted)
-        item = pg_tagset_any_next(probe);
-    return item;
+    while ((slot = pg_tagset_slot_next(probe)) != PG_TAGSET_EMPTY) {
+        if (pg_tagset_tag(slot) == probe->wanted && slot != PG_TAGSET_REMOVED)
+            return pg_tagset_give(probe, slot);
+    }
+    return NULL;
+}
+
+/* The next item whatever its tag: that is in probe->tag. */
+static inline void *pg_tagset_any_next(struct pg_tagset_probe *probe)
+{
+    uint64_t slot;
+
+    while ((slot = pg_tagset_slot_next(probe)) != PG_TAGSET_EMPTY) {
+        if (slot != PG_TAGSET_REMOVED)
+            return pg_tagset_give(probe, slot);
+    }
+    return NULL;
 }
 
 /* false: there is nothing to look at. */
 static inline bool pg_tagset_begin(const struct pg_tagset *set, uint64_t hash,
                                    struct pg_tagset_probe *probe)
 {
-    probe->table = atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
-    if (probe->table == NULL)
-        return false;
-    probe->at = pg_tagset_start(hash, probe->table->slots);
-    probe->wanted = pg_tagset_tag(hash);
-    return true;
+    const struct pg_tagset_table *table =
+        atomic_load_explicit(&set->shards[pg_tagset_shard(hash)], memory_order_acquire);
+
+    *probe = (struct pg_tagset_probe){
+        .table = table,
+        .at = table != NULL ? pg_tagset_start(hash, table->slots) : 0,
+        .wanted = pg_tagset_tag(hash),
+    };
+    return table != NULL;
 }
 
 static inline void *pg_tagset_first(const struct pg_tagset *set, uint64_t hash,
