@@ -6,7 +6,6 @@
 
 #include "peer.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,11 +24,27 @@ static struct known *known_of(const struct pg_peer *peer)
 
 /* ---- IPv4 ------------------------------------------------------------------------------------ */
 
+/* A decimal number of at most five digits, and `end` behind it; where the next goes. */
+static char *put(char *at, unsigned n, char end)
+{
+    for (unsigned unit = n >= 10000  ? 10000
+                         : n >= 1000 ? 1000
+                         : n >= 100  ? 100
+                         : n >= 10   ? 10
+                                     : 1;
+         unit > 0; unit /= 10)
+        *at++ = (char)('0' + n / unit % 10);
+    *at++ = end;
+    return at;
+}
+
+/* Of every connection, and often; snprintf() takes ten times as long. */
 static void ipv4_text(uint64_t bits, char out[IPV4_TEXT])
 {
-    snprintf(out, IPV4_TEXT, "%u.%u.%u.%u:%u", (unsigned)(bits >> 56), (unsigned)(bits >> 48) & 255,
-             (unsigned)(bits >> 40) & 255, (unsigned)(bits >> 32) & 255,
-             (unsigned)(bits >> 16) & 65535);
+    char *at = out;
+    for (unsigned shift = 56; shift >= 32; shift -= 8)
+        at = put(at, (unsigned)(bits >> shift) & 255, shift > 32 ? '.' : ':');
+    put(at, (unsigned)(bits >> 16) & 65535, '\0');
 }
 
 /* A decimal number up to `most` at *at, which moves behind it. false: there is none. */

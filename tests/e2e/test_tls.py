@@ -121,6 +121,24 @@ def test_suites_are_those_of_the_listener(gateway, ca, keys, version, suite):
         assert suite in (None, s.cipher()[0])
 
 
+@pytest.mark.parametrize("version, wishes, suite", [
+    (ssl.TLSVersion.TLSv1_2, None, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256",
+     "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256",
+     "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    (ssl.TLSVersion.TLSv1_3, None, "TLS_AES_128_GCM_SHA256")])
+def test_the_cheapest_good_suite_is_chosen(gateway, ca, version, wishes, suite):
+    gw = gateway(listeners={"mqtt": listener(ca)})
+    c = context(ca)
+    c.minimum_version = c.maximum_version = version
+    if wishes:
+        c.set_ciphers(wishes)
+    with connect(gw, c) as s:
+        assert s.cipher()[0] == suite and serves(s)
+
+
 def test_curves_and_versions_are_those_of_the_listener(gateway, ca):
     gw = gateway(listeners={"mqtt": listener(ca, 'curves = "P-384"  min_version = 1.3')})
     c = context(ca)

@@ -141,15 +141,16 @@ extern const char *const tls_verify_words[], *const tls_identity_words[],
      .offset = offsetof(struct tls_conf, ciphers), \
      .fallback = "", \
      .reloadable = true, \
-     .sentence = "Cipher suites of TLS 1.2 as openssl-ciphers(1) writes them; those of OpenSSL if " \
-                 "not given."}, \
+     .sentence = "Cipher suites of TLS 1.2 as openssl-ciphers(1) writes them, best first; those of " \
+                 "OpenSSL if not given, AES with 128 bits first."}, \
     {.name = "ciphersuites", \
      .type = PG_OPT_STRING, \
      .offset = offsetof(struct tls_conf, ciphersuites), \
      .fallback = "", \
      .reloadable = true, \
-     .sentence = "Cipher suites of TLS 1.3, with colons between them; those of OpenSSL if not " \
-                 "given."}, \
+     .sentence = "Cipher suites of TLS 1.3, best first, with colons between them; those of OpenSSL if " \
+                 "not given, AES with 128 bits first. A client that would rather have ChaCha20 than " \
+                 "all others gets it, if it is one of them."}, \
     {.name = "curves", \
      .type = PG_OPT_STRING, \
      .offset = offsetof(struct tls_conf, curves), \
