@@ -8,6 +8,9 @@
  * comes on a worker, and is published there at once. A number is published when it has changed, so
  * that a quiet gateway says nothing but its uptime.
  *
+ * What a minute brings is told as averages over 1, 5 and 15 minutes, in which the past fades away
+ * exponentially: they begin with 0, as those of the system's load do.
+ *
  * Topics that begin with `$` do not match wildcards at the first level, so nobody gets these who
  * did not ask for them (MQTT 5.0, 4.7.2). Who may is the matter of the access rules. */
 
@@ -50,33 +53,51 @@ static const struct pg_option sys_options[] = {
 enum source { MEMBER, COUNTER };
 
 struct number {
-    const char *topic; /* below $SYS/broker/ */
+    const char *topic; /* below $SYS/broker/; NULL: only its average is told */
+    const char *load;  /* of the averages of what a minute brings; NULL: none */
     enum source source;
     const char *plus, *plus_too, *minus; /* NULL: none */
     const char *unit;                    /* behind the number */
     int64_t divide;
 };
 
+/* clients/active and clients/inactive are older names, which many dashboards look at. */
 static const struct number numbers[] = {
-    {"uptime", MEMBER, "uptime_ms", NULL, NULL, " seconds", 1000},
-    {"clients/total", MEMBER, "sessions", NULL, NULL, "", 1},
-    {"clients/connected", MEMBER, "clients", NULL, NULL, "", 1},
-    {"clients/disconnected", MEMBER, "sessions", NULL, "clients", "", 1},
-    {"connections/socket/count", MEMBER, "connections", NULL, NULL, "", 1},
-    {"bytes/received", COUNTER, "core.bytes_received", NULL, NULL, "", 1},
-    {"bytes/sent", COUNTER, "core.bytes_sent", NULL, NULL, "", 1},
-    {"publish/messages/received", COUNTER, "core.messages_published", "core.messages_refused", NULL,
+    {"uptime", NULL, MEMBER, "uptime_ms", NULL, NULL, " seconds", 1000},
+    {"clients/total", NULL, MEMBER, "sessions", NULL, NULL, "", 1},
+    {"clients/connected", NULL, MEMBER, "clients", NULL, NULL, "", 1},
+    {"clients/active", NULL, MEMBER, "clients", NULL, NULL, "", 1},
+    {"clients/disconnected", NULL, MEMBER, "sessions", NULL, "clients", "", 1},
+    {"clients/inactive", NULL, MEMBER, "sessions", NULL, "clients", "", 1},
+    {"connections/socket/count", NULL, MEMBER, "connections", NULL, NULL, "", 1},
+    {NULL, "sockets", COUNTER, "core.connections_opened", NULL, NULL, "", 1},
+    {NULL, "connections", COUNTER, "core.clients_admitted", "core.clients_refused", NULL, "", 1},
+    {"bytes/received", "bytes/received", COUNTER, "core.bytes_received", NULL, NULL, "", 1},
+    {"bytes/sent", "bytes/sent", COUNTER, "core.bytes_sent", NULL, NULL, "", 1},
+    {"publish/messages/received", "publish/received", COUNTER, "core.messages_published",
+     "core.messages_refused", NULL, "", 1},
+    {"publish/messages/sent", "publish/sent", COUNTER, "core.messages_delivered",
+     "core.messages_redelivered", NULL, "", 1},
+    {"publish/messages/dropped", "publish/dropped", COUNTER, "core.messages_dropped", NULL, NULL,
      "", 1},
-    {"publish/messages/sent", COUNTER, "core.messages_delivered", "core.messages_redelivered", NULL,
-     "", 1},
-    {"publish/messages/dropped", COUNTER, "core.messages_dropped", NULL, NULL, "", 1},
-    {"subscriptions/count", COUNTER, "core.subscriptions_added", NULL, "core.subscriptions_removed",
-     "", 1},
+    {"subscriptions/count", NULL, COUNTER, "core.subscriptions_added", NULL,
+     "core.subscriptions_removed", "", 1},
 };
 #define NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
 
-/* Texts that were published last, to publish what changed: the numbers, and these. */
-enum { VERSION = NUMBERS, RETAINED, TEXTS };
+/* The averages: of how long, and the factor by which they fade in a second, e^(-1/seconds). */
+#define PERIODS 3
+static const struct period {
+    const char *name;
+    double fades;
+} periods[PERIODS] = {
+    {"1min", 0.98347145382161749},
+    {"5min", 0.99667221605452332},
+    {"15min", 0.99888950594427927},
+};
+
+/* Texts that were published last, to publish what changed: the numbers, their averages, and these. */
+enum { LOADS = NUMBERS, VERSION = LOADS + NUMBERS * PERIODS, RETAINED, MAXIMUM, TEXTS };
 
 struct sys {
     pthread_t thread;
@@ -85,7 +106,12 @@ struct sys {
     bool stopping;
     bool asking; /* an answer is out */
     int64_t interval_ms;
-    char last[TEXTS][TEXT_ROOM]; /* one answer at a time touches them */
+    /* One answer at a time touches these. */
+    char last[TEXTS][TEXT_ROOM];
+    int64_t values[NUMBERS];        /* as they were ... */
+    int64_t uptime_ms;              /* ... then */
+    double loads[NUMBERS][PERIODS]; /* a minute */
+    int64_t most_clients;
 };
 
 static int64_t member(const json_t *object, const char *name)
@@ -111,7 +137,25 @@ static void announce(char last[TEXT_ROOM], const char *topic, const char *text)
         pg_announce(msg);
 }
 
-static void announce_number(struct sys *self, size_t i, const json_t *status)
+/* Averages over the minute and longer, `seconds` after the last ones, in which `more` came. */
+static void announce_loads(struct sys *self, size_t i, int64_t more, int64_t seconds)
+{
+    double a_minute = (double)more * 60 / (double)seconds;
+    for (size_t k = 0; k < PERIODS; k++) {
+        double *load = &self->loads[i][k];
+        double stays = 1;
+        for (int64_t n = 0; n < seconds; n++)
+            stays *= periods[k].fades;
+        *load = a_minute + stays * (*load - a_minute);
+        char topic[TEXT_ROOM], text[TEXT_ROOM];
+        snprintf(topic, sizeof(topic), "load/%s/%s", numbers[i].load, periods[k].name);
+        snprintf(text, sizeof(text), "%.2f", *load);
+        announce(self->last[LOADS + i * PERIODS + k], topic, text);
+    }
+}
+
+/* `seconds`: since the last time; 0: there was none, or it is too short ago for averages. */
+static void announce_number(struct sys *self, size_t i, const json_t *status, int64_t seconds)
 {
     const struct number *n = &numbers[i];
     const json_t *from = n->source == MEMBER ? status : json_object_get(status, "counters");
@@ -120,7 +164,12 @@ static void announce_number(struct sys *self, size_t i, const json_t *status)
     char text[TEXT_ROOM];
     /* Counters of several workers are not read at one moment. */
     snprintf(text, sizeof(text), "%" PRId64 "%s", value > 0 ? value : 0, n->unit);
-    announce(self->last[i], n->topic, text);
+    if (n->topic)
+        announce(self->last[i], n->topic, text);
+    if (n->load && seconds > 0) {
+        announce_loads(self, i, value - self->values[i], seconds);
+        self->values[i] = value;
+    }
 }
 
 static void announce_all(struct sys *self, const json_t *status)
@@ -129,8 +178,15 @@ static void announce_all(struct sys *self, const json_t *status)
     const char *version = json_string_value(json_object_get(status, "version"));
     snprintf(text, sizeof(text), "polygate version %s", version ? version : "unknown");
     announce(self->last[VERSION], "version", text);
+    int64_t seconds = (member(status, "uptime_ms") - self->uptime_ms + 500) / 1000;
     for (size_t i = 0; i < NUMBERS; i++)
-        announce_number(self, i, status);
+        announce_number(self, i, status, seconds);
+    if (seconds > 0)
+        self->uptime_ms = member(status, "uptime_ms");
+    if (member(status, "clients") > self->most_clients)
+        self->most_clients = member(status, "clients");
+    snprintf(text, sizeof(text), "%" PRId64, self->most_clients);
+    announce(self->last[MAXIMUM], "clients/maximum", text);
     snprintf(text, sizeof(text), "%" PRId64,
              member(json_object_get(status, "retained"), "messages"));
     announce(self->last[RETAINED], "retained messages/count", text);

@@ -31,3 +31,22 @@ def test_numbers_do_not_reach_wildcards_nor_come_from_clients(gateway):
     everything.wait_line("^MSG end x$")
     assert not [line for line in everything.lines.all() if re.match(r"MSG \$SYS", line)]
     assert "forged" not in "".join(numbers.lines.all())
+
+
+def test_loads_and_the_most_clients_are_told(gateway):
+    gw = gateway("sys { interval = 1s }")
+    watcher = gw.mosquitto_sub("-t", "$SYS/broker/load/#", "-t", "$SYS/broker/clients/#")
+    other = gw.mosquitto_sub("-t", "x")
+    watcher.wait_line(r"^MSG \$SYS/broker/clients/active 2$")
+    for _ in range(20):
+        gw.mosquitto_pub("-t", "a/b", "-m", "x" * 100, "-q", "1")
+    other.stop()
+    watcher.wait_line(r"^MSG \$SYS/broker/clients/connected 1$")
+    assert gw.mosquitto_sub("-t", "$SYS/broker/clients/maximum", "-C", "1").wait_line("maximum [23]$")
+    # 20 messages in a moment are 20 a minute over the minute, and less over a longer time; it fades.
+    watcher.wait_line(r"^MSG \$SYS/broker/load/publish/received/1min (1[0-9]|20)\.[0-9]+$")
+    watcher.wait_line(r"^MSG \$SYS/broker/load/publish/received/5min [34]\.[0-9]+$")
+    watcher.wait_line(r"^MSG \$SYS/broker/load/publish/received/15min 1\.[0-9]+$")
+    watcher.wait_line(r"^MSG \$SYS/broker/load/bytes/received/1min [0-9]{4,}\.[0-9]+$")
+    watcher.wait_line(r"^MSG \$SYS/broker/load/sockets/1min (1[0-9]|2[0-9])\.[0-9]+$")
+    watcher.wait_line(r"^MSG \$SYS/broker/load/connections/1min (1[0-9]|2[0-9])\.[0-9]+$")
