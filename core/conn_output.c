@@ -12,43 +12,74 @@
 
 /* An own chunk of output. Messages up to COPY_MAX are copied into it: for the kernel, one longer
  * range is cheaper than two, and for us a copy is cheaper than a reference. */
-#define CHUNK_SIZE   4096u
+#define LONG_SIZE    4096u
 #define COPY_MAX     512u
 #define SPARE_CHUNKS 256u
 #define IOV_BATCH    256
 
-#define CHUNK_ROOM ((uint32_t)(CHUNK_SIZE - sizeof(struct out_chunk)))
-_Static_assert(PG_RESERVE_MAX <= CHUNK_SIZE - sizeof(struct out_chunk),
-               "a reservation fits an empty chunk");
+/* What begins with an answer of up to ANSWER_MAX bytes mostly ends with it: a short chunk takes it, so
+ * that what thousands of peers are answered in one turn lies together. When more comes, a long one takes
+ * its place. */
+#define SHORT_SIZE 248u
+#define ANSWER_MAX 64u
 
-static struct out_chunk *new_chunk(struct pg_conn *conn)
+#define LONG_ROOM  ((uint32_t)(LONG_SIZE - sizeof(struct out_chunk)))
+#define SHORT_ROOM ((uint32_t)(SHORT_SIZE - sizeof(struct out_chunk)))
+_Static_assert(PG_RESERVE_MAX + SHORT_ROOM <= LONG_ROOM,
+               "a reservation fits an empty chunk, also with what a short one held");
+
+static uint32_t room_of(bool is_long)
+{
+    return is_long ? LONG_ROOM : SHORT_ROOM;
+}
+
+/* Of an own one. */
+static bool is_long(const struct out_chunk *chunk)
+{
+    return (size_t)(chunk->data - chunk->bytes) + chunk->len + chunk->room == LONG_ROOM;
+}
+
+static struct out_chunk *new_chunk(struct pg_conn *conn, bool as_long)
 {
     struct pg_conn_part *part = &conn->worker->conns;
-    struct out_chunk *chunk = part->spare;
+    struct out_chunk *chunk = part->spare[as_long].first;
     if (chunk) {
-        part->spare = chunk->next;
-        part->spare_count--;
+        part->spare[as_long].first = chunk->next;
+        part->spare[as_long].count--;
     } else {
-        chunk = malloc(CHUNK_SIZE);
+        chunk = malloc(as_long ? LONG_SIZE : SHORT_SIZE);
         if (!chunk)
             return NULL;
     }
-    *chunk = (struct out_chunk){.data = chunk->bytes, .room = CHUNK_ROOM};
+    *chunk = (struct out_chunk){.data = chunk->bytes, .room = room_of(as_long)};
     return chunk;
 }
 
 static void free_chunk(struct pg_conn *conn, struct out_chunk *chunk)
 {
     struct pg_conn_part *part = &conn->worker->conns;
+    bool as_long = !chunk->msg && is_long(chunk);
     if (chunk->msg) {
         pg_msg_unref(&chunk->msg);
         free(chunk);
-    } else if (part->spare_count < SPARE_CHUNKS) {
-        chunk->next = part->spare;
-        part->spare = chunk;
-        part->spare_count++;
+    } else if (part->spare[as_long].count < SPARE_CHUNKS) {
+        chunk->next = part->spare[as_long].first;
+        part->spare[as_long].first = chunk;
+        part->spare[as_long].count++;
     } else {
         free(chunk);
+    }
+}
+
+void pg_conns_free_spare(struct pg_conn_part *part)
+{
+    for (int as_long = 0; as_long < 2; as_long++) {
+        while (part->spare[as_long].first) {
+            struct out_chunk *chunk = part->spare[as_long].first;
+            part->spare[as_long].first = chunk->next;
+            free(chunk);
+        }
+        part->spare[as_long].count = 0;
     }
 }
 
@@ -103,18 +134,45 @@ static void queued(struct pg_conn *conn, size_t n)
  * written here goes nowhere. */
 static _Thread_local uint8_t nowhere[PG_RESERVE_MAX];
 
+/* The only chunk is a short one without room: a long one with its bytes. NULL: out of memory. */
+static struct out_chunk *lengthen(struct pg_conn *conn)
+{
+    struct out_chunk *old = conn->last, *chunk = new_chunk(conn, true);
+    if (!chunk)
+        return NULL;
+    memcpy(chunk->bytes, old->data, old->len);
+    chunk->len = old->len;
+    chunk->room -= old->len;
+    chunk->total = old->total;
+    chunk->next = chunk;
+    conn->last = chunk;
+    free_chunk(conn, old);
+    return chunk;
+}
+
+/* A last chunk with room for `n` bytes, for want of one. NULL: out of memory. */
+static struct out_chunk *add_chunk(struct pg_conn *conn, size_t n)
+{
+    struct out_chunk *last = conn->last;
+    if (last && last->next == last && !last->msg && !is_long(last))
+        return lengthen(conn);
+    struct out_chunk *chunk = new_chunk(conn, last || n > ANSWER_MAX);
+    if (chunk)
+        link_chunk(conn, chunk);
+    return chunk;
+}
+
 uint8_t *pg_conn_reserve(struct pg_conn *conn, size_t n)
 {
     if (!takes_output(conn) || n > PG_RESERVE_MAX)
         return nowhere;
     struct out_chunk *last = conn->last;
     if (!last || last->room < n) {
-        last = new_chunk(conn);
+        last = add_chunk(conn, n);
         if (!last) {
             pg_conn_close(conn, PG_NO_MEMORY, "while queueing output");
             return nowhere;
         }
-        link_chunk(conn, last);
     }
     return (uint8_t *)last->data + last->len;
 }

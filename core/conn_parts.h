@@ -28,8 +28,10 @@ struct pg_conn_part {
     uint32_t expect;      /* pg_conn_expect() of the bytes that are being offered */
     struct pg_held_conn *held;
     size_t held_count, held_size, held_for_store;
-    struct out_chunk *spare; /* output chunks for reuse */
-    size_t spare_count;
+    struct {
+        struct out_chunk *first;
+        size_t count;
+    } spare[2]; /* output chunks for reuse, short and long ones */
 };
 
 bool pg_conns_init(struct pg_conn_part *part);

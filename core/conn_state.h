@@ -2,7 +2,8 @@
 #ifndef PG_CONN_STATE_H
 #define PG_CONN_STATE_H
 
-/* A connection from inside: between conn.c and conn_output.c. On the connection's worker. */
+/* A connection from inside: between conn.c, conn_input.c and conn_output.c. On the connection's
+ * worker. */
 
 #include <string.h>
 
@@ -11,7 +12,12 @@
 #include "transport.h"
 #include "worker_parts.h"
 
-struct tail;
+/* The worker's read buffer: room for the longest kept head of a frame and one read behind it. */
+#define READ_SIZE         (64u * 1024)
+#define TAIL_IN_PLACE_MAX (16u * 1024)
+#define READ_BUFFER_SIZE  (TAIL_IN_PLACE_MAX + READ_SIZE)
+
+struct tail; /* conn_input.c */
 struct pg_meter;
 
 struct out_chunk {
@@ -129,6 +135,32 @@ static inline void mark_dirty(struct pg_conn *conn)
     part->dirty_end = &conn->next_dirty;
 }
 
+/* For the log. Lent. */
+static inline struct pg_bytes first_client_id(const struct pg_conn *conn)
+{
+    return conn->clients ? pg_client_id(conn->clients) : PG_BYTES_NONE;
+}
+
+/* ---- conn.c ---- */
+
+/* The first bytes have come: login_timeout runs from when it opened. */
+void pg_conn_arm_login_deadline(struct pg_conn *conn);
+
+/* ---- conn_input.c ---- */
+
+/* Have the transport read, or leave the peer's bytes in the kernel: pg_conn_wants_bytes(). */
+void pg_conn_set_reading(struct pg_conn *conn);
+/* Resumed: what was kept is offered, and reading goes on. */
+void pg_conn_offer_again(struct pg_conn *conn);
+/* What was kept of an unfinished frame is forgotten. */
+void pg_conn_drop_input(struct pg_conn *conn);
+/* No longer among those held, before it is freed. */
+void pg_conn_forget_held(struct pg_conn *conn);
+
+/* ---- conn_output.c ---- */
+
+/* Free the output chunks that are kept for reuse. */
+void pg_conns_free_spare(struct pg_conn_part *part);
 /* Everything that was queued is forgotten. */
 void pg_conn_drop_output(struct pg_conn *conn);
 /* Hand to the transport what is queued, as much as it takes. The connection may be dead then. */

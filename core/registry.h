@@ -5,7 +5,7 @@
 /* Which worker owns the session of a client identifier. One for the process, sharded by hash.
  *
  * It holds pointers to sessions, but only the owner may follow them: others learn the owner's
- * number and send it a task. The `owner` field of a session changes only under the shard's lock,
+ * number and send it a task. Which session is entered changes only under the shard's lock,
  * which makes every change of ownership one atomic step. Any thread. */
 
 #include "polygate.h"

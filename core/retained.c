@@ -145,12 +145,17 @@ static void heap_remove(struct pg_retained *r, struct place *place)
 
 /* ---- the tree -------------------------------------------------------------------------------- */
 
-static uint64_t place_hash(const void *item)
+static uint64_t place_hash(const struct place *place)
 {
-    const struct place *place = item;
     struct pg_bytes level = {.data = place->level, .len = place->len};
 
     return pg_tagset_edge_hash((uintptr_t)place->parent, pg_hash(level));
+}
+
+static uint64_t item_hash(const void *item, unsigned marks)
+{
+    (void)marks;
+    return place_hash(item);
 }
 
 static struct place *place_child(const struct pg_retained *r, const struct place *parent,
@@ -200,7 +205,7 @@ static struct place *place_add(struct pg_retained *r, struct place *parent, stru
     place->len = (uint16_t)level.len; /* a topic has at most 65,535 bytes */
     if (level.len > 0)
         memcpy(place->level, level.data, level.len);
-    if (!pg_tagset_add(&r->edges, place_hash(place), place)) {
+    if (!pg_tagset_add(&r->edges, place_hash(place), place, 0)) {
         free(place);
         return NULL;
     }
@@ -263,7 +268,7 @@ struct pg_retained *pg_retained_new(const struct pg_retained_limits *limits)
     }
     r->limits = *limits;
     atomic_store_explicit(&r->next_due_ms, PG_NEVER, memory_order_relaxed);
-    pg_tagset_init(&r->edges, place_hash, pg_tagset_retire_now, NULL);
+    pg_tagset_init(&r->edges, PG_TAGSET_TIGHT, item_hash, pg_tagset_retire_now, NULL);
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&r->lock, &attributes);

@@ -49,11 +49,6 @@ struct pg_batch {
     _Alignas(uint64_t) uint8_t bytes[];
 };
 
-void pg_router_init(struct pg_router_part *part)
-{
-    *part = (struct pg_router_part){.chunks = NULL};
-}
-
 static bool has_list(const union pg_members *m)
 {
     return (m->many & 1) != 0;
@@ -65,21 +60,30 @@ static struct pg_member_list *list_of(const union pg_members *m)
     return has_list(m) ? (struct pg_member_list *)(m->many - 1) : NULL;
 }
 
-static void free_members(union pg_members *chunk)
+/* How many nodes of a chunk have a place. */
+static uint32_t place_count(const struct pg_members_chunk *chunk)
 {
-    for (uint32_t i = 0; chunk && i < PG_MEMBERS_CHUNK; i++)
-        free(list_of(&chunk[i]));
-    free(chunk);
+    return (uint32_t)__builtin_popcountll(chunk->present);
+}
+
+void pg_router_init(struct pg_router_part *part)
+{
+    *part = (struct pg_router_part){.chunks = NULL};
 }
 
 void pg_router_free(struct pg_router_part *part)
 {
-    for (uint32_t i = 0; i < part->chunk_count; i++)
-        free_members(part->chunks[i]);
+    for (uint32_t i = 0; i < part->chunk_count; i++) {
+        const struct pg_members_chunk *chunk = &part->chunks[i];
+        for (uint32_t k = 0, n = place_count(chunk); k < n; k++)
+            free(list_of(&chunk->places[k]));
+        free(chunk->places);
+    }
     free(part->chunks);
     part->chunks = NULL;
     part->chunk_count = 0;
     pg_match_release(&part->match);
+    pg_match_cache_free(&part->cache);
 }
 
 /* ---- members --------------------------------------------------------------------------------- */
@@ -91,49 +95,114 @@ static struct pg_sub **subs_of(union pg_members *m)
 
 static uint32_t count_of(const union pg_members *m)
 {
-    return has_list(m) ? list_of(m)->count : m->one != NULL;
+    return has_list(m) ? list_of(m)->count : 1;
 }
 
-/* NULL: there are none. */
 static struct pg_sub *first_of(const union pg_members *m)
 {
     return has_list(m) ? list_of(m)->subs[0] : m->one;
 }
 
-static union pg_members *members_of(const struct pg_router_part *part, pg_node_ref node)
+/* The chunk of a node id; NULL: no node so far up has had members. */
+static struct pg_members_chunk *chunk_of(const struct pg_router_part *part, uint32_t id)
 {
-    uint32_t id = pg_node_id(node), chunk = id / PG_MEMBERS_CHUNK;
-    if (chunk >= part->chunk_count || !part->chunks[chunk])
-        return NULL;
-    union pg_members *m = &part->chunks[chunk][id % PG_MEMBERS_CHUNK];
-    /* All are of one node, and this may be a late reference to one that had the id before. */
-    const struct pg_sub *first = first_of(m);
-    return first && first->node_generation == pg_node_generation(node) ? m : NULL;
+    return id / PG_MEMBERS_CHUNK < part->chunk_count ? &part->chunks[id / PG_MEMBERS_CHUNK] : NULL;
 }
 
-/* The place of a node id; NULL: out of memory. */
-static union pg_members *make_place(struct pg_router_part *part, uint32_t id)
+/* How many nodes before this one have a place, which is where its own is. Mostly all of them have,
+ * and nothing is to be counted. */
+static uint32_t rank_of(const struct pg_members_chunk *chunk, uint32_t id)
 {
-    uint32_t chunk = id / PG_MEMBERS_CHUNK;
-    if (chunk >= part->chunk_count) {
-        union pg_members **chunks = realloc(part->chunks, (chunk + 1) * sizeof(union pg_members *));
-        if (!chunks)
-            return NULL;
-        part->chunks = chunks;
-        while (part->chunk_count <= chunk)
-            chunks[part->chunk_count++] = NULL;
+    uint64_t before = (UINT64_C(1) << id % PG_MEMBERS_CHUNK) - 1;
+    return (chunk->present & before) == before
+               ? id % PG_MEMBERS_CHUNK
+               : (uint32_t)__builtin_popcountll(chunk->present & before);
+}
+
+static bool has_place(const struct pg_members_chunk *chunk, uint32_t id)
+{
+    return (chunk->present >> id % PG_MEMBERS_CHUNK & 1) != 0;
+}
+
+/* NULL: there are none. */
+static union pg_members *members_of(const struct pg_router_part *part, pg_node_ref node)
+{
+    uint32_t id = pg_node_id(node);
+    const struct pg_members_chunk *chunk = chunk_of(part, id);
+    if (!chunk || !has_place(chunk, id))
+        return NULL;
+    union pg_members *m = &chunk->places[rank_of(chunk, id)];
+    /* All are of one node, and this may be a late reference to one that had the id before. */
+    return first_of(m)->node_generation == pg_node_generation(node) ? m : NULL;
+}
+
+/* Places grow by PLACES_STEP: one less than a multiple of it, since malloc's own word is one more. */
+#define PLACES_STEP 4u
+
+static uint32_t places_for(uint32_t count)
+{
+    return count / PLACES_STEP * PLACES_STEP + PLACES_STEP - 1;
+}
+
+/* Room for `count` places. false: out of memory, and there is room for as many as before. */
+static bool resize_places(struct pg_members_chunk *chunk, uint32_t count)
+{
+    union pg_members *places = realloc(chunk->places, places_for(count) * sizeof(*places));
+    if (places)
+        chunk->places = places;
+    return places != NULL;
+}
+
+static bool make_chunk(struct pg_router_part *part, uint32_t id)
+{
+    uint32_t need = id / PG_MEMBERS_CHUNK + 1, count = part->chunk_count + part->chunk_count / 4;
+    if (need <= part->chunk_count)
+        return true;
+    if (count < need)
+        count = need;
+    struct pg_members_chunk *chunks = realloc(part->chunks, count * sizeof(*chunks));
+    if (!chunks)
+        return false;
+    memset(chunks + part->chunk_count, 0, (count - part->chunk_count) * sizeof(*chunks));
+    part->chunks = chunks;
+    part->chunk_count = count;
+    return true;
+}
+
+/* A place for a node that has none. false: out of memory. */
+static bool make_place(struct pg_router_part *part, struct pg_sub *sub)
+{
+    uint32_t id = pg_node_id(pg_sub_node(sub));
+    if (!make_chunk(part, id))
+        return false;
+    struct pg_members_chunk *chunk = chunk_of(part, id);
+    uint32_t count = place_count(chunk), at = rank_of(chunk, id);
+    if ((count == 0 || count == places_for(count)) && !resize_places(chunk, count + 1))
+        return false;
+    memmove(&chunk->places[at + 1], &chunk->places[at], (count - at) * sizeof(*chunk->places));
+    chunk->places[at].one = sub;
+    chunk->present |= UINT64_C(1) << id % PG_MEMBERS_CHUNK;
+    return true;
+}
+
+static void drop_place(struct pg_members_chunk *chunk, uint32_t id)
+{
+    uint32_t left = place_count(chunk) - 1, at = rank_of(chunk, id);
+    memmove(&chunk->places[at], &chunk->places[at + 1], (left - at) * sizeof(*chunk->places));
+    chunk->present &= ~(UINT64_C(1) << id % PG_MEMBERS_CHUNK);
+    if (left == 0) {
+        free(chunk->places);
+        chunk->places = NULL;
+    } else if (left == places_for(left)) {
+        (void)resize_places(chunk, left); /* if not, it stays longer than it need be */
     }
-    union pg_members **place = &part->chunks[chunk];
-    if (!*place)
-        *place = calloc(PG_MEMBERS_CHUNK, sizeof(**place));
-    return *place ? &(*place)[id % PG_MEMBERS_CHUNK] : NULL;
 }
 
 /* Room for one more: from a single member to a list, or to a longer one. */
 static bool make_room(union pg_members *m)
 {
     struct pg_member_list *list = list_of(m);
-    if (list ? list->count < list->size : !m->one)
+    if (list && list->count < list->size)
         return true;
     uint32_t size = list ? list->size * 2 : FIRST_LIST;
     struct pg_member_list *longer = realloc(list, sizeof(*longer) + size * sizeof(longer->subs[0]));
@@ -151,14 +220,13 @@ static bool make_room(union pg_members *m)
 
 bool pg_members_add(struct pg_router_part *part, struct pg_sub *sub)
 {
-    union pg_members *m = make_place(part, pg_node_id(pg_sub_node(sub)));
-    if (!m || !make_room(m))
+    union pg_members *m = members_of(part, pg_sub_node(sub));
+    sub->place = m ? count_of(m) : 0;
+    if (!m)
+        return make_place(part, sub);
+    if (!make_room(m))
         return false;
-    struct pg_member_list *list = list_of(m);
-    sub->place = count_of(m);
-    subs_of(m)[sub->place] = sub;
-    if (list)
-        list->count++;
+    list_of(m)->subs[list_of(m)->count++] = sub;
     return true;
 }
 
@@ -168,8 +236,9 @@ uint32_t pg_members_remove(struct pg_router_part *part, struct pg_sub *sub)
     struct pg_member_list *list = list_of(m);
     uint32_t left = count_of(m) - 1;
     if (left == 0) {
+        uint32_t id = pg_node_id(pg_sub_node(sub));
         free(list);
-        m->one = NULL;
+        drop_place(chunk_of(part, id), id);
         return 0;
     }
     struct pg_sub *moved = list->subs[left];
@@ -443,7 +512,8 @@ static bool route_here(struct pg_worker *worker, struct pg_msg *msg, struct pg_t
 static enum pg_reason route(struct pg_worker *worker, struct pg_msg *msg, struct pg_ticket *ticket)
 {
     struct pg_match *match = &worker->router.match;
-    pg_subindex_match(worker->server->subindex, msg->topic, match);
+    const struct pg_server *server = worker->server;
+    pg_match_find(&worker->router.cache, &server->changes, server->subindex, msg->topic, match);
     if (match->out_of_memory)
         return PG_NO_MEMORY;
     if (match->count == 0)

@@ -5,6 +5,7 @@
 /* A worker's part of routing: who in this worker subscribes at which node, and the batches of
  * messages for other workers. router.c owns all of it. */
 
+#include "match_cache.h"
 #include "subindex.h"
 #include "worker.h"
 
@@ -18,17 +19,26 @@ struct pg_member_list {
 };
 
 /* The members of one node in this worker, by their subscriptions: most nodes have one, and need no
- * list for it. Its size matters: it exists once per filter and worker. */
+ * list for it. */
 union pg_members {
-    struct pg_sub *one; /* the only one, or NULL */
+    struct pg_sub *one; /* the only one */
     uintptr_t many;     /* with the lowest bit set: the address of a list, plus 1 */
 };
-#define PG_MEMBERS_CHUNK 512u
+
+/* Those nodes out of PG_MEMBERS_CHUNK that have members in this worker, in the order of their ids and
+ * without gaps: a node costs its place only in the workers where it has members, however many there
+ * are. Its size matters all the same: it exists once per so many filters and worker. */
+#define PG_MEMBERS_CHUNK 64u
+struct pg_members_chunk {
+    uint64_t present;         /* bit n: the nth node has a place */
+    union pg_members *places; /* NULL: none has */
+};
 
 struct pg_router_part {
-    union pg_members **chunks; /* PG_MEMBERS_CHUNK nodes each, by node id; NULL: not needed yet */
+    struct pg_members_chunk *chunks; /* by node id */
     uint32_t chunk_count;
     struct pg_match match; /* of the message that is being published */
+    struct pg_match_cache cache;
     struct pg_batch *batches[PG_WORKERS_MAX];
     uint64_t seq;                  /* messages published by this worker */
     uint64_t seen[PG_WORKERS_MAX]; /* the last of each worker that was delivered here */

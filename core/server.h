@@ -5,6 +5,7 @@
 /* What all workers share, and the life of the process: assemble, start, reload, drain, stop. */
 
 #include "config.h"
+#include "match_cache.h"
 #include "polygate.h"
 #include "worker.h"
 
@@ -25,6 +26,7 @@ struct pg_server {
     unsigned worker_count;
     struct pg_worker *workers[PG_WORKERS_MAX];
     struct pg_subindex *subindex;
+    struct pg_match_changes changes; /* of it */
     struct pg_retained *retained;
     struct pg_registry *registry;
     struct pg_store *store;

@@ -186,9 +186,14 @@ void pg_session_quieten(struct pg_session *session)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static size_t session_size(size_t id_len)
+{
+    return offsetof(struct pg_session, id) + id_len;
+}
+
 struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes client_id)
 {
-    struct pg_session *session = calloc(1, offsetof(struct pg_session, id) + client_id.len);
+    struct pg_session *session = pg_slab_set_new(&worker->small, session_size(client_id.len));
     if (!session)
         return NULL;
     session->state = SESSION_JOINING;
@@ -302,7 +307,7 @@ void pg_session_free(struct pg_session **where)
     (void)pg_session_let_go(session);
     if (session->will)
         pg_will_free(&session->will);
-    free(session);
+    pg_session_free_shell(&session);
 }
 
 void pg_session_release(struct pg_session *session)
@@ -314,7 +319,7 @@ void pg_session_free_shell(struct pg_session **where)
 {
     struct pg_session *session = *where;
     *where = NULL;
-    free(session);
+    pg_slab_set_free(&session->worker->small, session, session_size(session->id_len));
 }
 
 void pg_session_destroy(struct pg_session *session, enum pg_reason reason)

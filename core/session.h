@@ -194,8 +194,7 @@ struct pg_session {
     bool has_table : 1;
     uint16_t next_id; /* of deliveries */
     uint32_t expiry_s;
-    /* The owner; changes hands only in takeover.c, under the registry's lock. */
-    struct pg_worker *worker;
+    struct pg_worker *worker; /* the owner, for life: takeover.c hands over what is in it */
     struct pg_client *client; /* attached (LIVE) or to be (JOINING); NULL: none */
 
     union {
@@ -222,8 +221,8 @@ struct pg_session *pg_session_new(struct pg_worker *worker, struct pg_bytes clie
 /* Free a session with everything in it: subscriptions are taken from the index, shared deliveries
  * that nobody had yet go to other members. It must not be in the registry (or the process ends). */
 void pg_session_free(struct pg_session **session);
-/* A leaving session whose owner is done with it, to be adopted by another worker, which then frees
- * what is left. */
+/* A leaving session whose owner is done with it, to be adopted by another worker. What is left then
+ * comes back to its worker to be freed. */
 void pg_session_release(struct pg_session *session);
 void pg_session_free_shell(struct pg_session **session);
 /* End a live session: out of the registry and the store, then freed. */

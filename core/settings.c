@@ -409,9 +409,9 @@ static const struct pg_option bans_rows[] = {
      .min = 0,
      .max = 1000000,
      .reloadable = true,
-     .sentence = "Offences after which an address is banned by itself: refused logins, malformed "
-                 "bytes, connections that say nothing or come too fast. 0: none is, since many "
-                 "may be behind one address; polygatectl ban bans by hand."},
+     .sentence = "Offences after which an address (a /64 of IPv6) is banned by itself: refused "
+                 "logins, malformed bytes, connections that say nothing or come too fast. 0: none "
+                 "is, since many may be behind one address; polygatectl ban bans by hand."},
     {.name = "within",
      .type = PG_OPT_DURATION,
      .offset = AT(bans.within),

@@ -2,11 +2,18 @@
 
 /* The writers of the subscription index (subindex.h); the readers are in subindex_match.c.
  *
- * Two structures, both read without locks:
- *   exact   a set of nodes by their filter: filters without wildcards that are not shared
- *   edges   the tree for all others, kept in one set: a branch is a level, found by the hash of its
- *           path. A filter is a leaf in the list of the branch of its last level; `#` has no branch
- *           of its own, its leaf hangs at the level before with NODE_BELOW set.
+ * Two sets, both read without locks:
+ *   exact   nodes by their filter: filters without wildcards that are not shared
+ *   tree    all others. A path is the hash of some levels, one after the other; '+' is a level like
+ *           any other there (no topic has a level of that name), '#' is not one: the node of `a/#`
+ *           has the path `a`. A node is kept at the path of its whole filter, or early: at a
+ *           beginning of it where few others are, so that a device's handful of filters lies in one
+ *           place and needs nothing else. Where filters go on to places further down there is a
+ *           branch, which counts them, and whose marks tell readers how they go on.
+ * Nothing but paths holds the tree together, and no slot but that of a node leads to anything that a
+ * reader has to look at; what it finds there is the text of a filter, which decides. Of nodes that
+ * differ in their group alone the first is in the set, and leads to the others.
+ *
  * Ids lead to nodes by a two-level table, so that a reference can be resolved, and a reused id told
  * from its earlier owner by the generation.
  *
@@ -15,8 +22,9 @@
  * the next. So a burst of releases costs one grace period, and unlinking never needs memory.
  *
  * Invariants: a node is reachable by readers if and only if its id is ID_LIVE, and then it has a
- * worker (but for the moment of its making); a branch other than the root has a leaf or a child; a
- * reference (id, generation) is given out once in 2^32.
+ * worker (but for the moment of its making); each place before that of a node has a branch, and each
+ * branch a node further down: so the search for a filter ends where there is no branch; a node is
+ * never moved; a reference (id, generation) is given out once in 2^32.
  *
  * Lock order: the mutex is the innermost lock; no callback but that of walk runs under it. */
 
@@ -31,6 +39,10 @@
 
 /* How much the reclaimer frees before it lets writers in again. */
 #define RECLAIM_SLICE 256u
+
+/* How many filters are kept early at one place: of a match that comes by, each may be one more node
+ * to look at in vain. */
+#define EARLY_MAX 4u
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -59,32 +71,14 @@ static void small_free(struct pg_subindex *index, void *memory, size_t bytes)
     }
 }
 
-static size_t branch_bytes(size_t len)
-{
-    return offsetof(struct branch, level) + len;
-}
-
 static size_t turns_bytes(const struct pg_subindex *index)
 {
     return sizeof(struct turns) + index->workers * sizeof(((struct turns *)NULL)->members[0]);
 }
 
-static void *node_memory(struct node *node)
+static size_t node_bytes(bool shared, size_t len)
 {
-    if ((node->flags & NODE_SHARED) != 0)
-        return shared_leaf_of(node);
-    return (node->flags & NODE_IN_TREE) != 0 ? (void *)leaf_of(node) : (void *)node;
-}
-
-static size_t node_bytes(uint8_t flags, size_t len)
-{
-    size_t bytes = offsetof(struct node, bytes) + len;
-
-    if ((flags & NODE_IN_TREE) != 0)
-        bytes += offsetof(struct leaf, node);
-    if ((flags & NODE_SHARED) != 0)
-        bytes += offsetof(struct shared_leaf, leaf);
-    return bytes;
+    return offsetof(struct node, text) + len + (shared ? offsetof(struct share, node) : 0);
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -163,13 +157,6 @@ static void bury_table(void *arg, struct pg_tagset_table *table)
     index->collecting.tables = table;
 }
 
-static void bury_branch(struct pg_subindex *index, struct branch *branch)
-{
-    atomic_store_explicit(&branch->leaves, (uintptr_t)index->collecting.branches | 1,
-                          memory_order_release);
-    index->collecting.branches = branch;
-}
-
 static void bury_node(struct pg_subindex *index, struct node *node)
 {
     id_set(index, node->id, (uintptr_t)node, ID_DEAD);
@@ -179,13 +166,15 @@ static void bury_node(struct pg_subindex *index, struct node *node)
 
 static void node_free(struct pg_subindex *index, struct node *node)
 {
-    size_t bytes = node_bytes(node->flags, node->len);
+    size_t bytes = node_bytes(node->shared, node->len);
+    void *memory = node;
 
-    if ((node->flags & NODE_SHARED) != 0) {
+    if (node->shared) {
+        memory = share_of(node);
         index->bytes_other -= turns_bytes(index);
-        free(shared_leaf_of(node)->turns);
+        free(share_of(node)->turns);
     }
-    small_free(index, node_memory(node), bytes);
+    small_free(index, memory, bytes);
 }
 
 /* Free one thing that has waited long enough; false: nothing is left. */
@@ -200,15 +189,6 @@ static bool reclaim_one(struct pg_subindex *index)
         grave->nodes = atomic_load_explicit(&node->generation, memory_order_relaxed);
         node_free(index, node);
         id_give_back(index, id);
-        return true;
-    }
-    if (grave->branches != NULL) {
-        struct branch *branch = grave->branches;
-
-        grave->branches =
-            (struct branch *)(atomic_load_explicit(&branch->leaves, memory_order_relaxed) &
-                              ~(uintptr_t)1);
-        small_free(index, branch, branch_bytes(branch->len));
         return true;
     }
     if (grave->tables != NULL) {
@@ -229,7 +209,7 @@ static void grave_close(struct pg_subindex *index)
 {
     const struct grave *c = &index->collecting;
 
-    if (index->grace_pending || (c->nodes == 0 && c->branches == NULL && c->tables == NULL))
+    if (index->grace_pending || (c->nodes == 0 && c->tables == NULL))
         return;
     index->waiting = index->collecting;
     index->collecting = (struct grave){0};
@@ -268,158 +248,195 @@ const char *__tsan_default_suppressions(void)
 }
 #endif
 
-/* ---- the tree -------------------------------------------------------------------------------- */
+/* ---- routes and branches --------------------------------------------------------------------- */
 
-static uint64_t exact_hash(const void *item)
+/* The way of a plain filter through the tree: what its first `depth` levels are, for each depth. */
+struct route {
+    unsigned levels;                        /* all of them, without '#' */
+    uint64_t path[PG_TOPIC_LEVELS_MAX + 1]; /* by depth */
+    uint16_t end[PG_TOPIC_LEVELS_MAX + 1];  /* by depth, in bytes, without a '/' behind the last */
+};
+
+static void route_plan(struct route *route, struct pg_bytes plain)
 {
-    const struct node *node = item;
+    struct pg_bytes rest = plain, level;
+    unsigned depth = 0;
 
-    return pg_hash((struct pg_bytes){.data = node->bytes, .len = node->len});
+    route->path[0] = PATH_NONE;
+    route->end[0] = 0;
+    while (pg_topic_level_next(&rest, &level) && !(level.len == 1 && level.data[0] == '#')) {
+        route->path[depth + 1] = path_add(route->path[depth], pg_hash(level));
+        route->end[++depth] = (uint16_t)(level.data + level.len - plain.data);
+    }
+    route->levels = depth;
 }
 
-static uint64_t branch_hash(const void *item)
+/* The hash of a filter that is kept at this depth. */
+static uint64_t route_hash(const struct route *route, unsigned depth)
 {
-    return ((const struct branch *)item)->path;
+    return depth == route->levels ? route->path[depth]
+                                  : path_early(route->path[depth], route->path[depth + 1]);
 }
 
-static struct branch *branch_find(struct pg_subindex *index, const struct branch *parent,
-                                  struct pg_bytes level, uint64_t path)
+static struct branch *branch_find(const struct pg_subindex *index, uint64_t path)
 {
     struct pg_tagset_probe probe;
-    struct branch *branch = pg_tagset_first(&index->edges, path, &probe);
+    void *item = pg_tagset_first(&index->tree, path, &probe);
 
-    while (branch != NULL && (branch->parent != parent || branch->len != level.len ||
-                              memcmp(branch->level, level.data, level.len) != 0))
-        branch = pg_tagset_next(&probe);
-    return branch;
+    while (item != NULL &&
+           ((probe.marks & MARK_FILTER) != 0 || ((struct branch *)item)->path != path))
+        item = pg_tagset_next(&probe);
+    return item;
 }
 
-static bool is_plus(const struct branch *branch)
+static unsigned branch_marks(const struct branch *branch)
 {
-    return branch->len == 1 && branch->level[0] == '+';
+    return (branch->plus > 0 ? MARK_PLUS : 0u) | (branch->named > 0 ? MARK_NAMED : 0u);
 }
 
-static struct branch *branch_add(struct pg_subindex *index, struct branch *parent,
-                                 struct pg_bytes level, uint64_t path)
+/* Of a route's branch at this depth, the count that the route is in. */
+static uint32_t *branch_count(const struct pg_subindex *index, struct branch *branch,
+                              const struct route *route, unsigned depth)
 {
-    struct branch *branch = small_new(index, branch_bytes(level.len));
+    uint64_t plus = path_add(route->path[depth], index->plus_hash);
 
-    if (branch == NULL)
-        return NULL;
-    branch->parent = parent;
-    branch->path = path;
-    branch->len = (uint16_t)level.len; /* a filter has at most 65,535 bytes */
-    if (level.len > 0)
-        memcpy(branch->level, level.data, level.len);
-    if (!pg_tagset_add(&index->edges, path, branch)) {
-        small_free(index, branch, branch_bytes(level.len));
-        return NULL;
-    }
-    index->count_branches++;
-    if (is_plus(branch))
-        atomic_store_explicit(&parent->has_plus, 1, memory_order_release);
-    else
-        atomic_fetch_add_explicit(&parent->named, 1, memory_order_release);
-    return branch;
+    return route->path[depth + 1] == plus ? &branch->plus : &branch->named;
 }
 
-/* Take away a branch that nothing hangs on, and its parents as far as that makes them bare. */
-static void branch_prune(struct pg_subindex *index, struct branch *branch)
+/* One more filter goes on from here. false: memory is out. */
+static bool branch_enter(struct pg_subindex *index, const struct route *route, unsigned depth)
 {
-    while (branch != index->root && branch_is_bare(branch)) {
-        struct branch *parent = (struct branch *)(uintptr_t)branch->parent;
+    uint64_t path = route->path[depth];
+    struct branch *branch = branch_find(index, path);
 
-        pg_tagset_remove(&index->edges, branch_hash(branch), branch);
-        if (is_plus(branch))
-            atomic_store_explicit(&parent->has_plus, 0, memory_order_release);
-        else
-            atomic_fetch_sub_explicit(&parent->named, 1, memory_order_release);
-        index->count_branches--;
-        bury_branch(index, branch);
-        branch = parent;
-    }
-}
-
-/* The branch at which a filter ends, made if need be; *below tells of a last level '#'. NULL when
- * memory is out: nothing is changed. */
-static struct branch *branch_reach(struct pg_subindex *index, struct pg_bytes plain, bool *below)
-{
-    struct branch *branch = index->root;
-    struct pg_bytes level;
-
-    *below = false;
-    while (pg_topic_level_next(&plain, &level)) {
-        uint64_t path;
-        struct branch *next;
-
-        if (level.len == 1 && level.data[0] == '#') {
-            *below = true;
-            break;
+    if (branch == NULL) {
+        branch = small_new(index, sizeof(*branch));
+        if (branch == NULL)
+            return false;
+        branch->path = path;
+        if (!pg_tagset_add(&index->tree, path, branch, 0)) {
+            small_free(index, branch, sizeof(*branch));
+            return false;
         }
-        path = pg_tagset_edge_hash(branch->path, pg_hash(level));
-        next = branch_find(index, branch, level, path);
-        if (next == NULL)
-            next = branch_add(index, branch, level, path);
-        if (next == NULL) {
-            branch_prune(index, branch);
-            return NULL;
-        }
-        branch = next;
+        index->count_branches++;
     }
-    return branch;
+    if ((*branch_count(index, branch, route, depth))++ == 0)
+        pg_tagset_change(&index->tree, path, branch, branch, branch_marks(branch));
+    return true;
 }
 
-static void leaf_unlink(struct leaf *leaf)
+/* One filter less does. */
+static void branch_leave(struct pg_subindex *index, const struct route *route, unsigned depth)
 {
-    struct leaf *next = atomic_load_explicit(&leaf->next, memory_order_relaxed);
-    struct leaf *before = branch_leaves(leaf->place);
+    uint64_t path = route->path[depth];
+    struct branch *branch = branch_find(index, path);
 
-    if (before == leaf) {
-        atomic_store_explicit(&leaf->place->leaves, (uintptr_t)next, memory_order_release);
+    if (--*branch_count(index, branch, route, depth) > 0)
+        return;
+    if (branch_marks(branch) != 0) {
+        pg_tagset_change(&index->tree, path, branch, branch, branch_marks(branch));
         return;
     }
-    while (atomic_load_explicit(&before->next, memory_order_relaxed) != leaf)
-        before = atomic_load_explicit(&before->next, memory_order_relaxed);
-    atomic_store_explicit(&before->next, next, memory_order_release);
+    pg_tagset_remove(&index->tree, path, branch);
+    small_free(index, branch, sizeof(*branch)); /* at once: no reader looks into it */
+    index->count_branches--;
+}
+
+static void branches_leave(struct pg_subindex *index, const struct route *route, unsigned depth)
+{
+    while (depth > 0)
+        branch_leave(index, route, --depth);
+}
+
+/* A filter that is kept at `depth` enters the branches before. false: memory is out, and nothing is
+ * changed. */
+static bool branches_enter(struct pg_subindex *index, const struct route *route, unsigned depth)
+{
+    for (unsigned i = 0; i < depth; i++) {
+        if (!branch_enter(index, route, i)) {
+            branches_leave(index, route, i);
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
+static uint64_t exact_hash(const void *item, unsigned marks)
+{
+    const struct node *node = item;
+
+    (void)marks;
+    return pg_hash((struct pg_bytes){.data = node->text, .len = node->len});
+}
+
+static unsigned depth_of(const struct node *node, const struct route *route)
+{
+    return (node->marks & MARK_EARLY) != 0 ? node->early_at : route->levels;
+}
+
+static uint64_t tree_hash(const void *item, unsigned marks)
+{
+    struct route route;
+
+    if ((marks & MARK_FILTER) == 0)
+        return ((const struct branch *)item)->path;
+    route_plan(&route, node_plain(item));
+    return route_hash(&route, depth_of(item, &route));
+}
+
+/* The whole text of a filter, as it was before it was taken apart. */
+static struct pg_bytes whole_text(const struct pg_filter *filter)
+{
+    static const size_t share_len = sizeof("$share/") - 1;
+    const uint8_t *begin = filter->plain.data;
+
+    if (filter->group.data != NULL)
+        begin = filter->group.data - share_len;
+    return (struct pg_bytes){
+        .data = begin,
+        .len = (size_t)(filter->plain.data + filter->plain.len - begin),
+    };
+}
+
 /* A node that is not published yet, with its id; NULL when memory is out. */
-static struct node *node_new(struct pg_subindex *index, uint8_t flags, struct pg_bytes bytes,
+static struct node *node_new(struct pg_subindex *index, const struct pg_filter *filter,
                              unsigned worker)
 {
+    bool shared = filter->group.data != NULL;
+    struct pg_bytes text = whole_text(filter);
     uint32_t id = id_peek(index);
     struct turns *turns = NULL;
-    uint8_t *memory;
     struct node *node;
+    void *memory;
 
     if (id == 0)
         return NULL;
-    if ((flags & NODE_SHARED) != 0) {
+    if (shared) {
         turns = calloc(1, turns_bytes(index));
         if (turns == NULL)
             return NULL;
         index->bytes_other += turns_bytes(index);
     }
-    memory = small_new(index, node_bytes(flags, bytes.len));
+    memory = small_new(index, node_bytes(shared, text.len));
     if (memory == NULL) {
         if (turns != NULL)
             index->bytes_other -= turns_bytes(index);
         free(turns);
         return NULL;
     }
-    if ((flags & NODE_SHARED) != 0) {
-        ((struct shared_leaf *)memory)->turns = turns;
-        memory += offsetof(struct shared_leaf, leaf);
+    node = memory;
+    if (shared) {
+        struct share *share = memory;
+
+        share->turns = turns;
+        share->plain_at = (uint16_t)(filter->plain.data - text.data);
+        node = &share->node;
     }
-    if ((flags & NODE_IN_TREE) != 0)
-        memory += offsetof(struct leaf, node);
-    node = (struct node *)memory;
-    node->flags = flags;
-    node->len = (uint16_t)bytes.len; /* a filter has at most 65,535 bytes */
-    if (bytes.len > 0)
-        memcpy(node->bytes, bytes.data, bytes.len);
+    node->shared = shared;
+    node->len = (uint16_t)text.len; /* a filter has at most 65,535 bytes */
+    memcpy(node->text, text.data, text.len);
     atomic_store_explicit(&node->workers, UINT64_C(1) << worker, memory_order_relaxed);
     id_take(index, id, node);
     return node;
@@ -427,9 +444,9 @@ static struct node *node_new(struct pg_subindex *index, uint8_t flags, struct pg
 
 static size_t *count_of(struct pg_subindex *index, const struct node *node)
 {
-    if ((node->flags & NODE_SHARED) != 0)
+    if (node->shared)
         return &index->count_shared;
-    return (node->flags & NODE_IN_TREE) != 0 ? &index->count_wildcard : &index->count_exact;
+    return node->marks != 0 ? &index->count_wildcard : &index->count_exact;
 }
 
 static void worker_add(struct node *node, unsigned worker)
@@ -437,24 +454,28 @@ static void worker_add(struct node *node, unsigned worker)
     atomic_fetch_or_explicit(&node->workers, UINT64_C(1) << worker, memory_order_release);
 }
 
-static struct node *acquire_exact(struct pg_subindex *index, struct pg_bytes filter,
+static bool has_text(const struct node *node, struct pg_bytes text)
+{
+    return node->len == text.len && memcmp(node->text, text.data, text.len) == 0;
+}
+
+static struct node *acquire_exact(struct pg_subindex *index, const struct pg_filter *filter,
                                   unsigned worker)
 {
-    uint64_t hash = pg_hash(filter);
+    uint64_t hash = pg_hash(filter->plain);
     struct pg_tagset_probe probe;
     struct node *node = pg_tagset_first(&index->exact, hash, &probe);
 
-    while (node != NULL &&
-           (node->len != filter.len || memcmp(node->bytes, filter.data, filter.len) != 0))
+    while (node != NULL && !has_text(node, filter->plain))
         node = pg_tagset_next(&probe);
     if (node != NULL) {
         worker_add(node, worker);
         return node;
     }
-    node = node_new(index, 0, filter, worker);
+    node = node_new(index, filter, worker);
     if (node == NULL)
         return NULL;
-    if (!pg_tagset_add(&index->exact, hash, node)) {
+    if (!pg_tagset_add(&index->exact, hash, node, 0)) {
         bury_node(index, node); /* not freed at once: a late reference to its id may be looked up */
         return NULL;
     }
@@ -462,50 +483,145 @@ static struct node *acquire_exact(struct pg_subindex *index, struct pg_bytes fil
     return node;
 }
 
+/* The node with this hash of a plain filter; of shared ones the first. */
+static struct node *tree_find(const struct pg_subindex *index, uint64_t hash, struct pg_bytes plain,
+                              bool shared)
+{
+    struct pg_tagset_probe probe;
+    struct node *node = pg_tagset_first(&index->tree, hash, &probe);
+
+    while (node != NULL && ((probe.marks & MARK_FILTER) == 0 || node->shared != shared ||
+                            !pg_bytes_equal(node_plain(node), plain)))
+        node = pg_tagset_next(&probe);
+    return node;
+}
+
+/* Whether a filter that goes on from this depth is to be kept early there: there is no branch, and
+ * there are few others, which all have another next level (a match that goes on with one's next
+ * level does not look at the others). Never before the first level: nobody is alone there. */
+static bool early_here(const struct pg_subindex *index, const struct route *route, unsigned depth,
+                       struct pg_bytes plain)
+{
+    uint64_t path = route->path[depth];
+    uint16_t next_tag = pg_tagset_tag(route->path[depth + 1]);
+    size_t len = route->end[depth] + 1u; /* with the '/' */
+    struct pg_tagset_probe probe;
+    unsigned others = 0;
+
+    if (depth == 0 || branch_find(index, path) != NULL)
+        return false;
+    for (const struct node *node = pg_tagset_any_first(&index->tree, path, &probe); node != NULL;
+         node = pg_tagset_any_next(&probe)) {
+        if ((probe.marks & (MARK_FILTER | MARK_EARLY)) != (MARK_FILTER | MARK_EARLY) ||
+            node->early_at != depth || node_plain(node).len < len ||
+            memcmp(node_plain(node).data, plain.data, len) != 0)
+            continue;
+        if (probe.tag == next_tag || ++others == EARLY_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* Look for a filter along its route. *depth becomes where it is kept, or, when there is none, where
+ * it is to be put. */
+static struct node *tree_look(const struct pg_subindex *index, const struct route *route,
+                              struct pg_bytes plain, bool shared, unsigned *depth)
+{
+    for (unsigned i = 1; i <= route->levels; i++)
+        pg_tagset_prefetch(&index->tree, route->path[i]);
+
+    for (*depth = 0;; ++*depth) {
+        struct node *node = tree_find(index, route_hash(route, *depth), plain, shared);
+
+        if (node != NULL || *depth == route->levels || early_here(index, route, *depth, plain))
+            return node;
+    }
+}
+
+static struct node *next_group(const struct node *node)
+{
+    return node->shared ? atomic_load_explicit(&share_of(node)->next, memory_order_relaxed) : NULL;
+}
+
+/* Put in a node; `first` of its filter is there already, or NULL. false: memory is out, and nothing
+ * is changed. */
+static bool tree_add(struct pg_subindex *index, const struct route *route, unsigned depth,
+                     struct node *first, struct node *node)
+{
+    struct pg_bytes plain = node_plain(node);
+    unsigned marks = MARK_FILTER;
+
+    if (depth < route->levels)
+        marks |= MARK_EARLY;
+    if (plain.data[plain.len - 1] == '#')
+        marks |= MARK_BELOW;
+    node->marks = marks & PG_TAGSET_MARKS;
+    node->early_at = depth < route->levels ? (uint8_t)depth : 0;
+    if (!branches_enter(index, route, depth))
+        return false;
+    if (first != NULL) { /* of another group: the new one comes second */
+        atomic_store_explicit(&share_of(node)->next, next_group(first), memory_order_relaxed);
+        atomic_store_explicit(&share_of(first)->next, node, memory_order_release);
+    } else if (!pg_tagset_add(&index->tree, route_hash(route, depth), node, marks)) {
+        branches_leave(index, route, depth);
+        return false;
+    }
+    return true;
+}
+
 static struct node *acquire_tree(struct pg_subindex *index, const struct pg_filter *filter,
                                  unsigned worker)
 {
-    uint8_t flags = filter->group.data != NULL ? NODE_IN_TREE | NODE_SHARED : NODE_IN_TREE;
-    struct branch *place;
-    struct leaf *leaf;
-    struct node *node;
-    bool below;
+    struct route route;
+    struct node *first, *node;
+    unsigned depth;
 
-    place = branch_reach(index, filter->plain, &below);
-    if (place == NULL)
-        return NULL;
-    if (below)
-        flags |= NODE_BELOW;
-    for (leaf = branch_leaves(place); leaf != NULL;
-         leaf = atomic_load_explicit(&leaf->next, memory_order_relaxed)) {
-        node = &leaf->node;
-        if (node->flags == flags && node->len == filter->group.len &&
-            (node->len == 0 || memcmp(node->bytes, filter->group.data, node->len) == 0)) {
-            worker_add(node, worker);
-            return node;
-        }
+    route_plan(&route, filter->plain);
+    first = tree_look(index, &route, filter->plain, filter->group.data != NULL, &depth);
+    for (node = first; node != NULL && !has_text(node, whole_text(filter));)
+        node = next_group(node);
+    if (node != NULL) {
+        worker_add(node, worker);
+        return node;
     }
-    node = node_new(index, flags, filter->group, worker);
-    if (node == NULL) {
-        branch_prune(index, place);
+    node = node_new(index, filter, worker);
+    if (node == NULL)
+        return NULL;
+    if (!tree_add(index, &route, depth, first, node)) {
+        bury_node(index, node);
         return NULL;
     }
-    leaf = leaf_of(node);
-    leaf->place = place;
-    atomic_store_explicit(&leaf->next, branch_leaves(place), memory_order_relaxed);
-    atomic_store_explicit(&place->leaves, (uintptr_t)leaf, memory_order_release);
     (*count_of(index, node))++;
     return node;
 }
 
+static void tree_remove(struct pg_subindex *index, struct node *node)
+{
+    struct node *before, *next = next_group(node);
+    struct route route;
+    uint64_t hash;
+
+    route_plan(&route, node_plain(node));
+    hash = route_hash(&route, depth_of(node, &route));
+    before = tree_find(index, hash, node_plain(node), node->shared);
+    if (before == node && next == NULL) {
+        pg_tagset_remove(&index->tree, hash, node);
+    } else if (before == node) {
+        pg_tagset_change(&index->tree, hash, node, next, node->marks);
+    } else {
+        while (next_group(before) != node)
+            before = next_group(before);
+        atomic_store_explicit(&share_of(before)->next, next, memory_order_release);
+    }
+    branches_leave(index, &route, depth_of(node, &route));
+}
+
 static void node_remove(struct pg_subindex *index, struct node *node)
 {
-    if ((node->flags & NODE_IN_TREE) != 0) {
-        leaf_unlink(leaf_of(node));
-        branch_prune(index, leaf_of(node)->place);
-    } else {
-        pg_tagset_remove(&index->exact, exact_hash(node), node);
-    }
+    if (node->marks != 0)
+        tree_remove(index, node);
+    else
+        pg_tagset_remove(&index->exact, exact_hash(node, 0), node);
     (*count_of(index, node))--;
     bury_node(index, node);
 }
@@ -522,14 +638,9 @@ struct pg_subindex *pg_subindex_new(unsigned workers)
         return NULL;
     for (size_t i = 0; i < SMALL_CLASSES; i++)
         pg_slab_init(&index->small[i], (i + 1) * SMALL_STEP, 1);
-    index->root = small_new(index, branch_bytes(0));
-    if (index->root == NULL) {
-        free(index);
-        return NULL;
-    }
     pthread_mutex_init(&index->mutex, NULL);
-    pg_tagset_init(&index->exact, exact_hash, bury_table, index);
-    pg_tagset_init(&index->edges, branch_hash, bury_table, index);
+    pg_tagset_init(&index->exact, PG_TAGSET_TIGHT, exact_hash, bury_table, index);
+    pg_tagset_init(&index->tree, PG_TAGSET_ROOMY, tree_hash, bury_table, index);
     index->plus_hash = pg_hash(PG_BYTES_OF("+"));
     index->workers = workers;
     index->ids_used = 1;
@@ -566,7 +677,7 @@ void pg_subindex_free(struct pg_subindex **index_at)
     while (reclaim_one(index))
         ;
     pg_tagset_fini(&index->exact);
-    pg_tagset_fini(&index->edges);
+    pg_tagset_fini(&index->tree);
     for (size_t i = 0; i < SMALL_CLASSES; i++)
         pg_slab_fini(&index->small[i]);
     for (size_t i = 0; i < ID_CHUNKS; i++)
@@ -586,7 +697,7 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
     if (filter->wildcard || filter->group.data != NULL)
         node = acquire_tree(index, filter, worker);
     else
-        node = acquire_exact(index, filter->plain, worker);
+        node = acquire_exact(index, filter, worker);
     if (node != NULL)
         ref = node_ref(node);
     grave_close(index);
@@ -598,9 +709,9 @@ struct pg_bytes pg_subindex_exact_filter(const struct pg_subindex *index, pg_nod
 {
     const struct node *node = pg_subindex_resolve(index, ref);
 
-    if (node == NULL || (node->flags & NODE_IN_TREE) != 0)
+    if (node == NULL || node->marks != 0)
         return PG_BYTES_NONE;
-    return (struct pg_bytes){.data = node->bytes, .len = node->len};
+    return (struct pg_bytes){.data = node->text, .len = node->len};
 }
 
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker)
@@ -613,9 +724,8 @@ void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned wo
     node = pg_subindex_resolve(index, ref);
     if (node != NULL &&
         (atomic_fetch_and_explicit(&node->workers, ~bit, memory_order_release) & bit) != 0) {
-        if ((node->flags & NODE_SHARED) != 0)
-            atomic_store_explicit(&shared_leaf_of(node)->turns->members[worker], 0,
-                                  memory_order_relaxed);
+        if (node->shared)
+            atomic_store_explicit(&share_of(node)->turns->members[worker], 0, memory_order_relaxed);
         if (atomic_load_explicit(&node->workers, memory_order_relaxed) == 0)
             node_remove(index, node);
     }
@@ -630,8 +740,8 @@ void pg_subindex_members(struct pg_subindex *index, pg_node_ref ref, unsigned wo
     assert(worker < index->workers);
     pthread_mutex_lock(&index->mutex);
     node = pg_subindex_resolve(index, ref);
-    if (node != NULL && (node->flags & NODE_SHARED) != 0) {
-        _Atomic uint32_t *members = &shared_leaf_of(node)->turns->members[worker];
+    if (node != NULL && node->shared) {
+        _Atomic uint32_t *members = &share_of(node)->turns->members[worker];
         int64_t now = (int64_t)atomic_load_explicit(members, memory_order_relaxed) + delta;
 
         assert(now >= 0 && now <= UINT32_MAX);
@@ -648,7 +758,7 @@ void pg_subindex_count(struct pg_subindex *index, struct pg_subindex_stats *out)
         .wildcard = index->count_wildcard,
         .shared = index->count_shared,
         .tree_nodes = index->count_branches,
-        .bytes = sizeof(*index) + index->exact.bytes + index->edges.bytes + index->bytes_other,
+        .bytes = sizeof(*index) + index->exact.bytes + index->tree.bytes + index->bytes_other,
     };
     for (size_t i = 0; i < SMALL_CLASSES; i++) {
         struct pg_slab_stats stats;
@@ -659,59 +769,12 @@ void pg_subindex_count(struct pg_subindex *index, struct pg_subindex_stats *out)
     pthread_mutex_unlock(&index->mutex);
 }
 
-/* A filter's text, written from the end of a buffer towards its beginning. */
-struct text_back {
-    uint8_t *at;
-    uint8_t *begin;
-};
-
-static void put_back(struct text_back *text, struct pg_bytes bytes)
-{
-    assert(bytes.len <= (size_t)(text->at - text->begin));
-    text->at -= bytes.len;
-    if (bytes.len > 0)
-        memcpy(text->at, bytes.data, bytes.len);
-}
-
-/* The whole text of a filter; of one in the tree it is made in `buffer`. */
-static struct pg_bytes filter_text(const struct pg_subindex *index, struct node *node,
-                                   uint8_t *buffer)
-{
-    struct text_back text = {.at = buffer + PG_TOPIC_BYTES_MAX, .begin = buffer};
-    struct pg_bytes bytes = {.data = node->bytes, .len = node->len};
-    bool behind = (node->flags & NODE_BELOW) != 0;
-    const struct branch *branch;
-
-    if ((node->flags & NODE_IN_TREE) == 0)
-        return bytes;
-    if (behind)
-        put_back(&text, PG_BYTES_OF("#"));
-    for (branch = leaf_of(node)->place; branch != index->root; branch = branch->parent) {
-        if (behind)
-            put_back(&text, PG_BYTES_OF("/"));
-        put_back(&text, (struct pg_bytes){.data = branch->level, .len = branch->len});
-        behind = true;
-    }
-    if ((node->flags & NODE_SHARED) != 0) {
-        put_back(&text, PG_BYTES_OF("/"));
-        put_back(&text, bytes);
-        put_back(&text, PG_BYTES_OF("$share/"));
-    }
-    return (struct pg_bytes){
-        .data = text.at,
-        .len = (size_t)(buffer + PG_TOPIC_BYTES_MAX - text.at),
-    };
-}
-
 bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
                       pg_subindex_walk_fn fn, void *arg)
 {
-    uint8_t *buffer = malloc(PG_TOPIC_BYTES_MAX);
     uint32_t id = *cursor == 0 ? 1 : *cursor;
     bool more;
 
-    if (buffer == NULL)
-        return false;
     pthread_mutex_lock(&index->mutex);
     for (; limit > 0 && id < index->ids_used; id++) {
         struct node *node;
@@ -719,13 +782,12 @@ bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
         if (id_kind(index, id) != ID_LIVE)
             continue;
         node = (struct node *)id_get(index, id);
-        fn(arg, filter_text(index, node, buffer), node_ref(node),
+        fn(arg, (struct pg_bytes){.data = node->text, .len = node->len}, node_ref(node),
            atomic_load_explicit(&node->workers, memory_order_relaxed));
         limit--;
     }
     more = id < index->ids_used;
     pthread_mutex_unlock(&index->mutex);
-    free(buffer);
     *cursor = id;
     return more;
 }

@@ -89,7 +89,7 @@ struct pg_match {
 
 /* Find every filter that matches a valid topic name. Replaces what `out` held; allocates only when
  * there are more hits than ever before. Takes one probe for the exact filter, and one step for each
- * node of the tree of wildcards that can match; no recursion. Returns out->count. A registered
+ * branch of the tree of wildcards that can match; no recursion. Returns out->count. A registered
  * reader; the references stay meaningful afterwards, as numbers. */
 size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
                          struct pg_match *out);
@@ -105,7 +105,7 @@ struct pg_subindex_stats {
     size_t exact;      /* filters without wildcards, not shared */
     size_t wildcard;   /* filters with wildcards, not shared */
     size_t shared;     /* pairs of group and filter */
-    size_t tree_nodes; /* inner nodes of the tree of wildcard and shared filters */
+    size_t tree_nodes; /* branches of the tree of wildcard and shared filters */
     size_t bytes;      /* memory held, also that which waits for a grace period */
 };
 void pg_subindex_count(struct pg_subindex *index, struct pg_subindex_stats *out);
@@ -115,7 +115,7 @@ typedef void (*pg_subindex_walk_fn)(void *arg, struct pg_bytes filter, pg_node_r
                                     uint64_t workers);
 /* Show up to `limit` filters, in the order of ids, starting with *cursor (0 at first), and move
  * *cursor behind them. Holds the writers' mutex: keep `limit` small, and do not call the index from
- * inside. Returns whether there may be more; false with *cursor unmoved when memory is out. */
+ * inside. Returns whether there may be more. */
 bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
                       pg_subindex_walk_fn fn, void *arg);
 

@@ -3,16 +3,19 @@
 /* The readers of the subscription index (subindex.h): match and pick.
  *
  * Run on any registered reader, beside writers, with no lock. A match is one probe of the set of
- * exact filters plus a walk of the tree: from each branch that matched so far go to the child that
- * is named as the topic's next level, and to the child '+'. A branch is reached by one way only, so
- * the walk takes at most one step per branch of the tree whose path matches; what is still to be
- * visited fits on a stack of one entry per level. Levels of the topic are split and hashed when
- * they are first needed.
+ * exact filters plus a walk of the tree: from each path that matched so far go on with the topic's
+ * next level, and with '+', where the marks of a branch say that filters do. A path is come to by
+ * one way only, so the walk takes at most one step for each path that has a branch and matches.
+ * Levels of the topic are split and hashed when they are first needed.
  *
- * With a million filters nearly everything that is looked at has to come from memory. So the cache is
- * asked early for what the walk will need: the slots of grandchildren, known by the hashes of their
- * paths, before the children are there; both children of a branch at a time; and leaves, and the
- * exact filter, while the walk goes on without them.
+ * With a million filters nearly everything that is looked at has to come from memory, which takes
+ * longer than all else. So the walk looks at slots alone, asks the cache for those of a path when it
+ * first knows of it, and goes breadth first, which leaves the most time until they are needed; nodes
+ * are asked for likewise, and looked at when the walk is over. A match waits for memory about twice,
+ * once more for each level that many filters have in common, however many hits there are.
+ *
+ * Slots tell by 16 bits of a hash, so the walk may find what does not match; whether a node's filter
+ * does is decided by its text.
  *
  * The order of writers' stores does not matter to a match that runs at the same time; what an
  * acquire published before it returned is seen by every match that begins after. */
@@ -24,8 +27,14 @@
 #include "hash.h"
 #include "subindex_parts.h"
 
-/* Branches whose leaves wait to be looked at. */
+/* Nodes that wait to be looked at. */
 #define DUE_MAX 16u
+
+/* The walk goes breadth first while fewer paths than TODO_FEW wait, and depth first while more do:
+ * then at most one more waits for each level. */
+#define TODO_FEW 16u
+#define TODO_MAX 512u
+_Static_assert(TODO_MAX > TODO_FEW + PG_TOPIC_LEVELS_MAX + 1, "all that can wait has room");
 
 struct topic_levels {
     struct pg_bytes rest;
@@ -68,7 +77,7 @@ static bool hits_grow(struct pg_match *out)
 static void hit(struct pg_match *out, const struct node *node)
 {
     uint64_t workers = atomic_load_explicit(&node->workers, memory_order_acquire);
-    bool shared = (node->flags & NODE_SHARED) != 0;
+    bool shared = node->shared;
 
     if (workers == 0 || (out->count == out->capacity && !hits_grow(out)))
         return;
@@ -87,126 +96,101 @@ static void hit(struct pg_match *out, const struct node *node)
 struct walk {
     const struct pg_subindex *index;
     struct pg_match *out;
+    struct pg_bytes topic;
     struct topic_levels levels;
-    struct {
-        const struct leaf *leaf; /* the first of a branch that matched */
-        bool topic_ends;         /* at that branch */
-    } due[DUE_MAX];
+    const struct node *due[DUE_MAX];
     unsigned due_count;
+    struct {
+        uint64_t path;
+        unsigned depth; /* levels of the topic that are behind it */
+    } todo[TODO_MAX];
+    unsigned todo_first, todo_end; /* they count on, and are taken modulo TODO_MAX */
 };
 
-/* The leaves that are due: those that end where the topic does, and those of '#' in any case. */
+/* Look at the nodes that are due, each with the other groups of its filter. */
 static void hit_due(struct walk *walk)
 {
     for (unsigned i = 0; i < walk->due_count; i++) {
-        const struct leaf *leaf = walk->due[i].leaf;
+        const struct node *node = walk->due[i];
 
-        for (; leaf != NULL; leaf = atomic_load_explicit(&leaf->next, memory_order_acquire)) {
-            if (walk->due[i].topic_ends || (leaf->node.flags & NODE_BELOW) != 0)
-                hit(walk->out, &leaf->node);
-        }
+        if (!pg_topic_matches(node_plain(node), walk->topic))
+            continue;
+        hit(walk->out, node);
+        while (node->shared &&
+               (node = atomic_load_explicit(&share_of(node)->next, memory_order_acquire)) != NULL)
+            hit(walk->out, node);
     }
     walk->due_count = 0;
 }
 
-/* Have the cache fetch a struct's first byte and its last, which may lie in the next line. */
-static void prefetch_both(const void *first, const void *last)
+/* Have the cache fetch a node with its text. */
+static void prefetch_node(const struct node *node, size_t text_len)
 {
-    __builtin_prefetch(first);
-    __builtin_prefetch(last);
+    __builtin_prefetch(node);
+    __builtin_prefetch((const void *)((uintptr_t)node->text + text_len - 1));
 }
 
-/* Look at the leaves of a branch later, when the cache has had the time to fetch them. */
-static void put_due(struct walk *walk, const struct branch *branch, bool topic_ends)
+/* Look at a node later, when the cache has had the time to fetch it. */
+static void put_due(struct walk *walk, const struct node *node)
 {
-    const struct leaf *leaf = branch_leaves(branch);
-
-    if (leaf == NULL)
-        return;
-    prefetch_both(leaf, &leaf->node.flags);
+    prefetch_node(node, walk->topic.len);
     if (walk->due_count == DUE_MAX)
         hit_due(walk);
-    walk->due[walk->due_count].leaf = leaf;
-    walk->due[walk->due_count++].topic_ends = topic_ends;
+    walk->due[walk->due_count++] = node;
 }
 
-/* Have the cache fetch the slots of the children of the branch with this path, at `depth` levels of the
- * topic. */
-static void prefetch_children(struct walk *walk, uint64_t path, unsigned depth)
+/* Visit a path later, when the cache has had the time to fetch its slots. */
+static void put_todo(struct walk *walk, uint64_t path, unsigned depth)
 {
-    const struct pg_tagset *edges = &walk->index->edges;
+    unsigned at = walk->todo_end++ % TODO_MAX;
 
-    if (!level_known(&walk->levels, depth))
-        return;
-    pg_tagset_prefetch(edges, pg_tagset_edge_hash(path, walk->levels.at[depth].hash));
-    pg_tagset_prefetch(edges, pg_tagset_edge_hash(path, walk->index->plus_hash));
+    assert(walk->todo_end - walk->todo_first <= TODO_MAX);
+    pg_tagset_prefetch(&walk->index->tree, path);
+    walk->todo[at].path = path;
+    walk->todo[at].depth = depth;
 }
 
-/* The search for a child, in two steps: so that two can be fetched at the same time. */
-struct search {
-    uint64_t path;
-    struct branch *found; /* it may be another one; NULL: there is none */
+/* Take what is at this path, and go on from it. */
+static void visit(struct walk *walk, uint64_t path, unsigned depth)
+{
+    bool topic_ends = !level_known(&walk->levels, depth);
+    uint64_t named = topic_ends ? path : path_add(path, walk->levels.at[depth].hash);
+    uint64_t plus = topic_ends ? path : path_add(path, walk->index->plus_hash);
     struct pg_tagset_probe probe;
-};
+    unsigned ways = 0;
 
-static void search_begin(struct walk *walk, struct search *search, uint64_t path, unsigned depth)
-{
-    search->path = path;
-    prefetch_children(walk, path, depth);
-    search->found = pg_tagset_first(&walk->index->edges, path, &search->probe);
-    if (search->found != NULL)
-        prefetch_both(search->found, search->found->level);
-}
-
-static const struct branch *search_end(struct search *search, const struct branch *parent,
-                                       struct pg_bytes level)
-{
-    const struct branch *branch = search->found;
-
-    while (branch != NULL && (branch->parent != parent || branch->len != level.len ||
-                              memcmp(branch->level, level.data, level.len) != 0))
-        branch = pg_tagset_next(&search->probe);
-    return branch;
-}
-
-static void match_tree(struct walk *walk, struct pg_bytes topic)
-{
-    static const struct pg_bytes plus = {.data = (const uint8_t *)"+", .len = 1};
-    struct visit {
-        const struct branch *branch;
-        uint64_t path;
-        unsigned depth; /* levels of the topic that are behind it */
-    } todo[PG_TOPIC_LEVELS_MAX + 1];
-    struct topic_levels *levels = &walk->levels;
-    unsigned todo_count = 0;
-    /* 4.7.2: no wildcard matches a first level that begins with '$'. */
-    bool dollar = topic.data[0] == '$';
-
-    todo[todo_count++] = (struct visit){.branch = walk->index->root};
-    while (todo_count > 0) {
-        const struct visit at = todo[--todo_count];
-        const struct branch *next;
-        struct search named = {.found = NULL}, any = {.found = NULL};
-        bool wild_allowed = at.depth > 0 || !dollar;
-        bool topic_ends = !level_known(levels, at.depth);
-
-        if (wild_allowed)
-            put_due(walk, at.branch, topic_ends);
-        if (topic_ends)
-            continue;
-        assert(todo_count + 2 <= sizeof(todo) / sizeof(todo[0]));
-        if (atomic_load_explicit(&at.branch->named, memory_order_acquire) != 0)
-            search_begin(walk, &named, pg_tagset_edge_hash(at.path, levels->at[at.depth].hash),
-                         at.depth + 1);
-        if (wild_allowed && atomic_load_explicit(&at.branch->has_plus, memory_order_acquire) != 0)
-            search_begin(walk, &any, pg_tagset_edge_hash(at.path, walk->index->plus_hash),
-                         at.depth + 1);
-        if ((next = search_end(&any, at.branch, plus)) != NULL)
-            todo[todo_count++] = (struct visit){next, any.path, at.depth + 1};
-        if ((next = search_end(&named, at.branch, levels->at[at.depth].text)) != NULL)
-            todo[todo_count++] = (struct visit){next, named.path, at.depth + 1};
+    for (const void *item = pg_tagset_any_first(&walk->index->tree, path, &probe); item != NULL;
+         item = pg_tagset_any_next(&probe)) {
+        if ((probe.marks & MARK_FILTER) == 0) {
+            if (probe.tag == probe.wanted)
+                ways |= probe.marks;
+        } else if ((probe.marks & MARK_EARLY) != 0) {
+            if (!topic_ends &&
+                (probe.tag == pg_tagset_tag(named) || probe.tag == pg_tagset_tag(plus)))
+                put_due(walk, item);
+        } else if (probe.tag == probe.wanted && (topic_ends || (probe.marks & MARK_BELOW) != 0)) {
+            put_due(walk, item);
+        }
     }
-    hit_due(walk);
+    if (topic_ends)
+        return;
+    if ((ways & MARK_NAMED) != 0)
+        put_todo(walk, named, depth + 1);
+    if ((ways & MARK_PLUS) != 0)
+        put_todo(walk, plus, depth + 1);
+}
+
+static void match_tree(struct walk *walk)
+{
+    unsigned waiting;
+
+    visit(walk, PATH_NONE, 0);
+    while ((waiting = walk->todo_end - walk->todo_first) > 0) {
+        unsigned at = waiting < TODO_FEW ? walk->todo_first++ : --walk->todo_end;
+
+        at %= TODO_MAX;
+        visit(walk, walk->todo[at].path, walk->todo[at].depth);
+    }
 }
 
 size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
@@ -224,16 +208,18 @@ size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
     pg_tagset_prefetch(&index->exact, hash);
     walk.index = index;
     walk.out = out;
+    walk.topic = topic;
     walk.levels.rest = topic;
     walk.levels.known = 0;
     walk.due_count = 0;
+    walk.todo_first = walk.todo_end = 0;
+    match_tree(&walk);
     exact = pg_tagset_first(&index->exact, hash, &probe);
     if (exact != NULL)
-        prefetch_both(exact, exact->bytes + topic.len - 1);
-    if (!branch_is_bare(index->root))
-        match_tree(&walk, topic);
+        prefetch_node(exact, topic.len);
+    hit_due(&walk);
     while (exact != NULL &&
-           (exact->len != topic.len || memcmp(exact->bytes, topic.data, topic.len) != 0))
+           (exact->len != topic.len || memcmp(exact->text, topic.data, topic.len) != 0))
         exact = pg_tagset_next(&probe);
     if (exact != NULL)
         hit(out, exact);
@@ -298,8 +284,8 @@ unsigned pg_subindex_pick(const struct pg_subindex *index, pg_node_ref ref)
     struct node *node = pg_subindex_resolve(index, ref);
     unsigned picked = PG_SUBINDEX_NO_WORKER;
 
-    if (node != NULL && (node->flags & NODE_SHARED) != 0) {
-        struct turns *turns = shared_leaf_of(node)->turns;
+    if (node != NULL && node->shared) {
+        struct turns *turns = share_of(node)->turns;
         uint32_t turn = atomic_fetch_add_explicit(&turns->turn, 1, memory_order_relaxed);
         uint64_t total = 0;
 

@@ -15,10 +15,15 @@
 #include "subindex.h"
 #include "tagset.h"
 
+/* The marks of an item in the tree, which its slot shows to readers. */
 enum {
-    NODE_IN_TREE = 1, /* a leaf of the tree; else an entry of the set of exact filters */
-    NODE_SHARED = 2,  /* of `$share/group/...`; in the tree, also without wildcards */
-    NODE_BELOW = 4,   /* the last level of the filter is '#' */
+    MARK_FILTER = 1, /* a node; else a branch */
+
+    MARK_BELOW = 2, /* of a node: the last level of the filter is '#' */
+    MARK_EARLY = 4, /* ... its path goes on from where it is kept */
+
+    MARK_PLUS = 2,  /* of a branch: filters go on with '+' */
+    MARK_NAMED = 4, /* ... with a level that is not '+' */
 };
 
 /* What every filter has. Immutable once published but for `workers`, until it is buried. Its size
@@ -30,16 +35,11 @@ struct node {
      * still comes across it takes that for a generation: of a node that is gone, since generations
      * are given out upwards and ids are never above them. */
     _Atomic uint32_t generation;
-    uint16_t len; /* of bytes */
-    uint8_t flags;
-    uint8_t bytes[]; /* exact: the filter; shared: the group; else nothing */
-};
-
-/* A filter that ends at a branch (or, NODE_BELOW, just below it). */
-struct leaf {
-    struct branch *place; /* writers only */
-    _Atomic(struct leaf *) next;
-    struct node node;
+    uint16_t len;       /* of the text */
+    uint8_t marks : 3;  /* as in its slot; 0 in the set of exact filters */
+    uint8_t shared : 1; /* of `$share/group/...`; in the tree, also without wildcards */
+    uint8_t early_at;   /* MARK_EARLY: how many levels it has before where it is kept */
+    uint8_t text[];     /* the whole filter, with `$share/group/` */
 };
 
 /* Who takes part in a shared subscription. Each worker writes its own count, under the mutex. */
@@ -48,39 +48,21 @@ struct turns {
     _Atomic uint32_t members[]; /* by worker */
 };
 
-struct shared_leaf {
+/* The node of a shared subscription, and what only these have. */
+struct share {
     struct turns *turns;
-    struct leaf leaf;
+    _Atomic(struct node *) next; /* another group's, of the same plain filter; NULL ends */
+    uint16_t plain_at;           /* where the plain filter begins in the text */
+    struct node node;
 };
 
-/* A level of the tree, found by the hash of its path in the set of edges ('+' is a level like any
- * other there: no topic has a level of that name). The hash of a path follows from that of its
- * beginning: so a match knows where it will look before it has been there. */
+/* That filters go on from a path. Only writers look into it; readers go by the marks in its slot.
+ * Were two beginnings of filters to have one path, they would share a branch, and readers would go
+ * further than they need. */
 struct branch {
-    const struct branch *parent;
-    uint64_t path; /* its hash; of the root 0 */
-    _Atomic uintptr_t
-        leaves;             /* the first leaf; once unlinked the next branch in the grave, plus 1 */
-    _Atomic uint32_t named; /* children other than '+' */
-    uint16_t len;
-    _Atomic uint8_t has_plus;
-    uint8_t level[];
+    uint64_t path;
+    uint32_t plus, named; /* filters that go on with '+', and with another level */
 };
-
-static inline struct leaf *branch_leaves(const struct branch *branch)
-{
-    uintptr_t leaves = atomic_load_explicit(&branch->leaves, memory_order_acquire);
-
-    return leaves % 2 == 0 ? (struct leaf *)leaves : NULL;
-}
-
-/* Whether nothing hangs on it. */
-static inline bool branch_is_bare(const struct branch *branch)
-{
-    return atomic_load_explicit(&branch->named, memory_order_acquire) == 0 &&
-           atomic_load_explicit(&branch->has_plus, memory_order_acquire) == 0 &&
-           branch_leaves(branch) == NULL;
-}
 
 enum {
     ID_LIVE = 0, /* a pointer to the node */
@@ -93,7 +75,6 @@ enum {
 /* What waits until no reader can see it. */
 struct grave {
     uint32_t nodes; /* chained by id */
-    struct branch *branches;
     struct pg_tagset_table *tables;
 };
 
@@ -102,9 +83,8 @@ struct grave {
 
 struct pg_subindex {
     struct pg_tagset exact; /* nodes by filter */
-    struct pg_tagset edges; /* branches by parent and level */
-    struct branch *root;
-    uint64_t plus_hash; /* of the level "+" */
+    struct pg_tagset tree;  /* branches, and nodes, by path */
+    uint64_t plus_hash;     /* of the level "+" */
     unsigned workers;
 
     /* By id, what it stands for: a pointer or number with an ID_* in its low bits; 0 if it was
@@ -118,7 +98,7 @@ struct pg_subindex {
     uint32_t generation;
     size_t count_exact, count_wildcard, count_shared, count_branches;
     size_t bytes_other;                  /* memory that is neither in slabs nor in tables in use */
-    struct pg_slab small[SMALL_CLASSES]; /* nodes, leaves and branches by size */
+    struct pg_slab small[SMALL_CLASSES]; /* nodes and branches by size */
     struct grave collecting;             /* unlinked since the last grace period began */
     struct grave waiting;                /* the reclaimer's while grace_pending */
     bool grace_pending;
@@ -132,14 +112,35 @@ static inline pg_node_ref node_ref(const struct node *node)
     return (pg_node_ref)generation << 32 | node->id;
 }
 
-static inline struct leaf *leaf_of(struct node *node)
+static inline struct share *share_of(const struct node *node)
 {
-    return (struct leaf *)((uint8_t *)node - offsetof(struct leaf, node));
+    return (struct share *)((uintptr_t)node - offsetof(struct share, node));
 }
 
-static inline struct shared_leaf *shared_leaf_of(struct node *node)
+/* A path: the hash of some levels, one after the other. */
+#define PATH_NONE UINT64_C(0)
+
+/* The path with one more level, whose (keyed) hash is given. */
+static inline uint64_t path_add(uint64_t path, uint64_t level_hash)
 {
-    return (struct shared_leaf *)((uint8_t *)leaf_of(node) - offsetof(struct shared_leaf, leaf));
+    uint64_t x = (path ^ level_hash) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return x ^ x >> 32;
+}
+
+/* Where a node is kept whose path goes on: with what is at the path so far, under the tag of the
+ * next one. So a reader passes over those of other next levels. */
+static inline uint64_t path_early(uint64_t path, uint64_t next)
+{
+    return (path & ~PG_TAGSET_TAG_MASK) | (next & PG_TAGSET_TAG_MASK);
+}
+
+/* The filter of a node without `$share/group/`. */
+static inline struct pg_bytes node_plain(const struct node *node)
+{
+    size_t at = node->shared ? share_of(node)->plain_at : 0;
+
+    return (struct pg_bytes){.data = node->text + at, .len = node->len - at};
 }
 
 /* The live node of a reference; NULL when it is gone. Readers and writers. */

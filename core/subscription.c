@@ -165,6 +165,14 @@ static void set_counted(struct pg_session *session, struct pg_sub *sub, bool cou
                         counted ? 1 : -1);
 }
 
+/* Nobody in this worker subscribes at a node any more. */
+static void release(struct pg_worker *worker, pg_node_ref node)
+{
+    unsigned part = pg_match_part(worker->server->subindex, node);
+    pg_subindex_release(worker->server->subindex, node, worker->index);
+    pg_match_changed(&worker->server->changes, part);
+}
+
 /* Enter the node and its list of members in this worker. */
 static bool join_node(struct pg_session *session, struct pg_sub *sub,
                       const struct pg_filter *filter)
@@ -175,11 +183,13 @@ static bool join_node(struct pg_session *session, struct pg_sub *sub,
     pg_node_ref node = pg_subindex_acquire(index, filter, worker->index);
     if (node == PG_NODE_NONE)
         return false;
+    if (pg_members_count(&worker->router, node) == 0)
+        pg_match_changed(&worker->server->changes, pg_match_part(index, node));
     sub->node_generation = pg_node_generation(node);
     sub->node_id = pg_node_id(node) & (PG_NODE_IDS - 1);
     if (!pg_members_add(&worker->router, sub)) {
         if (pg_members_count(&worker->router, node) == 0)
-            pg_subindex_release(index, node, worker->index);
+            release(worker, node);
         return false;
     }
     set_counted(session, sub, session->client != NULL);
@@ -189,10 +199,9 @@ static bool join_node(struct pg_session *session, struct pg_sub *sub,
 static void leave_node(struct pg_session *session, struct pg_sub *sub)
 {
     struct pg_worker *worker = session->worker;
-    struct pg_subindex *index = worker->server->subindex;
     set_counted(session, sub, false);
     if (pg_members_remove(&worker->router, sub) == 0)
-        pg_subindex_release(index, pg_sub_node(sub), worker->index);
+        release(worker, pg_sub_node(sub));
 }
 
 static size_t sub_size(bool has_text, size_t len)

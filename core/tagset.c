@@ -2,10 +2,10 @@
 
 /* A set of tagged pointers for readers without locks (tagset.h).
  *
- * Linear probing in tables of any size. A table is made anew, and the old one retired, when more
- * than four fifths of its slots are used (removed ones counted), when it has become mostly empty,
- * and never otherwise. Growth is by half, which keeps the slots between 53 % and 80 % full; as a
- * shard holds a 256th of the items, making one anew is short.
+ * Linear probing in tables of any number of lines. A table is made anew, and the old one retired,
+ * when more of its slots are used (removed ones counted) than the owner wants, when it has become
+ * mostly empty, and never otherwise. Growth is by half, which keeps the used slots above two thirds
+ * of the most; as a shard holds a 256th of the items, making one anew is short.
  *
  * Invariant: every table has an empty slot, so that probes end. Writers are serialised by the
  * owner. */
@@ -16,12 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS_MIN 4u
+#define SLOTS_MIN PG_TAGSET_LINE
 
-void pg_tagset_init(struct pg_tagset *set, uint64_t (*hash_of)(const void *item),
+void pg_tagset_init(struct pg_tagset *set, enum pg_tagset_percent percent,
+                    uint64_t (*hash_of)(const void *item, unsigned marks),
                     void (*retire)(void *arg, struct pg_tagset_table *table), void *retire_arg)
 {
     memset(set, 0, sizeof(*set));
+    set->percent = percent;
     set->hash_of = hash_of;
     set->retire = retire;
     set->retire_arg = retire_arg;
@@ -59,8 +61,15 @@ static uint64_t tagged(uint64_t hash, const void *item)
     return (uint64_t)pg_tagset_tag(hash) << 48 | pointer;
 }
 
+static const void *item_of(const struct pg_tagset_table *table, uint32_t at)
+{
+    uint64_t slot = atomic_load_explicit(&table->slot[at], memory_order_relaxed);
+
+    return (const void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
+}
+
 /* Into a table that has room for it. */
-static void place(struct pg_tagset_table *table, uint64_t hash, const void *item)
+static void place(struct pg_tagset_table *table, uint64_t hash, const void *item, unsigned marks)
 {
     uint32_t at = pg_tagset_start(hash, table->slots);
     uint64_t slot;
@@ -74,7 +83,19 @@ static void place(struct pg_tagset_table *table, uint64_t hash, const void *item
         at = at + 1 == table->slots ? 0 : at + 1;
     }
     table->live++;
-    atomic_store_explicit(&table->slot[at], tagged(hash, item), memory_order_release);
+    atomic_store_explicit(&table->slot[at], tagged(hash, item) | marks, memory_order_release);
+}
+
+static struct pg_tagset_table *table_new(uint32_t slots)
+{
+    size_t bytes = sizeof(struct pg_tagset_table) + slots * sizeof(uint64_t);
+    struct pg_tagset_table *table = aligned_alloc(_Alignof(struct pg_tagset_table), bytes);
+
+    if (table == NULL)
+        return NULL;
+    memset(table, 0, bytes);
+    table->slots = slots;
+    return table;
 }
 
 /* Make a shard's table anew with `slots` slots (0: none) and publish it. */
@@ -84,19 +105,20 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
     struct pg_tagset_table *fresh = NULL;
 
     if (slots > 0) {
-        fresh = calloc(1, sizeof(*fresh) + slots * sizeof(fresh->slot[0]));
+        fresh = table_new(slots);
         if (fresh == NULL)
             return false;
-        fresh->slots = slots;
         set->bytes += pg_tagset_table_bytes(fresh);
     }
     for (uint32_t i = 0; old != NULL && i < old->slots; i++) {
         uint64_t slot = atomic_load_explicit(&old->slot[i], memory_order_relaxed);
 
+        if (i + PG_TAGSET_LINE < old->slots) /* its hash will be asked for */
+            __builtin_prefetch(item_of(old, i + PG_TAGSET_LINE));
         if (slot != PG_TAGSET_EMPTY && slot != PG_TAGSET_REMOVED) {
-            const void *item = (const void *)(uintptr_t)(slot & PG_TAGSET_POINTER_MASK);
+            unsigned marks = slot & PG_TAGSET_MARKS;
 
-            place(fresh, set->hash_of(item), item);
+            place(fresh, set->hash_of(item_of(old, i), marks), item_of(old, i), marks);
         }
     }
     atomic_store_explicit(&set->shards[shard], fresh, memory_order_release);
@@ -107,13 +129,18 @@ static bool rebuild(struct pg_tagset *set, unsigned shard, uint32_t slots)
     return true;
 }
 
-/* Slots that may be used, removed ones counted: four fifths. */
-static uint32_t most_used(uint32_t slots)
+static uint32_t whole_lines(uint32_t slots)
 {
-    return slots / 5 * 4 + slots % 5 * 4 / 5;
+    return (slots + PG_TAGSET_LINE - 1) / PG_TAGSET_LINE * PG_TAGSET_LINE;
 }
 
-bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item)
+/* Slots that may be used, removed ones counted. */
+static uint32_t most_used(const struct pg_tagset *set, uint32_t slots)
+{
+    return (uint32_t)((uint64_t)slots * set->percent / 100);
+}
+
+bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item, unsigned marks)
 {
     unsigned shard = pg_tagset_shard(hash);
     struct pg_tagset_table *table = current(set, shard);
@@ -121,31 +148,48 @@ bool pg_tagset_add(struct pg_tagset *set, uint64_t hash, void *item)
     if (table == NULL) {
         if (!rebuild(set, shard, SLOTS_MIN))
             return false;
-    } else if (table->live + table->dead + 1 > most_used(table->slots)) {
+    } else if (table->live + table->dead + 1 > most_used(set, table->slots)) {
         uint32_t slots = table->slots;
 
-        /* Half full without the removed ones: they are what fills it, the same size will do. */
-        if (table->live + 1 > slots / 2)
-            slots += slots / 2;
+        /* When it is removed ones that fill it, the same size will do. */
+        if (table->live + 1 > most_used(set, slots) / 8 * 5)
+            slots = whole_lines(slots + slots / 2);
         /* Without memory for a new table the old one serves until one empty slot is left. */
         if (!rebuild(set, shard, slots) && table->live + table->dead + 2 > table->slots)
             return false;
     }
-    place(current(set, shard), hash, item);
+    place(current(set, shard), hash, item, marks);
     set->count++;
     return true;
+}
+
+/* The slot of an item that is in the table. */
+static _Atomic uint64_t *slot_of(struct pg_tagset_table *table, uint64_t hash, const void *item)
+{
+    uint64_t wanted = tagged(hash, item);
+    uint32_t at = pg_tagset_start(hash, table->slots);
+
+    while ((atomic_load_explicit(&table->slot[at], memory_order_relaxed) & ~PG_TAGSET_MARKS) !=
+           wanted)
+        at = at + 1 == table->slots ? 0 : at + 1;
+    return &table->slot[at];
+}
+
+void pg_tagset_change(struct pg_tagset *set, uint64_t hash, const void *item, void *fresh,
+                      unsigned marks)
+{
+    struct pg_tagset_table *table = current(set, pg_tagset_shard(hash));
+
+    atomic_store_explicit(slot_of(table, hash, item), tagged(hash, fresh) | marks,
+                          memory_order_release);
 }
 
 void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item)
 {
     unsigned shard = pg_tagset_shard(hash);
     struct pg_tagset_table *table = current(set, shard);
-    uint64_t wanted = tagged(hash, item);
-    uint32_t at = pg_tagset_start(hash, table->slots);
 
-    while (atomic_load_explicit(&table->slot[at], memory_order_relaxed) != wanted)
-        at = at + 1 == table->slots ? 0 : at + 1;
-    atomic_store_explicit(&table->slot[at], PG_TAGSET_REMOVED, memory_order_release);
+    atomic_store_explicit(slot_of(table, hash, item), PG_TAGSET_REMOVED, memory_order_release);
     table->live--;
     table->dead++;
     set->count--;
@@ -154,5 +198,5 @@ void pg_tagset_remove(struct pg_tagset *set, uint64_t hash, const void *item)
     if (table->live == 0)
         (void)rebuild(set, shard, 0);
     else if (table->slots > 4 * SLOTS_MIN && table->live < table->slots / 8)
-        (void)rebuild(set, shard, table->live * 2 > SLOTS_MIN ? table->live * 2 : SLOTS_MIN);
+        (void)rebuild(set, shard, whole_lines(table->live * 2));
 }

@@ -25,6 +25,7 @@
  *       |<------------ granted: the session -------|
  *       | adopts queue, deliveries, receipts; of what it held, only what the old one had not seen
  *       | attaches the client
+ *       |------------- adopted ------------------->|  frees what is left
  *
  * Messages of one worker reach each other worker in the order of their numbers (router.c), so
  * `seen` tells exactly which held deliveries the old worker had queued as well.
@@ -59,7 +60,7 @@ struct pg_move {
     struct pg_worker *home;    /* of `to` */
     struct pg_worker *owner;   /* of `from` */
     struct pg_session *to;     /* the joining session */
-    struct pg_session *from;   /* granted: to be adopted and freed; NULL: nothing is handed over */
+    struct pg_session *from;   /* granted: to be adopted; NULL: nothing is handed over */
     struct pg_store_done done; /* of dropping the old session from the store */
     enum pg_reason drop_result;
     bool clean;
@@ -358,6 +359,15 @@ static void on_ready(struct pg_task *task, struct pg_worker *worker)
     }
 }
 
+/* At the owner: what is left of the session that was adopted. */
+static void on_adopted(struct pg_task *task, struct pg_worker *worker)
+{
+    (void)worker;
+    struct pg_move *move = (struct pg_move *)task;
+    pg_session_free_shell(&move->from);
+    free_move(move);
+}
+
 /* At home: the joining session is the registered one. */
 static void on_granted(struct pg_task *task, struct pg_worker *worker)
 {
@@ -381,8 +391,9 @@ static void on_granted(struct pg_task *task, struct pg_worker *worker)
         PG_LOG(PG_ERROR, "subscriptions_lost", PG_F_REASON(PG_NO_MEMORY),
                PG_F_BYTES("client", pg_session_id(session)));
     pg_session_adopt(session, from, move->seen);
+    complete(session, from != NULL);
     if (from)
-        pg_session_free_shell(&from);
-    complete(session, move->from != NULL);
-    free_move(move);
+        post(move, move->owner, on_adopted);
+    else
+        free_move(move);
 }

@@ -125,28 +125,28 @@ unsigned pg_topic_levels(struct pg_bytes topic)
     return levels;
 }
 
-static bool level_is(struct pg_bytes level, char c)
-{
-    return level.len == 1 && level.data[0] == (uint8_t)c;
-}
-
 bool pg_topic_matches(struct pg_bytes plain_filter, struct pg_bytes topic)
 {
-    struct pg_bytes wanted, level;
+    const uint8_t *wanted = plain_filter.data, *wanted_end = wanted + plain_filter.len;
+    const uint8_t *at = topic.data, *end = at + topic.len;
 
     if (plain_filter.len == 0 || topic.len == 0)
         return false;
-    if (topic.data[0] == '$' && (plain_filter.data[0] == '+' || plain_filter.data[0] == '#'))
+    if (*at == '$' && (*wanted == '+' || *wanted == '#'))
         return false;
-    while (pg_topic_level_next(&plain_filter, &wanted)) {
-        if (level_is(wanted, '#'))
-            return true; /* also when the topic has no level left: `a/#` matches `a` */
-        if (!pg_topic_level_next(&topic, &level))
+    for (; wanted < wanted_end; wanted++) {
+        if (*wanted == '#')
+            return true;
+        if (*wanted == '+') {
+            while (at < end && *at != '/')
+                at++;
+        } else if (at == end) { /* `a/#` matches `a` */
+            return wanted_end - wanted == 2 && wanted[0] == '/' && wanted[1] == '#';
+        } else if (*wanted != *at++) {
             return false;
-        if (!level_is(wanted, '+') && !pg_bytes_equal(wanted, level))
-            return false;
+        }
     }
-    return topic.data == NULL;
+    return at == end;
 }
 
 const char *pg_topic_fault_text(enum pg_topic_fault fault)

@@ -59,8 +59,7 @@ struct pg_transport {
     /* Free, after every worker has stopped, or if it never started. Main thread. */
     void (*close_listening)(struct pg_listening **listening);
 
-    /* ---- of blocks that call out (conf->call is set); without `dial`, nobody is called over it
-     * ---- */
+    /* ---- of blocks that call out (conf->call is set); without `dial` it calls nobody ---- */
 
     const struct pg_option *call_options; /* additional keys of such blocks; NULL: none */
     size_t call_conf_size;                /* of their values, in conf->transport_conf */

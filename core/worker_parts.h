@@ -19,8 +19,7 @@
 #include "wheel.h"
 #include "worker.h"
 
-/* Everything up to the next pointer below is the worker's own thread's; only `mailbox` and the
- * async watcher are touched by others. */
+/* All is the worker's own thread's but the last three, which other threads write. */
 struct pg_worker {
     unsigned index;
     struct pg_server *server;
@@ -32,7 +31,8 @@ struct pg_worker {
     struct ev_timer tick; /* runs while the wheel holds timers */
     struct pg_wheel wheel;
     struct pg_counter_set counters;
-    struct pg_slab_set small; /* connections, clients and subscriptions: what never changes hands */
+    struct pg_slab_set
+        small; /* connections, clients, sessions and subscriptions: none changes hands */
 
     struct pg_task *later, **later_end; /* own work for the end of this turn */
 

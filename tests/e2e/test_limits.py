@@ -6,6 +6,8 @@ import os
 import selectors
 import signal
 import socket
+import ssl
+import threading
 import time
 
 import pytest
@@ -95,6 +97,34 @@ def test_places_are_given_in_the_order_of_coming(gateway, limit, workers):
         peer.expect(ADMITTED)
         inside = peer
     assert not gw.logged("connection_refused")
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_nobody_is_refused_where_all_take_turns(gateway, limit):
+    """Far more than there are places, on several workers, each again and again."""
+    places, clients, turns = 4, 16, 20
+    settings = bounded(limit, "1m", 2)
+    settings["config"] = settings["config"].replace("connections = 1", f"connections = {places}")
+    settings["listeners"] = {"mqtt": settings["listeners"]["mqtt"].replace(f"{limit} = 1 ", f"{limit} = {places} ")}
+    gw = gateway(**settings)
+    failed = []
+
+    def take_turns(number):
+        try:
+            for _ in range(turns):
+                with MqttPeer(gw.port("mqtt")) as peer:
+                    peer.login(f"client-{number}")
+                    peer.barrier()
+        except (AssertionError, OSError) as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=take_turns, args=(n,)) for n in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and not gw.logged("connection_refused")
+    assert gw.counters()["core.clients_admitted"] == clients * turns
 
 
 def test_everybody_waits_for_a_place_as_long_as_is_set(gateway):
@@ -188,6 +218,29 @@ def test_connections_of_an_address_come_at_a_rate(gateway):
         MqttPeer(gw.port("mqtt")).expect_close()
     gw.wait_log("connection_refused", reason="connection_rate")
     assert gw.counters()["refuse.connection_rate"] == 30
+
+
+def test_connections_of_a_listener_come_at_a_rate(gateway):
+    gw = gateway(listeners={**listener("connects_per_second = 2"), **listener(name="free")})
+    started = time.monotonic()
+    login(gw, "a", "free").close()
+    refused = 0
+    while not refused:  # however slow this machine is
+        peer = knock(gw, "b")
+        try:
+            peer.expect(ADMITTED)
+        except AssertionError:
+            refused += 1
+    assert gw.counters()["refuse.connection_rate"] == 1
+    gw.wait_log("connection_refused", reason="connection_rate", listener="mqtt")
+    login(gw, "a", "free").close()
+    while True:  # and a moment later there is room again
+        peer = knock(gw, "c")
+        try:
+            peer.expect(ADMITTED)
+            break
+        except AssertionError:
+            assert time.monotonic() < started + TIMEOUT
 
 
 # ---- rates ---------------------------------------------------------------------------------------
@@ -359,33 +412,52 @@ def numbers():
     return min(5000, room * 5 // 6), min(1000, room // 6)
 
 
+def client_hello():
+    goes = ssl.MemoryBIO()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), goes, server_hostname="localhost").do_handshake()
+    except ssl.SSLWantReadError:
+        return goes.read()
+
+
+# What the crowd begins with and does not go on with: the transport, what it says, how much of it at a time,
+# and why those are gone who said nothing, and those who said something.
+CROWDS = {
+    "tcp": (lambda: connect("never", keepalive=60), 1, "close.first_byte_timeout", "close.login_timeout"),
+    "tls": (client_hello, 4096, "close.handshake_timeout", "close.handshake_timeout"),
+    "ws": (lambda: b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\n", 1, "refuse.first_byte_timeout",
+           "refuse.login_timeout"),
+}
+
+
 class Crowd:
     """Connections that trickle or say nothing, until they are closed."""
 
-    def __init__(self, port, count):
+    def __init__(self, port, count, packet, piece):
         self.selector = selectors.DefaultSelector()
         self.all = [socket.create_connection(("127.0.0.1", port), TIMEOUT) for _ in range(count)]
         for s in self.all:
             s.setblocking(False)
             self.selector.register(s, selectors.EVENT_READ)
-        self.packet, self.sent, self.gone = connect("never", keepalive=60), 0, 0
+        self.packet, self.piece, self.sent, self.gone = packet, piece, 0, 0
 
     def drip(self):
-        """One byte more of every other one that is still there, never the last one."""
-        if self.sent == len(self.packet) - 1:
-            return
-        for s in self.all[::2]:
+        """A piece more of every other one that is still there; what follows never comes."""
+        piece = self.packet[self.sent:self.sent + self.piece]
+        for s in self.all[::2] if piece else ():
             if s.fileno() >= 0:
                 try:
-                    s.send(self.packet[self.sent:self.sent + 1])
+                    s.send(piece)
                 except (ConnectionError, BlockingIOError):
                     pass
-        self.sent += 1
+        self.sent += len(piece)
 
     def look(self):
         for key, _ in self.selector.select(0):
             try:
-                assert not key.fileobj.recv(1), "they are told nothing"
+                if key.fileobj.recv(4096):
+                    assert self.piece > 1, "they are told nothing"
+                    continue
             except ConnectionError:
                 pass
             self.selector.unregister(key.fileobj)
@@ -407,12 +479,29 @@ def percentile(times, part):
     return sorted(times)[int(len(times) * part)]
 
 
-def test_many_that_say_nothing_do_not_slow_those_who_do(gateway):
+@pytest.mark.parametrize("transport", CROWDS)
+def test_many_that_say_nothing_do_not_slow_those_who_do(gateway, folder, transport):
+    """On the port of those who do, except for WebSocket: there, it is another one of the same workers."""
+    say, piece, silent, stalled = CROWDS[transport]
     bad_count, good_count = numbers()
-    gw = gateway("limits { first_byte_timeout = 6s  login_timeout = 8s }\n", listeners=listener())
-    good = [login(gw, f"good-{n}") for n in range(good_count)]
+    more = {"tcp": "protocol = mqtt", "ws": "protocol = auto  openings = 5000"}.get(transport)
+    if transport == "tls":
+        Authority(folder).issue("server")
+        more = (f'protocol = mqtt  certificates = "{folder}/server.pem"  keys = "{folder}/server.key"  '
+                "handshakes = 5000  handshake_timeout = 10s")
+    gw = gateway("limits { first_byte_timeout = 6s  login_timeout = 8s }\n", listeners={
+        "bad": f'listener "bad" {{ bind = "127.0.0.1:0"  transport = {transport}  {more} }}\n', **listener(name="plain")})
+    good = []
+    for n in range(good_count):
+        peer = MqttPeer(gw.port("plain" if transport == "ws" else "bad"))
+        if transport == "tls":
+            trusting = ssl.create_default_context(cafile=folder / "ca.pem")
+            peer.socket = trusting.wrap_socket(peer.socket, server_hostname="localhost")
+        peer.login(f"good-{n}", keepalive=600)
+        good.append(peer)
     calm = answers(good) + answers(good)
-    crowd = Crowd(gw.port("mqtt"), bad_count)
+    before = gw.counters()
+    crowd = Crowd(gw.port("bad"), bad_count, say()[:-1] if piece == 1 else say(), piece)
     busy, opened = [], time.monotonic()
     while crowd.gone < bad_count:
         assert time.monotonic() < opened + TIMEOUT + 10, f"{crowd.gone} of {bad_count} are gone"
@@ -422,10 +511,11 @@ def test_many_that_say_nothing_do_not_slow_those_who_do(gateway):
     assert time.monotonic() - opened > 5  # they were there for as long as they may
     after = answers(good)
     moved = gw.counters()
-    assert moved["close.first_byte_timeout"] + moved["close.login_timeout"] == bad_count
-    assert moved["close.first_byte_timeout"] > 0 and moved["close.login_timeout"] > 0
+    for reason in {silent, stalled}:
+        part = bad_count if silent == stalled else bad_count // 2
+        assert moved.get(reason, 0) - before.get(reason, 0) == part
     for name, times in (("without", calm), ("with them", busy), ("after", after)):
-        print(f"{name}: p50 {percentile(times, 0.5) * 1e6:.0f} us, p99 {percentile(times, 0.99) * 1e6:.0f} us, "
+        print(f"{transport}, {name}: p50 {percentile(times, 0.5) * 1e6:.0f} us, p99 {percentile(times, 0.99) * 1e6:.0f} us, "
               f"at most {max(times) * 1e3:.1f} ms, of {len(times)}")
     # The crowd's own closing, 5,000 at once, and this program's work on it are a part of it.
     assert percentile(busy, 0.5) < 2 * percentile(calm, 0.5) + 0.001

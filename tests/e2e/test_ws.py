@@ -96,6 +96,11 @@ def test_ws_one_offered_sub_protocol_is_selected(ws, offer, selected):
     (426, {"drop": ["Upgrade"]}), (426, {"Connection": "keep-alive"}),
     (426, {"Sec_WebSocket_Version": "8"}), (400, {"Sec_WebSocket_Key": "short"}),
     (400, {"drop": ["Host"]}), (400, {"drop": ["Sec-WebSocket-Key"]}),
+    (400, {"X_A ": "a blank in front of the colon"}), (400, {"X_A": "over\r\n several lines"}),
+    (400, {"Transfer_Encoding": "chunked"}), (400, {"Transfer_Encoding": "identity"}),
+    (400, {"Content_Length": "5"}), (400, {"Sec_WebSocket_Extensions": "foo;;"}),
+    (400, {"Sec_WebSocket_Extensions": 'foo; bar="'}), (400, {"Sec_WebSocket_Extensions": 'foo; bar="a b"'}),
+    (400, {"Sec_WebSocket_Extensions": "foo; =1"}), (400, {"Sec_WebSocket_Extensions": "foo bar"}),
     (431, {"Cookie": "x" * 9000})])
 def test_ws_what_is_no_handshake_gets_a_page(ws, status, arguments):
     gw = ws()

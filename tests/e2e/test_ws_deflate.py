@@ -111,7 +111,8 @@ FRESH = "permessage-deflate; server_no_context_takeover; client_no_context_takeo
     (BROWSER + "; server_max_window_bits=8", None), (BROWSER + "; server_max_window_bits=16", None),
     (BROWSER + "; server_max_window_bits", None), (BROWSER + "; " + "client_max_window_bits", None),
     (BROWSER + "; server_no_context_takeover=1", None), (BROWSER + "; mystery", None), ("", None),
-    ("permessage-deflate;;", None), (BROWSER + '="', None), (BROWSER + "=010", None)])
+    (BROWSER + "=8", FRESH + "; server_max_window_bits=12; client_max_window_bits=8"),
+    (BROWSER + "=7", None), (BROWSER + "=010", None)])
 def test_deflate_what_is_agreed_on(ws, offer, agreed):
     gw = ws()
     assert gw.connect("ws", WebSocket).open("/example", [], Sec_WebSocket_Extensions=offer).get(

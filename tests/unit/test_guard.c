@@ -210,6 +210,33 @@ static void connections_of_an_address_come_at_a_rate(void)
     all_leave();
 }
 
+static void connections_of_a_listener_come_at_a_rate(void)
+{
+    listener.guard = (struct pg_guard_conf){.connects_per_second = 1};
+    int64_t started = pg_now_ms();
+    CU_ASSERT_EQUAL(admit("192.0.2.1:1"), PG_OK);
+    leave();
+    enum pg_reason second = admit("192.0.2.2:1");
+    if (pg_now_ms() < started + 1000) /* else it came a second later, indeed */
+        CU_ASSERT_EQUAL(second, PG_CONNECTION_RATE);
+    struct pg_listener_conf other = {.name = "other", .guard = listener.guard};
+    struct pg_meter *meter;
+    CU_ASSERT_EQUAL(pg_guard_admit(&other, "192.0.2.2:1", &meter), PG_OK);
+    pg_guard_leave(&meter);
+    all_leave();
+}
+
+static void one_that_knocks_all_the_time_does_not_use_up_the_rate_of_all(void)
+{
+    listener.guard =
+        (struct pg_guard_conf){.connects_per_second = 2, .address_connects_per_minute = 1};
+    CU_ASSERT_EQUAL(admit("192.0.2.1:1"), PG_OK);
+    for (int i = 0; i < 100; i++)
+        CU_ASSERT_EQUAL(admit("192.0.2.1:1"), PG_CONNECTION_RATE);
+    CU_ASSERT_EQUAL(admit("192.0.2.2:1"), PG_OK);
+    all_leave();
+}
+
 static void what_comes_too_fast_has_to_wait(void)
 {
     listener.guard = (struct pg_guard_conf){.connection_bytes_per_second = 1000,
@@ -278,6 +305,8 @@ int main(void)
         TEST(without_limits_nothing_is_counted),
         TEST(connections_are_bounded_by_listener_and_by_address),
         TEST(connections_of_an_address_come_at_a_rate),
+        TEST(connections_of_a_listener_come_at_a_rate),
+        TEST(one_that_knocks_all_the_time_does_not_use_up_the_rate_of_all),
         TEST(what_comes_too_fast_has_to_wait),
         TEST(little_is_read_at_a_time_where_little_may_come),
         TEST(a_flood_of_addresses_is_remembered_within_bounds),

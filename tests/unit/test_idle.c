@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* What the core allocates for each client that is there and silent: a connection, a client, a
- * session and one exact subscription, as the slope between two numbers of clients. */
+ * session and one exact subscription, as the slope between two numbers of clients. It must not depend
+ * on how many workers there are. */
 
 #include <CUnit/CUnit.h>
 #include <malloc.h>
@@ -28,7 +29,7 @@
 static struct testbed bed;
 static struct probe probes[MANY];
 
-static void come(unsigned from, unsigned to)
+static void come(unsigned from, unsigned to, unsigned workers)
 {
     for (unsigned i = from; i < to; i++) {
         char id[32], filter[32];
@@ -39,7 +40,7 @@ static void come(unsigned from, unsigned to)
             .clean_start = true,
             .trusted = true,
         };
-        probe_connect(&bed, &probes[i], 0, &login);
+        probe_connect(&bed, &probes[i], i % workers, &login);
         if (!probes[i].client || probe_subscribe(&bed, &probes[i], filter, 0) != PG_OK) {
             CU_FAIL_FATAL("a client could not come");
         }
@@ -47,20 +48,36 @@ static void come(unsigned from, unsigned to)
     testbed_settle(&bed);
 }
 
+/* In bytes. */
+static size_t silent_client(unsigned workers)
+{
+    testbed_start(&bed, workers, NULL);
+    come(0, FEW, workers);
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    come(FEW, MANY, workers);
+    size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
+    testbed_stop(&bed);
+    return (after - before) / (MANY - FEW);
+}
+
 static void silent_client_is_small(void)
 {
-    testbed_start(&bed, 1, NULL);
-    come(0, FEW);
-    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
-    come(FEW, MANY);
-    size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
-    size_t each = (after - before) / (MANY - FEW);
+    size_t each = silent_client(1);
     printf("%zu bytes ", each);
 #ifndef OTHER_MALLOC
     CU_ASSERT_TRUE(each > 200); /* or it was not measured */
     CU_ASSERT_TRUE(each <= BYTES_MAX);
 #endif
-    testbed_stop(&bed);
+}
+
+static void as_small_with_more_workers(void)
+{
+    size_t with_4 = silent_client(4), with_8 = silent_client(8);
+    printf("%zu bytes with 4, %zu with 8 ", with_4, with_8);
+#ifndef OTHER_MALLOC
+    CU_ASSERT_TRUE(with_4 <= BYTES_MAX);
+    CU_ASSERT_TRUE(with_8 <= BYTES_MAX);
+#endif
 }
 
 int main(void)
@@ -68,6 +85,7 @@ int main(void)
     mallopt(M_ARENA_MAX, 1); /* mallinfo2() tells of the main arena alone */
     CU_TestInfo tests[] = {
         TEST(silent_client_is_small),
+        TEST(as_small_with_more_workers),
         CU_TEST_INFO_NULL,
     };
     return run_suite("idle", tests);

@@ -78,7 +78,7 @@ static bool take_parameter(struct pg_bytes text, unsigned *seen, struct ws_defla
     } else if (ws_is_name(name, "client_max_window_bits") && (!has_value || bits != 0)) {
         which = CLIENT_BITS;
         if (has_value && bits < terms->client_bits)
-            terms->client_bits = bits < BITS_MIN ? BITS_MIN : bits;
+            terms->client_bits = bits;
     } else {
         return false;
     }
@@ -194,7 +194,9 @@ ssize_t ws_inflate(struct ws_deflate *deflate, const uint8_t *in, size_t len, bo
 {
     z_stream *z = &deflate->in;
     *used = 0;
-    if (!deflate->can_inflate && inflateInit2(z, -(int)deflate->terms.client_bits) != Z_OK)
+    /* Who keeps to 2^8 bytes with an older zlib has a window of 2^9. */
+    unsigned bits = deflate->terms.client_bits < BITS_MIN ? BITS_MIN : deflate->terms.client_bits;
+    if (!deflate->can_inflate && inflateInit2(z, -(int)bits) != Z_OK)
         return WS_DEFLATE_NO_MEMORY;
     deflate->can_inflate = true;
     z->next_out = out;

@@ -21,7 +21,8 @@ struct ws_deflate_terms {
     bool on;
     bool takeover;       /* both ways or neither */
     uint8_t server_bits; /* of what we send */
-    uint8_t client_bits; /* of what we get: 15 if the client did not offer to keep to less */
+    uint8_t
+        client_bits; /* of what we get, from 8 on: 15 if the client did not offer to keep to less */
     bool names_client_bits;
 };
 

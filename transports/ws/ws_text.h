@@ -56,4 +56,17 @@ static inline bool ws_has_token(struct pg_bytes list, const char *token)
     return false;
 }
 
+/* A token (RFC 9110, 5.6.2). */
+static inline bool ws_is_token(struct pg_bytes b)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < b.len; i++) {
+        uint8_t c = b.data[i], letter = c | 0x20;
+        bool is_plain = (c >= '0' && c <= '9') || (letter >= 'a' && letter <= 'z');
+        if (!is_plain && !memchr(others, c, sizeof(others) - 1))
+            return false;
+    }
+    return b.len > 0;
+}
+
 #endif

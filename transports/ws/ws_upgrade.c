@@ -66,12 +66,40 @@ static struct pg_bytes at(const struct ws_request *request, struct ws_span span)
     return (struct pg_bytes){.data = (const uint8_t *)request->base + span.at, .len = span.len};
 }
 
+/* One extension with its parameters, or nothing (RFC 6455, 9.1): in quotes, too, a value is a token. */
+static bool is_extension(struct pg_bytes text)
+{
+    bool is_right = text.len == 0 || ws_is_token(ws_trim(ws_cut(&text, ';')));
+    while (is_right && text.len > 0) {
+        struct pg_bytes value = ws_trim(ws_cut(&text, ';'));
+        bool has_value = value.len > 0 && memchr(value.data, '=', value.len);
+        is_right = ws_is_token(ws_trim(ws_cut(&value, '=')));
+        value = ws_trim(value);
+        if (value.len > 1 && value.data[0] == '"' && value.data[value.len - 1] == '"')
+            value = (struct pg_bytes){.data = value.data + 1, .len = value.len - 2};
+        is_right = is_right && (!has_value || ws_is_token(value));
+    }
+    return is_right;
+}
+
+static void take_extensions(struct ws_request *request, struct pg_bytes list)
+{
+    if (!request->deflate.on)
+        (void)ws_deflate_choose(list, &request->service->deflate, &request->deflate);
+    while (list.len > 0)
+        if (!is_extension(ws_trim(ws_cut(&list, ','))))
+            request->extensions_are_bad = true;
+}
+
 /* A header is whole. */
 static void take_header(struct ws_request *request)
 {
     struct pg_bytes name = at(request, request->name), value = ws_trim(at(request, request->value));
+    request->malformed = request->malformed || !ws_is_token(name);
     if (ws_is_name(name, "host")) {
         request->hosts++;
+    } else if (ws_is_name(name, "transfer-encoding")) {
+        request->has_body = true;
     } else if (ws_is_name(name, "upgrade")) {
         request->websocket = request->websocket || ws_has_token(value, "websocket");
     } else if (ws_is_name(name, "sec-websocket-version")) {
@@ -86,8 +114,7 @@ static void take_header(struct ws_request *request)
         request->origins++;
         request->origin_is_good = origin_allowed(value, &request->service->origins);
     } else if (ws_is_name(name, "sec-websocket-extensions")) {
-        if (!request->deflate.on)
-            (void)ws_deflate_choose(value, &request->service->deflate, &request->deflate);
+        take_extensions(request, value);
     } else if (ws_is_name(name, "sec-websocket-protocol")) {
         select_subprotocol(request, value);
     }
@@ -123,7 +150,7 @@ static void extend(struct ws_request *request, struct ws_span *span, const char 
     uint32_t place = (uint32_t)(text - request->base);
     if (span->len == 0)
         span->at = place;
-    request->folded = request->folded || place != span->at + span->len;
+    request->malformed = request->malformed || place != span->at + span->len;
     span->len += (uint32_t)len;
 }
 
@@ -233,9 +260,9 @@ void ws_answer_deflate(struct ws_answer *answer)
 static void judge(struct ws_answer *out, const struct ws_request *r)
 {
     const struct http_parser *parser = &r->parser;
-    bool has_body = (parser->flags & F_CHUNKED) ||
-                    ((parser->flags & F_CONTENTLENGTH) && parser->content_length > 0);
-    if (r->folded || r->hosts != 1 || parser->http_major != 1 || parser->http_minor < 1)
+    bool has_body =
+        r->has_body || ((parser->flags & F_CONTENTLENGTH) && parser->content_length > 0);
+    if (r->malformed || r->hosts != 1 || parser->http_major != 1 || parser->http_minor < 1)
         ws_refuse(out, 400, "", "This is not a request of HTTP/1.1.");
     else if (parser->method != HTTP_GET)
         ws_refuse(out, 405, "Allow: GET\r\n", "Only GET is served here.");
@@ -247,7 +274,7 @@ static void judge(struct ws_answer *out, const struct ws_request *r)
     else if (r->versions != 1 || !r->version_13)
         ws_refuse(out, 426, "Sec-WebSocket-Version: 13\r\n",
                   "Only version 13 of the WebSocket protocol is served.");
-    else if (r->keys != 1 || !r->key_is_good || has_body || r->origins > 1)
+    else if (r->keys != 1 || !r->key_is_good || has_body || r->origins > 1 || r->extensions_are_bad)
         ws_refuse(out, 400, "", "A header of the WebSocket handshake is wrong.");
     else if (r->origins == 1 && !r->origin_is_good)
         ws_refuse(out, 403, "", "This origin is not allowed.");

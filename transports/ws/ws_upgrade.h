@@ -53,8 +53,10 @@ struct ws_request {
     char key[WS_KEY_LEN];
     unsigned hosts, keys, versions, origins;
     bool has_begun, has_route, in_value, is_whole;
-    bool folded; /* a header over several lines */
-    bool websocket, version_13, key_is_good, origin_is_good;
+    bool
+        malformed; /* a header over several lines (RFC 9112, 5.2), or a blank in front of a colon (5.1) */
+    bool has_body; /* of a length that is told as it comes */
+    bool websocket, version_13, key_is_good, origin_is_good, extensions_are_bad;
     bool offered; /* a list of sub-protocols */
 };
 
