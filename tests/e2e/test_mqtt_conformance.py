@@ -284,6 +284,39 @@ def test_aliases_of_the_client_are_taken_up_to_the_maximum(gateway):
     sub.barrier()
 
 
+def test_an_alias_is_set_by_a_message_that_is_refused(gateway):
+    """Refused is the message: the client goes on to use the alias."""
+    gw = gateway("mqtt { max_payload = 3  check_payload_format = yes }\n")
+    sub, pub = peer(gw, "sub"), peer(gw, "pub")
+    sub.subscribe("+", 0)
+    for alias, code, payload in ((1, 0x97, b"long"), (2, 0x99, b"\xff")):
+        props = {TOPIC_ALIAS: alias, PAYLOAD_FORMAT: 1}
+        assert pub.publish(f"t{alias}", payload, qos=1, props=props) == code
+        assert pub.publish("", "ok", qos=1, props=props) == 0
+        sub.receive(f"t{alias}", "ok")
+    for topic, code in (("$SYS/t", 0x87), ("/" * 300, 0x90)):
+        assert pub.publish(topic, "ok", qos=1, props={TOPIC_ALIAS: 3}) == code
+        assert pub.publish("", "ok", qos=1, props={TOPIC_ALIAS: 3}) == code
+    sub.barrier()
+
+
+def test_expiry_goes_on_while_the_gateway_is_down(gateway):
+    gw = gateway('store { path = "store" }\n')
+    pub, sub = peer(gw, "pub"), peer(gw, "sub", **keeps(5))
+    sub.subscribe("t", 1)
+    leave(gw, sub, "sub")
+    for expiry in (100, 1):
+        pub.publish("t", str(expiry), qos=1, retain=expiry == 100, props={MESSAGE_EXPIRY: expiry})
+    gw.kill()
+    pass_time(2.2)
+    gw.start()
+    sub = peer(gw, "sub", **keeps(5))
+    assert 90 <= sub.receive("t", "100").prop(MESSAGE_EXPIRY) <= 98
+    sub.barrier()
+    sub.subscribe("t", 1)
+    assert 90 <= sub.receive("t", "100").prop(MESSAGE_EXPIRY) <= 98
+
+
 @pytest.mark.parametrize("most", [None, 0, 1, 3, 65535])
 def test_aliases_of_the_gateway_stay_within_what_the_client_takes(gw, most):
     pub = peer(gw, "pub")
