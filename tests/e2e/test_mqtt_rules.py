@@ -204,6 +204,7 @@ def test_topics_are_compared_byte_for_byte(gw, version):
         sub.subscribe(name, 0)
         for topic in topics:
             pub.publish(topic, topic.encode())
+        pub.barrier()  # none is left for the next subscription
         sub.receive(name, name)
         sub.send(unsubscribe(2, name, version=version))
         assert sub.next(UNSUBACK).packet_id == 2
