@@ -53,8 +53,9 @@ static unsigned part_of(uint64_t hash)
 
 unsigned pg_match_part(const struct pg_subindex *index, pg_node_ref node)
 {
-    struct pg_bytes exact = pg_subindex_exact_filter(index, node);
-    return exact.data ? part_of(pg_hash(exact)) : PG_MATCH_PARTS;
+    if (!pg_subindex_is_exact(index, node))
+        return PG_MATCH_PARTS;
+    return part_of(pg_hash(pg_subindex_filter(index, node)));
 }
 
 void pg_match_changed(struct pg_match_changes *changes, unsigned part)
