@@ -22,7 +22,6 @@
 #include <string.h>
 
 #include "hash.h"
-#include "topic.h"
 
 #define SETS      2048u
 #define WAYS      2u
@@ -54,11 +53,9 @@ static unsigned part_of(uint64_t hash)
 
 unsigned pg_match_part(const struct pg_subindex *index, pg_node_ref node)
 {
-    struct pg_filter filter;
-    if (pg_topic_filter_check(pg_subindex_filter(index, node), &filter) != PG_TOPIC_NONE ||
-        filter.wildcard || filter.group.data)
+    if (!pg_subindex_is_exact(index, node))
         return PG_MATCH_PARTS;
-    return part_of(pg_hash(filter.plain));
+    return part_of(pg_hash(pg_subindex_filter(index, node)));
 }
 
 void pg_match_changed(struct pg_match_changes *changes, unsigned part)

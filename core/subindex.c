@@ -705,6 +705,13 @@ struct pg_bytes pg_subindex_filter(const struct pg_subindex *index, pg_node_ref 
     return node != NULL ? node_text(node) : PG_BYTES_NONE;
 }
 
+bool pg_subindex_is_exact(const struct pg_subindex *index, pg_node_ref ref)
+{
+    const struct node *node = pg_subindex_resolve(index, ref);
+
+    return node != NULL && node->marks == 0;
+}
+
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker)
 {
     uint64_t bit = UINT64_C(1) << worker;

@@ -62,6 +62,10 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
  * nobody else uses the index. */
 struct pg_bytes pg_subindex_filter(const struct pg_subindex *index, pg_node_ref ref);
 
+/* It has no wildcards and is not shared, so that it matches one topic alone: its own text. False when
+ * the node is gone. Threads as above. */
+bool pg_subindex_is_exact(const struct pg_subindex *index, pg_node_ref ref);
+
 /* `worker` has no subscriber left there. The node goes when no worker has. A reference that is not
  * (or no longer) valid changes nothing. */
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker);
