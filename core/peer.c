@@ -6,11 +6,10 @@
 
 #include "peer.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define IPV4_TEXT 22u
+#include "address.h"
 
 struct known {
     char *identity; /* NULL: none */
@@ -25,11 +24,11 @@ static struct known *known_of(const struct pg_peer *peer)
 
 /* ---- IPv4 ------------------------------------------------------------------------------------ */
 
-static void ipv4_text(uint64_t bits, char out[IPV4_TEXT])
+static void ipv4_text(uint64_t bits, char out[PG_IPV4_TEXT])
 {
-    snprintf(out, IPV4_TEXT, "%u.%u.%u.%u:%u", (unsigned)(bits >> 56), (unsigned)(bits >> 48) & 255,
-             (unsigned)(bits >> 40) & 255, (unsigned)(bits >> 32) & 255,
-             (unsigned)(bits >> 16) & 65535);
+    const uint8_t address[4] = {(uint8_t)(bits >> 56), (uint8_t)(bits >> 48), (uint8_t)(bits >> 40),
+                                (uint8_t)(bits >> 32)};
+    pg_ipv4_text(address, (uint16_t)(bits >> 16), out);
 }
 
 /* A decimal number up to `most` at *at, which moves behind it. false: there is none. */
@@ -47,7 +46,7 @@ static bool number(const char **at, unsigned most, unsigned *out)
 static bool ipv4_read(const char *text, uint64_t *bits)
 {
     const char *at = text;
-    char again[IPV4_TEXT];
+    char again[PG_IPV4_TEXT];
     unsigned n;
 
     *bits = 1;
@@ -94,7 +93,7 @@ void pg_peer_clear(struct pg_peer *peer)
 
 const char *pg_peer_text(const struct pg_peer *peer)
 {
-    static _Thread_local char texts[PG_PEERS_LENT][IPV4_TEXT];
+    static _Thread_local char texts[PG_PEERS_LENT][PG_IPV4_TEXT];
     static _Thread_local unsigned last;
     const struct known *known = known_of(peer);
     if (known)
