@@ -27,6 +27,31 @@ static bool parse(const char *text, struct pg_address *out)
     return inet_pton(AF_INET6, text, out->bytes) == 1;
 }
 
+/* A decimal number; returns what follows it. */
+static char *put_number(char *at, unsigned number)
+{
+    char digits[5];
+    unsigned n = 0;
+    do {
+        digits[n++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    while (n > 0)
+        *at++ = digits[--n];
+    return at;
+}
+
+void pg_ipv4_text(const uint8_t address[4], uint16_t port, char out[PG_IPV4_TEXT])
+{
+    char *at = out;
+    for (unsigned i = 0; i < 4; i++) {
+        at = put_number(at, address[i]);
+        *at++ = i < 3 ? '.' : ':';
+    }
+    at = put_number(at, port);
+    *at = '\0';
+}
+
 /* As a text with an end; false if it does not fit. */
 static bool copy(char *out, size_t room, const char *from, size_t len)
 {

@@ -10,6 +10,10 @@
 #define PG_ADDRESS_BITS 128u
 #define PG_ADDRESS_TEXT 64u /* room for a range as text */
 
+/* "127.0.0.1:40112", of an address in the network's order. It is written several times for each
+ * connection, and printf() would be a third of all instructions that one costs. */
+#define PG_IPV4_TEXT 22u
+void pg_ipv4_text(const uint8_t address[4], uint16_t port, char out[PG_IPV4_TEXT]);
 /* As it is written; at most PG_ADDRESS_TEXT bytes with the NUL. */
 void pg_range_text(const struct pg_range *range, char out[PG_ADDRESS_TEXT]);
 /* The range of so many bits in which the address is. */

@@ -22,6 +22,8 @@
  *      |                      |  output still leaving      half closed: input is discarded      |
  *      +------ broken --------+--------------------------------------------------------------->+
  *
+ * A peer that has said goodbye itself, and is owed nothing, is closed at once.
+ *
  * A dead connection is freed at the end of the turn, never under its own callback's feet. */
 
 #include "conn.h"
@@ -572,6 +574,14 @@ void pg_conn_broken(struct pg_conn *conn, int error_number)
 
 /* ---- end of the turn ------------------------------------------------------------------------- */
 
+/* The peer has said goodbye, after which it sends nothing that could make a reset of our close, and
+ * nothing is queued that it could miss: there is nobody to wait for. */
+static bool is_over(const struct pg_conn *conn)
+{
+    return conn->state == CONN_CLOSING && conn->reason == PG_CLIENT_CLOSED &&
+           out_bytes(conn) == 0 && transport_of(conn)->ends_by_close;
+}
+
 static void flush(struct pg_conn *conn)
 {
     if (conn->reoffer)
@@ -581,6 +591,10 @@ static void flush(struct pg_conn *conn)
     if (conn->state == CONN_DEAD) {
         conn->next_dirty = conn->worker->conns.dead;
         conn->worker->conns.dead = conn;
+        return;
+    }
+    if (is_over(conn)) {
+        become_dead(conn);
         return;
     }
     pg_conn_write_out(conn);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IPV4_TEXT 22u
+#include "address.h"
 
 struct known {
     char *identity; /* NULL: none */
@@ -24,27 +24,11 @@ static struct known *known_of(const struct pg_peer *peer)
 
 /* ---- IPv4 ------------------------------------------------------------------------------------ */
 
-/* A decimal number of at most five digits, and `end` behind it; where the next goes. */
-static char *put(char *at, unsigned n, char end)
+static void ipv4_text(uint64_t bits, char out[PG_IPV4_TEXT])
 {
-    for (unsigned unit = n >= 10000  ? 10000
-                         : n >= 1000 ? 1000
-                         : n >= 100  ? 100
-                         : n >= 10   ? 10
-                                     : 1;
-         unit > 0; unit /= 10)
-        *at++ = (char)('0' + n / unit % 10);
-    *at++ = end;
-    return at;
-}
-
-/* Of every connection, and often; snprintf() takes ten times as long. */
-static void ipv4_text(uint64_t bits, char out[IPV4_TEXT])
-{
-    char *at = out;
-    for (unsigned shift = 56; shift >= 32; shift -= 8)
-        at = put(at, (unsigned)(bits >> shift) & 255, shift > 32 ? '.' : ':');
-    put(at, (unsigned)(bits >> 16) & 65535, '\0');
+    const uint8_t address[4] = {(uint8_t)(bits >> 56), (uint8_t)(bits >> 48), (uint8_t)(bits >> 40),
+                                (uint8_t)(bits >> 32)};
+    pg_ipv4_text(address, (uint16_t)(bits >> 16), out);
 }
 
 /* A decimal number up to `most` at *at, which moves behind it. false: there is none. */
@@ -62,7 +46,7 @@ static bool number(const char **at, unsigned most, unsigned *out)
 static bool ipv4_read(const char *text, uint64_t *bits)
 {
     const char *at = text;
-    char again[IPV4_TEXT];
+    char again[PG_IPV4_TEXT];
     unsigned n;
 
     *bits = 1;
@@ -109,7 +93,7 @@ void pg_peer_clear(struct pg_peer *peer)
 
 const char *pg_peer_text(const struct pg_peer *peer)
 {
-    static _Thread_local char texts[PG_PEERS_LENT][IPV4_TEXT];
+    static _Thread_local char texts[PG_PEERS_LENT][PG_IPV4_TEXT];
     static _Thread_local unsigned last;
     const struct known *known = known_of(peer);
     if (known)

@@ -28,7 +28,8 @@ struct pg_transport {
     bool any_protocol; /* it finds out which frontend serves, and takes pg_any_protocol */
     const struct pg_option *options; /* additional keys of its listener blocks; NULL: none */
     size_t conf_size;
-    size_t link_size; /* bytes of the transport's own state per connection, zeroed by the core */
+    size_t link_size;   /* bytes of the transport's own state per connection, zeroed by the core */
+    bool ends_by_close; /* its streams have no ending of their own that a peer waits for */
 
     /* Whether the values of one listener make sense, by looking at them alone (for `polygate -t`).
      * false with error->text, in which file and line are not named. Main thread. (optional) */

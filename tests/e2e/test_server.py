@@ -12,7 +12,7 @@ import threading
 import pytest
 
 import polygate
-from mqttwire import DISCONNECT, MqttPeer
+from mqttwire import DISCONNECT, PUBACK, MqttPeer, disconnect, publish
 
 
 def run(*arguments, env=None):
@@ -233,6 +233,26 @@ def test_drain_timeout_bounds_the_end(gateway):
     gw.process.send_signal(signal.SIGTERM)
     assert peer.next(DISCONNECT).reason == 0x8B
     gw.wait_exit(0)
+
+
+def test_who_said_goodbye_is_not_waited_for(gateway):
+    """The peer does not close, which would keep its connection for as long as the gateway lingers."""
+    gw = gateway("drain_timeout = 10m\nlimits { linger = 1m }\n")
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("a")
+    peer.send(disconnect())
+    peer.expect_close()
+    gw.process.send_signal(signal.SIGTERM)
+    gw.wait_exit(0)
+
+
+def test_what_is_due_comes_after_the_peers_goodbye(gateway):
+    gw = gateway()
+    peer = gw.connect("mqtt", MqttPeer)
+    peer.login("a")
+    peer.send(publish("t", b"x", 1, 7) + disconnect())
+    assert peer.next(PUBACK).packet_id == 7
+    peer.expect_close()
 
 
 def test_nobody_gets_in_while_it_stops(gateway):

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
 #include "net_address.h"
 
 #define EXPECTED                                                                                   \
@@ -136,15 +137,13 @@ size_t net_address_parse(const char *text, struct net_address out[NET_ADDRESS_MA
 void net_address_text(const struct net_address *address, char out[NET_ADDRESS_TEXT])
 {
     char host[INET6_ADDRSTRLEN];
-    unsigned port = net_address_port(address);
+    uint16_t port = net_address_port(address);
     if (address->sa.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &address->sa.v4.sin_addr, host, sizeof(host));
-        snprintf(out, NET_ADDRESS_TEXT, "%s:%u", host, port);
+        pg_ipv4_text((const uint8_t *)&address->sa.v4.sin_addr, port, out);
     } else if (address->sa.any.sa_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = &address->sa.v6;
         if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-            inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, sizeof(host));
-            snprintf(out, NET_ADDRESS_TEXT, "%s:%u", host, port);
+            pg_ipv4_text(&v6->sin6_addr.s6_addr[12], port, out);
             return;
         }
         inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));

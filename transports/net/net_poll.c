@@ -33,7 +33,8 @@ struct net_poll {
     struct pg_worker *worker;
     net_poll_ready ready;
     size_t sockets;
-    int at, count; /* events [at, count) are still to be served */
+    int at, count;      /* events [at, count) are still to be served */
+    const void *served; /* the socket whose events are being served: it has no others; or NULL */
     struct epoll_event events[BATCH];
 };
 static struct net_poll polls[PG_WORKERS_MAX];
@@ -62,10 +63,12 @@ static void serve(struct pg_task *task, struct pg_worker *worker)
     poll->count = epoll_wait(poll->io.fd, poll->events, BATCH, 0);
     for (poll->at = 0; poll->at < poll->count;) {
         const struct epoll_event *event = &poll->events[poll->at++];
+        poll->served = event->data.ptr;
         if (event->data.ptr)
             poll->ready(event->data.ptr, events_of(event->events));
     }
     poll->at = poll->count = 0;
+    poll->served = NULL;
 }
 
 static void on_ready(struct ev_loop *loop, struct ev_io *watcher, int events)
@@ -127,7 +130,7 @@ void net_poll_wait(unsigned worker, int fd, void *socket, int events)
 void net_poll_forget(unsigned worker, const void *socket)
 {
     struct net_poll *poll = &polls[worker];
-    for (int i = poll->at; i < poll->count; i++)
+    for (int i = poll->at; i < poll->count && socket != poll->served; i++)
         if (poll->events[i].data.ptr == socket)
             poll->events[i].data.ptr = NULL;
 }

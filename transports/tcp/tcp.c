@@ -5,7 +5,6 @@
 
 #include "tcp.h"
 
-
 #include "../net/net.h"
 #include "../net/net_dial.h"
 #include "../net/net_link.h"
@@ -51,6 +50,7 @@ const struct pg_transport tcp_transport = {
     .options = tcp_options,
     .conf_size = sizeof(struct net_conf),
     .link_size = sizeof(struct net_stream),
+    .ends_by_close = true,
 
     .check = net_check,
     .hands_on = net_hands_on,
