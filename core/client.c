@@ -441,6 +441,10 @@ static void check_will(struct pg_client *client)
         }
         topic = mine->msg->topic;
     }
+    if (client_reserved_topic(topic)) {
+        refuse(client, PG_NOT_AUTHORIZED, "its will may not be published to that topic");
+        return;
+    }
     struct pg_identity who = client_identity(client);
     reason = pg_access_check(worker, client_config(worker), &who, PG_ACTION_PUBLISH, topic,
                              will_decided, client, &client->pending->request);

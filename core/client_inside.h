@@ -5,6 +5,8 @@
 /* The inside of a client, for client.c (admission and end) and client_requests.c (what it asks for
  * in between). On the client's worker. */
 
+#include <string.h>
+
 #include "access.h"
 #include "client.h"
 #include "conn_client.h"
@@ -118,6 +120,14 @@ static inline bool client_too_deep(const struct pg_config *config, struct pg_byt
     if (most > (int64_t)PG_TOPIC_LEVELS_MAX)
         most = PG_TOPIC_LEVELS_MAX;
     return topic.len >= (size_t)most && pg_topic_levels(topic) > (unsigned)most;
+}
+
+/* Topics below $SYS are the gateway's own. */
+static inline bool client_reserved_topic(struct pg_bytes topic)
+{
+    static const char reserved[] = "$SYS/";
+    return topic.len >= sizeof(reserved) - 1 &&
+           memcmp(topic.data, reserved, sizeof(reserved) - 1) == 0;
 }
 
 /* The client's, made if it has none; NULL: out of memory. */

@@ -207,20 +207,12 @@ static void publish_decided(void *arg, enum pg_reason reason)
         tell_published(client, p.token, reason);
 }
 
-/* Topics below $SYS are the gateway's own. */
-static bool reserved_topic(struct pg_bytes topic)
-{
-    static const char reserved[] = "$SYS/";
-    return topic.len >= sizeof(reserved) - 1 &&
-           memcmp(topic.data, reserved, sizeof(reserved) - 1) == 0;
-}
-
 static enum pg_reason publishable(struct pg_client *client, const struct pg_msg *msg)
 {
     enum pg_reason reason = msg->topic_valid ? PG_OK : pg_topic_name_valid(msg->topic);
     if (reason == PG_OK && client_too_deep(client_config(client_worker(client)), msg->topic))
         reason = PG_TOPIC_INVALID;
-    if (reason == PG_OK && reserved_topic(msg->topic))
+    if (reason == PG_OK && client_reserved_topic(msg->topic))
         reason = PG_NOT_AUTHORIZED;
     return reason == PG_OK && !pg_client_session(client) ? PG_NOT_AUTHORIZED : reason;
 }

@@ -41,9 +41,7 @@ struct pg_sub {
     bool retain_as_published : 1;
     bool shared : 1;
     bool internal : 1;
-    bool counted : 1;  /* shared: its session has a client, and the index knows */
-    bool has_text : 1; /* false: an exact filter, whose text is with the node */
-    uint8_t text[];    /* the filter as asked for, with $share/group/; first two bytes of length */
+    bool counted : 1; /* shared: its session has a client, and the index knows */
 };
 _Static_assert(sizeof(struct pg_sub) == 24, "a subscription is small");
 _Static_assert(PG_NODE_IDS <= UINT64_C(1) << 26, "an id fits");
@@ -80,8 +78,9 @@ struct pg_out {
     struct pg_entry entry; /* entry.msg is NULL when absent, and once it was received */
     uint32_t order;        /* of handing out, for resending in order */
     uint16_t id;
-    uint8_t state; /* enum pg_out_state */
-    bool handed;   /* it, or once received its release, was handed out */
+    uint8_t state;   /* enum pg_out_state */
+    bool handed : 1; /* it, or once received its release, was handed out */
+    bool waits : 1;  /* ... but is yet to be on this connection */
 };
 
 /* A delivery that came while the session was joining: told apart by where it came from. */
@@ -114,6 +113,7 @@ struct pg_session_walk {
     struct pg_retained_walk *walk;
     uint32_t id;
     uint8_t qos;
+    bool no_local;
 };
 
 /* What a session has only while messages flow: made by the first one, given back when nothing is
@@ -134,8 +134,9 @@ struct pg_traffic {
 
     struct pg_out *outs; /* slot id & (size - 1) */
     uint32_t out_size, out_count, out_order;
-    size_t out_bytes;      /* payloads of those that are out and not received */
-    uint32_t absent_count; /* OUT_ABSENT */
+    size_t out_bytes;       /* payloads of those that are out and not received */
+    uint32_t absent_count;  /* OUT_ABSENT */
+    uint32_t waiting_count; /* `waits` */
     uint16_t *due; /* identifiers to hand out on this connection before the queue, in order */
     uint32_t due_at, due_count, due_size;
 

@@ -67,7 +67,7 @@ static inline uint8_t pg_entry_tried(const struct pg_entry *entry)
 void pg_session_settle_stored(struct pg_session *session, const struct pg_entry *entry);
 /* The payload of a delivery that is out counts no more: the peer has it, or it is dropped. Before
  * the entry is cleared. */
-void pg_session_leave_window(struct pg_traffic *t, const struct pg_out *out);
+void pg_session_leave_window(struct pg_traffic *t, struct pg_out *out);
 /* For qsort() of pointers to struct pg_out: in the order of handing out. */
 int pg_out_by_order(const void *a, const void *b);
 /* List what is out, in that order, to be handed out again to the client that is attached. */

@@ -112,8 +112,15 @@ static void fill(struct pg_delivery *out, const struct pg_entry *entry)
     }
 }
 
-void pg_session_leave_window(struct pg_traffic *t, const struct pg_out *out)
+static void no_longer_waits(struct pg_traffic *t, struct pg_out *out)
 {
+    t->waiting_count -= out->waits;
+    out->waits = false;
+}
+
+void pg_session_leave_window(struct pg_traffic *t, struct pg_out *out)
+{
+    no_longer_waits(t, out);
     if (out->entry.msg)
         t->out_bytes -= out->entry.msg->payload.len;
 }
@@ -143,17 +150,30 @@ void pg_session_add_due(struct pg_session *session, uint16_t id)
     t->due[t->due_count++] = id;
 }
 
-/* false: nothing is due, or the store has not answered. */
+/* What was out before may be more than the window of this connection, which begins anew with it
+ * (MQTT 5.0 4.9). Absent ones were not sent on it either. */
+static bool window_is_full(const struct pg_session *session)
+{
+    const struct pg_traffic *t = session->traffic;
+    return t->out_count - t->absent_count - t->waiting_count >= session->window;
+}
+
+/* false: nothing is due, the window is full, or the store has not answered. Releases go past messages
+ * that wait for room, as that may be made by them. */
 static bool next_due(struct pg_session *session, struct pg_delivery *out)
 {
     struct pg_traffic *t = session->traffic;
-    for (; t->due_at < t->due_count; t->due_at++) {
-        struct pg_out *o = pg_session_find_out(session, t->due[t->due_at]);
+    for (uint32_t at = t->due_at; at < t->due_count; at++) {
+        struct pg_out *o = pg_session_find_out(session, t->due[at]);
+        if (o && (o->state == OUT_SENDING || o->state == OUT_RECEIVING))
+            return false;
+        if (o && o->state == OUT_SENT && window_is_full(session))
+            continue;
+        t->due[at] = 0;
+        t->due_at += at == t->due_at;
         if (!o)
             continue; /* settled meanwhile */
-        if (o->state == OUT_SENDING || o->state == OUT_RECEIVING)
-            return false;
-        t->due_at++;
+        no_longer_waits(t, o);
         fill(out, &o->entry);
         out->id = o->id;
         out->redelivered = o->handed || o->entry.tries > 0;
@@ -165,7 +185,8 @@ static bool next_due(struct pg_session *session, struct pg_delivery *out)
         o->handed = true;
         return true;
     }
-    pg_session_forget_due(t);
+    if (t->due_at == t->due_count)
+        pg_session_forget_due(t);
     return false;
 }
 
@@ -208,6 +229,8 @@ static struct pg_out *send_front(struct pg_session *session)
     bool kept = session->kept && o->entry.number != 0;
     o->state = kept && o->entry.qos == 2 ? OUT_SENDING : OUT_SENT;
     o->handed = o->state == OUT_SENT;
+    o->waits = !o->handed;
+    t->waiting_count += o->waits;
     o->order = t->out_order++;
     t->out_count++;
     t->out_bytes += o->entry.msg->payload.len;
@@ -233,8 +256,8 @@ static bool next_queued(struct pg_session *session, struct pg_delivery *out)
         if (entry->msg->expires_ms != PG_NEVER && pg_msg_expired(entry->msg)) {
             struct pg_entry late;
             pg_session_pop(session, &late);
-            /* The identifier that it would have had is spent, so that a gap tells those who watch
-             * the packets that something was there. */
+            /* Identifiers follow the order of the queue: the one that it would have had is spent.
+             * Nothing depends on that but tests of other brokers, which count so. */
             if (late.qos > 0)
                 session->next_id++;
             pg_session_drop(session, &late, PG_EXPIRED);
@@ -331,7 +354,7 @@ bool pg_delivery_settle(struct pg_client *client, uint16_t id, enum pg_reason re
     t->out_count--;
     pg_session_count(session,
                      reason == PG_OK ? PG_COUNT_DELIVERIES_SETTLED : PG_COUNT_DELIVERIES_FAILED, 1);
-    if (t->queue_count > 0 || t->walks)
+    if (t->queue_count > 0 || t->walks || t->due)
         pg_session_make_ready(session);
     else
         pg_session_quieten(session);
@@ -364,7 +387,7 @@ bool pg_delivery_return(struct pg_client *client, uint16_t id)
             (void)pg_session_push(session, &entry);
         pg_session_settle_stored(session, &before);
     }
-    if (t->queue_count > 0 || t->walks)
+    if (t->queue_count > 0 || t->walks || t->due)
         pg_session_make_ready(session);
     else
         pg_session_quieten(session);
@@ -400,6 +423,7 @@ void pg_session_plan_due(struct pg_session *session)
     if (!t)
         return;
     pg_session_forget_due(t);
+    t->waiting_count = 0;
     if (t->out_count == t->absent_count)
         return;
     struct pg_out **sorted = malloc(t->out_count * sizeof(struct pg_out *));
@@ -412,7 +436,9 @@ void pg_session_plan_due(struct pg_session *session)
         if (t->outs[i].state != OUT_FREE && t->outs[i].state != OUT_ABSENT)
             sorted[n++] = &t->outs[i];
     qsort(sorted, n, sizeof(struct pg_out *), pg_out_by_order);
+    t->waiting_count = n;
     for (uint32_t i = 0; i < n; i++) {
+        sorted[i]->waits = true;
         pg_session_add_due(session, sorted[i]->id);
         /* Whether the store was told is not known: once more does no harm. */
         if (sorted[i]->state == OUT_SENDING || sorted[i]->state == OUT_RECEIVING)

@@ -441,6 +441,8 @@ static bool take_out_again(struct pg_session *session, struct pg_entry *entry)
     session->traffic->out_bytes += entry->msg->payload.len;
     out->entry = *entry;
     out->state = OUT_SENT;
+    out->waits = true;
+    session->traffic->waiting_count++;
     *entry = (struct pg_entry){.number = entry->number};
     pg_session_add_due(session, out->id);
     return true;

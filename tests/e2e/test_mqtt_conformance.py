@@ -11,7 +11,7 @@ from mqttwire import (CONNACK, DISCONNECT, PINGREQ_PACKET, PINGRESP, PUBACK, PUB
 
 SESSION_EXPIRY, RECEIVE_MAXIMUM, TOPIC_ALIAS, ALIAS_MAXIMUM, USER = 0x11, 0x21, 0x23, 0x22, 0x26
 PAYLOAD_FORMAT, MESSAGE_EXPIRY, CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION = 0x01, 0x02, 0x03, 0x08, 0x09
-ASSIGNED_ID, SUBSCRIPTION_ID, WILL_DELAY = 0x12, 0x0B, 0x18
+ASSIGNED_ID, SUBSCRIPTION_ID, WILL_DELAY, MAXIMUM_PACKET_SIZE = 0x12, 0x0B, 0x18, 0x27
 RETAIN_AS_PUBLISHED = 8
 WORKERS = "workers = 2\n"
 
@@ -402,6 +402,55 @@ def test_retain_is_as_published_for_those_who_ask(gw, as_published, retain):
         assert sub.receive(name[-1], "x").retain == (retain and as_published)
 
 
+def identifiers(got):
+    return sorted(value for key, value in got.props if key == SUBSCRIPTION_ID)
+
+
+def test_subscription_identifiers_are_those_of_the_subscription_that_holds(gateway):
+    """With retained messages, too, and over a restart; one that is made again without has none."""
+    gw = gateway('store { path = "store" }\n')
+    pub, sub = peer(gw, "pub"), peer(gw, "sub", **keeps(5))
+    pub.publish("t/x", "kept", qos=1, retain=True)
+    sub.subscribe("t/x", 1, props={SUBSCRIPTION_ID: 7})
+    assert identifiers(sub.receive("t/x", "kept")) == [7]
+    sub.subscribe("t/+", 1 | 0x20, props={SUBSCRIPTION_ID: 268435455})
+    pub.publish("t/x", "both", qos=1)
+    assert identifiers(sub.receive("t/x", "both")) == [7, 268435455]
+    sub.subscribe("t/x", 1 | 0x20, props={SUBSCRIPTION_ID: 8})
+    leave(gw, sub, "sub")
+    pub.publish("t/x", "queued", qos=1)
+    gw.kill()
+    gw.start()
+    pub, sub = peer(gw, "pub"), peer(gw, "sub", **keeps(5))
+    assert identifiers(sub.receive("t/x", "queued")) == [8, 268435455]
+    pub.publish("t/x", "restored", qos=1)
+    assert identifiers(sub.receive("t/x", "restored")) == [8, 268435455]
+    for name in ("t/x", "t/+"):
+        sub.subscribe(name, 1 | 0x20)
+    pub.publish("t/x", "none", qos=1)
+    assert identifiers(sub.receive("t/x", "none")) == []
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_message_too_long_for_its_client_is_over(gw, qos):
+    """It takes no place in the window, does not come again, and others have it."""
+    props = {SESSION_EXPIRY: 3600, MAXIMUM_PACKET_SIZE: 100, RECEIVE_MAXIMUM: 1}
+    sub, other = peer(gw, "sub", clean=False, props=props), peer(gw, "other")
+    sub.subscribe("t", qos)
+    other.subscribe("t", qos)
+    pub = peer(gw, "pub")
+    for number in range(3):
+        pub.publish("t", "x" * 100, qos=qos)
+        other.receive("t")
+        pub.publish("t", str(number), qos=qos)
+        other.receive("t", str(number))
+    for number in range(3):
+        sub.receive("t", str(number))
+    sub.barrier()
+    lose(gw, sub, "sub")
+    peer(gw, "sub", **keeps(5)).barrier()
+
+
 # ---- QoS 1 and 2, as receiver ------------------------------------------------------------------------
 
 
@@ -550,6 +599,49 @@ def test_no_more_is_sent_than_the_receive_maximum_and_nothing_else_waits(gw):
     assert fourth.payload == b"3"
     sub.send(acknowledge(PUBREC, fourth.packet_id, 0x80, version=5))
     assert sub.next(PUBLISH).payload == b"4"
+    sub.barrier()
+
+
+@pytest.mark.parametrize("end", ["lost", "lost with a store", "crash"])
+@pytest.mark.parametrize("window", [1, 2])
+def test_a_smaller_receive_maximum_holds_for_what_comes_again(gateway, end, window):
+    """Releases do not wait for it, and everything arrives, in order, whatever is out."""
+    gw = gateway("" if end == "lost" else 'store { path = "store" }\n')
+    sub, pub = peer(gw, "sub", **keeps(5)), peer(gw, "pub")
+    sub.subscribe("t", 2)
+    for number in range(8):
+        pub.publish("t", str(number), qos=1 + number % 2)
+    ids = [sub.next(PUBLISH).packet_id for _ in range(8)]
+    for released in (5, 1):
+        sub.send(acknowledge(PUBREC, ids[released], version=5))
+        assert sub.next(PUBREL).packet_id == ids[released]
+    if end == "crash":
+        gw.kill()
+        gw.start()
+        pub = peer(gw, "pub")
+    else:
+        lose(gw, sub, "sub")
+    pub.publish("t", "8", qos=1)
+    sub = peer(gw, "sub", clean=False, props={SESSION_EXPIRY: 3600, RECEIVE_MAXIMUM: window})
+    expected, again, out, confirmed = [i for i in range(9) if i not in (1, 5)], [], [], None
+    while len(again) < len(expected) or out:
+        sub.send(PINGREQ_PACKET)
+        while (got := sub.next()).kind != PINGRESP:
+            if got.kind == PUBLISH:
+                assert got.dup == (got.payload != b"8")
+                again.append(int(got.payload))
+                out.append(got)
+            elif got.packet_id in (ids[1], ids[5]):
+                sub.send(acknowledge(PUBCOMP, got.packet_id, version=5))
+            else:
+                sub.send(acknowledge(PUBCOMP, out.pop(0).packet_id, version=5))
+            assert len(out) <= window
+        if out and out[0].qos == 1:
+            sub.send(acknowledge(PUBACK, out.pop(0).packet_id, version=5))
+        elif out and out[0] is not confirmed:
+            confirmed = out[0] # its release may take a while
+            sub.send(acknowledge(PUBREC, confirmed.packet_id, version=5))
+    assert again == expected
     sub.barrier()
 
 

@@ -3,8 +3,8 @@
 shows which statement is listed in polygate-mqtt(7)."""
 import pytest
 
-from mqttwire import (PINGRESP, PUBACK, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, acknowledge, peer, publish,
-                      subscribe, unsubscribe)
+from mqttwire import (CONNACK, PINGRESP, PUBACK, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, acknowledge, connect,
+                      dial, peer, publish, subscribe, unsubscribe)
 
 KEEP = {0x11: 0xFFFFFFFF}
 MESSAGE_EXPIRY = 0x02
@@ -142,3 +142,31 @@ def test_a_session_may_be_without_end_where_that_is_allowed(gateway):
         gw = gateway(f"session {{ expiry_max = {limit} }}")
         one = peer(gw, "a", clean=False, props=KEEP)
         assert one.connack.prop(0x11) == told
+
+
+def test_no_local_holds_for_retained_messages_too(gateway):
+    gw = gateway('store { path = "store" }\n')
+    for restarted in (False, True):
+        one, other = peer(gw, "one"), peer(gw, "other")
+        if not restarted:
+            one.publish("t/own", "x", qos=1, retain=True)
+            other.publish("t/other", "x", qos=1, retain=True)
+        one.subscribe("t/+", 1 | NO_LOCAL)
+        one.receive("t/other")
+        one.barrier()
+        one.subscribe("t/own", 1) # without the option it comes
+        one.receive("t/own")
+        gw.stop()
+        gw.start()
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_no_will_goes_below_sys(gw, version):
+    """Where the gateway's own numbers are, as no publication may."""
+    sub, pub = peer(gw, "sub"), peer(gw, "pub")
+    sub.subscribe("$SYS/#")
+    refused = dial(gw, connect("a", version, will=("$SYS/broker/uptime", "forged", 0, True)), version)
+    assert refused.next(CONNACK).reason == (0x87 if version == 5 else 5)
+    refused.expect_close()
+    assert pub.publish("$SYS/broker/uptime", "forged", qos=1) == 0x87
+    sub.barrier()

@@ -116,3 +116,27 @@ def test_a_client_that_is_banned_leaves_its_will(gateway):
     gw.ctl("ban", "client:bad")
     assert one.next(DISCONNECT).reason == 0x98
     sub.receive("w/bad", "gone")
+
+
+def test_a_session_that_ends_does_not_wait_for_the_delay(gateway):
+    """By a clean start, or by an expiry of 0."""
+    gw = gateway()
+    sub = watcher(gw)
+    sub.subscribe("w/#", 1)
+    with_will(gw, "a", delay=3600).reset()
+    gw.wait_log("closed", client="a")
+    sub.barrier()
+    peer(gw, "a", clean=True).barrier()
+    sub.receive("w/a", "gone")
+    with_will(gw, "b", delay=3600, props=()).reset()
+    sub.receive("w/b", "gone")
+    sub.barrier()
+
+
+def test_a_stop_tells_where_to_go(gateway):
+    gw = gateway('mqtt { server_reference = "b.example:1883 c.example" }\n')
+    one = peer(gw, "a")
+    gw.process.send_signal(signal.SIGTERM)
+    got = one.next(DISCONNECT)
+    assert got.reason == 0x9C and got.prop(0x1C) == "b.example:1883 c.example" and got.prop(0x1F)
+    one.expect_close()
