@@ -271,8 +271,12 @@ ssize_t net_stream_write(struct net_stream *stream, const struct iovec *iov, int
 {
     if (stream->state != NET_STREAM_OPEN)
         return 0;
-    if (stream->security)
-        return stream->security->layer->write(stream->security, iov, count);
+    return stream->security ? stream->security->layer->write(stream->security, iov, count)
+                            : net_stream_write_plain(stream, iov, count);
+}
+
+ssize_t net_stream_write_plain(const struct net_stream *stream, const struct iovec *iov, int count)
+{
     struct msghdr message = {
         .msg_iov = (struct iovec *)(uintptr_t)iov,
         .msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),

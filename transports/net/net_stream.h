@@ -136,6 +136,8 @@ void net_stream_close(struct net_stream *stream);
 void net_stream_handshake_ends(struct net_stream *stream);
 /* Who is told of it. */
 const struct net_owner *net_stream_owner(const struct net_stream *stream);
+/* As net_stream_write(), past the layer. */
+ssize_t net_stream_write_plain(const struct net_stream *stream, const struct iovec *iov, int count);
 /* Wait for the socket as the state and the bits above say. */
 void net_stream_watch(struct net_stream *stream);
 

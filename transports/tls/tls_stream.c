@@ -295,10 +295,22 @@ static void advance(struct place *place, size_t n)
     place->offset += n;
 }
 
+/* The kernel makes the records. SSL_write() must not be used then: of what the kernel did not take it keeps
+ * our pointer, not the bytes, and by the next call others may have been gathered there. */
+static bool kernel_encrypts(const struct tls_layer *tls)
+{
+    return tls->conf && tls->conf->ktls && BIO_get_ktls_send(SSL_get_wbio(tls->ssl));
+}
+
 static ssize_t layer_write(struct net_security *security, const struct iovec *iov, int count)
 {
     static _Thread_local uint8_t room[RECORD_MAX];
     struct tls_layer *tls = (struct tls_layer *)security;
+    if (kernel_encrypts(tls)) {
+        ssize_t sent = net_stream_write_plain(security->stream, iov, count);
+        tls->broken |= sent < 0;
+        return sent;
+    }
     struct place place = {.iov = iov, .left = count};
     size_t total = 0;
     while (place.left > 0) {
