@@ -29,8 +29,9 @@
 #include "net_poll.h"
 #include "worker.h"
 
-/* Most that one stream may give per wake-up. No option: it is a few reads, so that a busy peer makes the others wait for a fraction of a
- * millisecond, and how much a peer may send is what the limits of listeners are for. */
+/* Most that one stream may give per wake-up. No option: it is a few reads, so that a busy peer makes
+ * the others wait for a fraction of a millisecond, and how much a peer may send is what the limits of
+ * listeners are for. */
 #define BYTES_PER_TURN (256u * 1024)
 
 /* A worker's part; only its own thread touches it. */

@@ -5,7 +5,6 @@
 
 #include "tcp.h"
 
-
 #include "../net/net.h"
 #include "../net/net_dial.h"
 #include "../net/net_link.h"
