@@ -433,18 +433,26 @@ static void drained(struct pg_store_done *done, enum pg_reason result)
     sem_post(&((struct draining *)done)->reached);
 }
 
+/* A request without a name or value; NULL only when the thread does not run. Where memory is out it
+ * waits: the thread gives some back with each answer. */
+static struct pg_disk_request *request_when_possible(struct disk_store *store, enum pg_disk_ask ask)
+{
+    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    struct pg_disk_request *request = NULL;
+    while (store->running && !request) {
+        request = pg_disk_request_new(ask, PG_BYTES_NONE, PG_BYTES_NONE);
+        if (!request)
+            nanosleep(&pause, NULL);
+    }
+    return request;
+}
+
 /* A request that changes nothing is completed after all before it. */
 static void disk_drain(struct pg_store *base)
 {
     struct disk_store *store = of(base);
-    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     struct draining draining = {.done.fn = drained};
-    struct pg_disk_request *request = NULL;
-    while (store->running && !request) {
-        request = pg_disk_request_new(PG_ASK_WILL_DROP, PG_BYTES_NONE, PG_BYTES_NONE);
-        if (!request) /* memory is out: the thread gives some back with each answer */
-            nanosleep(&pause, NULL);
-    }
+    struct pg_disk_request *request = request_when_possible(store, PG_ASK_WILL_DROP);
     if (!request)
         return;
     sem_init(&draining.reached, 0, 0);
@@ -457,14 +465,7 @@ static void disk_drain(struct pg_store *base)
 static void disk_free(struct pg_store *base)
 {
     struct disk_store *store = of(base);
-    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    struct pg_disk_request *stop = NULL;
-    while (store->running && !stop) {
-        stop = pg_disk_request_new(PG_ASK_STOP, PG_BYTES_NONE, PG_BYTES_NONE);
-        if (!stop)
-            nanosleep(&pause,
-                      NULL); /* memory is out: the thread gives some back with each answer */
-    }
+    struct pg_disk_request *stop = request_when_possible(store, PG_ASK_STOP);
     if (stop) {
         post(store, stop, NULL);
         pthread_join(store->thread, NULL);

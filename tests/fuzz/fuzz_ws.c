@@ -64,10 +64,8 @@ static void take(struct result *result, const void *bytes, size_t len)
 static struct result frames(const uint8_t *data, size_t size, size_t piece, bool deflated,
                             bool heads)
 {
-    struct ws_reader reader = {.takes_text = true,
-                               .takes_binary = true,
-                               .takes_deflated = deflated,
-                               .keeps_heads = heads};
+    struct ws_reader reader = {
+        .takes_text = true, .takes_binary = true, .takes_deflated = deflated, .keeps_heads = heads};
     struct result result = {.bytes = malloc(2 * size + 1)};
     uint8_t *out = malloc(size + 1);
     must(result.bytes && out);
