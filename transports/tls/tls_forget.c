@@ -4,7 +4,8 @@
  * more: the client's certificates, decoded, which are 40 % of what an idle connection holds, and both
  * keys of the key exchange of TLS 1.3, of which one is secret and better gone (RFC 8446, E.1).
  *
- * OpenSSL has no call for that. These ways are of its public interface, and sound from 3.0 to 3.5:
+ * OpenSSL has no call for that. These ways are of its public interface, and sound in what 3.0 does; how
+ * sessions are decoded has not changed since. The tests show it of the version that is built with:
  *
  * - The chains, of which it lends the stacks, are emptied; the stacks stay its own. Certificates of our
  *   authorities, which stand in them too, only lose a reference.
