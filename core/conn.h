@@ -17,9 +17,9 @@ struct pg_worker;
 struct pg_conn *pg_conn_open(struct pg_worker *worker, const struct pg_listener_conf *listener,
                              const char *peer);
 /* For a transport that waits for a place, or has to hear something before it knows which frontend
- * serves: try to take a place for a link to come, within the limits of the process and of the listener.
- * PG_OK, or why there is none (as pg_guard_admit()), which is neither counted nor logged: trying again
- * is up to the transport. Any thread. */
+ * serves: try to take a place for a link to come, within the limits of the process and of the
+ * listener. PG_OK, or why there is none (as pg_guard_admit()), which is neither counted nor logged:
+ * trying again is up to the transport. Any thread. */
 struct pg_place {
     struct pg_meter *meter; /* guard.h */
     bool within_process;    /* it is not limits.connections that was reached */
@@ -27,8 +27,8 @@ struct pg_place {
 #define PG_PLACE_NONE ((struct pg_place){.meter = NULL, .within_process = true})
 enum pg_reason pg_conn_try_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
                                  const char *peer, struct pg_place *place) PG_CHECKED;
-/* None was found, `why` and `place` are of the last try: counted and logged; the transport then closes
- * the socket. On the worker's thread. */
+/* None was found, `why` and `place` are of the last try: counted and logged; the transport then
+ * closes the socket. On the worker's thread. */
 void pg_conn_no_place(struct pg_worker *worker, const struct pg_listener_conf *listener,
                       const char *peer, enum pg_reason why, const struct pg_place *place);
 /* Nothing came of it. */

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "hash.h"
+#include "topic.h"
 
 #define SETS      2048u
 #define WAYS      2u
@@ -53,8 +54,11 @@ static unsigned part_of(uint64_t hash)
 
 unsigned pg_match_part(const struct pg_subindex *index, pg_node_ref node)
 {
-    struct pg_bytes exact = pg_subindex_exact_filter(index, node);
-    return exact.data ? part_of(pg_hash(exact)) : PG_MATCH_PARTS;
+    struct pg_filter filter;
+    if (pg_topic_filter_check(pg_subindex_filter(index, node), &filter) != PG_TOPIC_NONE ||
+        filter.wildcard || filter.group.data)
+        return PG_MATCH_PARTS;
+    return part_of(pg_hash(filter.plain));
 }
 
 void pg_match_changed(struct pg_match_changes *changes, unsigned part)

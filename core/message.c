@@ -6,12 +6,17 @@
  * pg_msg_props with its array of user properties, then every byte string. Any thread may hold a
  * reference; the last one to let go frees. Encodings that frontends leave with a message are the
  * only thing added after it was made: a list that is pushed to with compare-and-swap and freed
- * with the message. */
+ * with the message.
+ *
+ * A worker makes and ends messages all the time, many at once and of few sizes: so threads like it
+ * keep the blocks of those that end on them for the next ones (pg_messages_keep). */
 
 #include "message.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "poison.h"
 
 /* Message numbers grow per thread; the thread's own number sits in the top bits. */
 #define ID_THREAD_SHIFT 48
@@ -78,6 +83,75 @@ static const struct pg_msg_props *pack_props(struct packer *p, void *room,
     return out;
 }
 
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* Sizes go by steps, and longer blocks than these are not kept. */
+#define SPARE_STEP  32u
+#define SPARE_SIZES 32u
+/* What a thread keeps of all sizes together: what some ten busy publishers have under way. */
+#define SPARE_BYTES_MAX (1024u * 1024)
+
+struct spare_block {
+    struct spare_block *next;
+};
+
+static _Thread_local struct {
+    bool on;
+    size_t bytes;
+    struct spare_block *of_size[SPARE_SIZES]; /* [n]: of n + 1 steps */
+} spare;
+
+static size_t steps_of(size_t bytes)
+{
+    return (bytes + SPARE_STEP - 1) / SPARE_STEP;
+}
+
+static void *take_spare(size_t steps)
+{
+    struct spare_block *block = spare.of_size[steps - 1];
+    if (block) {
+        PG_UNPOISON(block, steps * SPARE_STEP);
+        spare.of_size[steps - 1] = block->next;
+        spare.bytes -= steps * SPARE_STEP;
+    }
+    return block;
+}
+
+static void *new_block(size_t bytes)
+{
+    size_t steps = steps_of(bytes);
+    if (steps > SPARE_SIZES)
+        return malloc(bytes);
+    void *block = take_spare(steps);
+    return block ? block : malloc(steps * SPARE_STEP);
+}
+
+static void free_block(void *memory, size_t bytes)
+{
+    size_t steps = steps_of(bytes);
+    if (!spare.on || steps > SPARE_SIZES || spare.bytes + steps * SPARE_STEP > SPARE_BYTES_MAX) {
+        free(memory);
+        return;
+    }
+    struct spare_block *block = memory;
+    block->next = spare.of_size[steps - 1];
+    spare.of_size[steps - 1] = block;
+    spare.bytes += steps * SPARE_STEP;
+    PG_POISON(block, steps * SPARE_STEP);
+}
+
+void pg_messages_keep(bool on)
+{
+    spare.on = on;
+    for (size_t steps = 1; !on && steps <= SPARE_SIZES; steps++) {
+        void *block;
+        while ((block = take_spare(steps)))
+            free(block);
+    }
+}
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
 struct pg_msg *pg_msg_new(const struct pg_msg_spec *spec)
 {
     bool with_props = has_props(&spec->props);
@@ -87,28 +161,25 @@ struct pg_msg *pg_msg_new(const struct pg_msg_spec *spec)
             sizeof(struct pg_msg_props) + spec->props.user_count * sizeof(struct pg_property);
         text_size += props_text_size(&spec->props);
     }
-    struct pg_msg *msg = malloc(sizeof(*msg) + props_size + text_size);
+    struct pg_msg *msg = new_block(sizeof(*msg) + props_size + text_size);
     if (!msg)
         return NULL;
 
     void *props_room = msg + 1;
     struct packer p = {.at = (uint8_t *)props_room + props_size};
     int64_t now = pg_now_ms();
-    *msg = (struct pg_msg){
-        .qos = spec->qos,
-        .retain = spec->retain,
-        .topic_valid = spec->topic_valid,
-        .id = make_id(),
-        .created_ms = now,
-        .expires_ms = spec->expires ? now + (int64_t)spec->expiry_s * 1000 : PG_NEVER,
-        .topic = pack(&p, spec->topic),
-        .payload = pack(&p, spec->payload),
-        .publisher = pack(&p, spec->publisher),
-        .protocol = spec->protocol ? spec->protocol : "",
-    };
-    if (with_props)
-        msg->props = pack_props(&p, props_room, &spec->props);
     atomic_init(&msg->refs, 1);
+    msg->qos = spec->qos;
+    msg->retain = spec->retain;
+    msg->id = make_id();
+    msg->created_ms = now;
+    msg->expires_ms = spec->expires ? now + (int64_t)spec->expiry_s * 1000 : PG_NEVER;
+    msg->topic = pack(&p, spec->topic);
+    msg->topic_valid = spec->topic_valid;
+    msg->payload = pack(&p, spec->payload);
+    msg->publisher = pack(&p, spec->publisher);
+    msg->protocol = spec->protocol ? spec->protocol : "";
+    msg->props = with_props ? pack_props(&p, props_room, &spec->props) : NULL;
     atomic_init(&msg->encodings, NULL);
     return msg;
 }
@@ -123,7 +194,11 @@ void pg_msg_unref(struct pg_msg **where)
 {
     struct pg_msg *msg = *where;
     *where = NULL;
-    if (!msg || atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) != 1)
+    if (!msg)
+        return;
+    /* Who holds the only reference has nobody to agree with. */
+    if (atomic_load_explicit(&msg->refs, memory_order_acquire) != 1 &&
+        atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) != 1)
         return;
     struct pg_encoding *e = atomic_load_explicit(&msg->encodings, memory_order_relaxed);
     while (e) {
@@ -131,7 +206,7 @@ void pg_msg_unref(struct pg_msg **where)
         free(e);
         e = next;
     }
-    free(msg);
+    free_block(msg, pg_msg_size(msg));
 }
 
 bool pg_msg_expired(const struct pg_msg *msg)

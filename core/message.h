@@ -7,6 +7,11 @@
 /* Bytes that the properties of a message take, with their texts. */
 size_t pg_msg_props_size(const struct pg_msg_props *props);
 
+/* Whether this thread keeps the memory of messages that end on it, up to a bound, for those that it
+ * makes; off, which it is at first, frees what there is. For threads that make and end many, before
+ * the first and behind the last. */
+void pg_messages_keep(bool on);
+
 /* What a message costs a queue that holds it, in bytes: header, topic, payload, properties. Any
  * thread. */
 static inline size_t pg_msg_size(const struct pg_msg *msg)

@@ -30,6 +30,8 @@
  *   3  2026-11  pg_fact_set(), pg_fact_get(), and `remembered` of struct pg_protocol; pg_may_publish()
  *               and pg_publish_allowed(); frontends that call out: `calls`, `call_size` and `connected`
  *               of struct pg_protocol, pg_call_*(); pg_hand_on()
+ *   4  2026-11  struct pg_address and struct pg_range, pg_address_of_peer(), pg_range_parse() and
+ *               pg_range_has(); PG_MEDIA_FRAMES
  */
 
 #include <stdarg.h>
@@ -38,7 +40,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PG_ABI     3u
+#define PG_ABI     4u
 #define PG_API     __attribute__((visibility("default")))
 #define PG_CHECKED __attribute__((warn_unused_result))
 
@@ -326,6 +328,27 @@ PG_API enum pg_reason pg_topic_filter_valid(struct pg_bytes filter);
 PG_API bool pg_topic_filter_matches(struct pg_bytes filter, struct pg_bytes topic);
 /* Well-formed UTF-8 (no surrogates, no overlong forms) without U+0000. Any thread. */
 PG_API bool pg_utf8_valid(struct pg_bytes text);
+
+/* ---- addresses ------------------------------------------------------------------------------- */
+
+/* An address of a peer. One of IPv4 is the IPv6 address that stands for it (RFC 4291, 2.5.5.2). */
+struct pg_address {
+    uint8_t bytes[16];
+};
+
+/* An address and all others that begin with the same `bits` bits. */
+struct pg_range {
+    struct pg_address address; /* the other bits are 0 */
+    uint8_t bits;              /* 0 to 128 */
+};
+
+/* The address of a peer's text ("127.0.0.1:40112", "[::1]:40112"). false: it has none, as a peer
+ * that connects through the file system. Any thread, as the next two. */
+PG_API bool pg_address_of_peer(const char *peer, struct pg_address *out) PG_CHECKED;
+/* "10.1.2.3", "10.0.0.0/8", "2001:db8::/32". false: it is none of these, or bits behind the prefix
+ * are set. */
+PG_API bool pg_range_parse(struct pg_bytes text, struct pg_range *out) PG_CHECKED;
+PG_API bool pg_range_has(const struct pg_range *range, const struct pg_address *address);
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
@@ -643,6 +666,10 @@ enum pg_media {
     PG_MEDIA_BINARY, /* text is refused */
     PG_MEDIA_TEXT,   /* binary messages are refused; what is sent and is no UTF-8 is binary */
     PG_MEDIA_BOTH,   /* what is sent is text, and binary if it is no UTF-8 */
+    /* The stream is data frames (5.2) without masks, both ways: for who has to know where a message
+     * ends, and of what type it is. What comes has been judged, text as UTF-8 too; what is appended in
+     * one turn is whole frames, and is not judged. Nothing is compressed. */
+    PG_MEDIA_FRAMES,
 };
 
 /* A protocol. One const descriptor, last in its file. NULL callbacks marked "optional" may be

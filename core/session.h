@@ -41,9 +41,7 @@ struct pg_sub {
     bool retain_as_published : 1;
     bool shared : 1;
     bool internal : 1;
-    bool counted : 1;  /* shared: its session has a client, and the index knows */
-    bool has_text : 1; /* false: an exact filter, whose text is with the node */
-    uint8_t text[];    /* the filter as asked for, with $share/group/; first two bytes of length */
+    bool counted : 1; /* shared: its session has a client, and the index knows */
 };
 _Static_assert(sizeof(struct pg_sub) == 24, "a subscription is small");
 _Static_assert(PG_NODE_IDS <= UINT64_C(1) << 26, "an id fits");

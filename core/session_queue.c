@@ -290,18 +290,20 @@ static struct pg_msg *take_reference(struct pg_offer *offer)
     return offer->msg;
 }
 
-static inline struct pg_entry entry_of(struct pg_offer *offer, uint8_t qos)
+/* Member by member, in place: a whole made elsewhere and copied is read again before the processor
+ * has its small members together, and waits for them. */
+static inline void fill(struct pg_entry *entry, struct pg_offer *offer, uint8_t qos)
 {
     const struct pg_sub *sub = offer->sub;
-    return (struct pg_entry){
-        .msg = take_reference(offer),
-        .share = sub && sub->shared ? pg_sub_node(sub) : PG_NODE_NONE,
-        .one_id = sub ? sub->id : 0,
-        .qos = qos,
-        .tries = offer->tries,
-        .retain = sub && sub->retain_as_published && offer->msg->retain,
-        .direct = !sub,
-    };
+    entry->msg = take_reference(offer);
+    entry->share = sub && sub->shared ? pg_sub_node(sub) : PG_NODE_NONE;
+    entry->many_ids = NULL;
+    entry->number = 0;
+    entry->one_id = sub ? sub->id : 0;
+    entry->qos = qos;
+    entry->tries = offer->tries;
+    entry->retain = sub && sub->retain_as_published && offer->msg->retain;
+    entry->direct = !sub;
 }
 
 /* What pg_session_push() does with the entry, which is not made before it has its place. */
@@ -310,11 +312,12 @@ static enum pg_reason push_offer(struct pg_session *session, struct pg_offer *of
     enum pg_reason reason;
     struct pg_entry *place = find_place(session, offer->msg, &reason);
     if (!place) {
-        struct pg_entry lost = entry_of(offer, qos);
+        struct pg_entry lost;
+        fill(&lost, offer, qos);
         pg_session_drop(session, &lost, reason);
         return reason;
     }
-    *place = entry_of(offer, qos);
+    fill(place, offer, qos);
     filled(session, place);
     return PG_OK;
 }
@@ -341,7 +344,8 @@ enum pg_reason pg_session_offer(struct pg_session *session, struct pg_offer *off
 
     if (!session->kept && session->state != SESSION_JOINING)
         return push_offer(session, offer, qos);
-    struct pg_entry entry = entry_of(offer, qos);
+    struct pg_entry entry;
+    fill(&entry, offer, qos);
     if (session->kept) {
         if (entry.share == PG_NODE_NONE)
             pg_session_stage(session, &entry, offer->ticket);

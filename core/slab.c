@@ -19,23 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLAB_POISON 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define SLAB_POISON 1
-#endif
-
-#ifdef SLAB_POISON
-void __asan_poison_memory_region(const volatile void *start, size_t bytes);
-void __asan_unpoison_memory_region(const volatile void *start, size_t bytes);
-#define POISON(start, bytes)   __asan_poison_memory_region((start), (bytes))
-#define UNPOISON(start, bytes) __asan_unpoison_memory_region((start), (bytes))
-#else
-#define POISON(start, bytes)   ((void)(start), (void)(bytes))
-#define UNPOISON(start, bytes) ((void)(start), (void)(bytes))
-#endif
+#include "poison.h"
 
 #define SLAB_MAGIC 0x51ab51abu
 
@@ -141,7 +125,7 @@ static struct pg_slab_page *page_new(struct pg_slab *slab)
         .capacity = (uint32_t)((PAGE_USABLE - sizeof(*page)) / slab->object_bytes),
         .slab = slab,
     };
-    POISON((uint8_t *)page + sizeof(*page), PAGE_USABLE - sizeof(*page));
+    PG_POISON((uint8_t *)page + sizeof(*page), PAGE_USABLE - sizeof(*page));
     slab->pages++;
     return page;
 }
@@ -149,7 +133,7 @@ static struct pg_slab_page *page_new(struct pg_slab *slab)
 /* The page is on no list. */
 static void page_free(struct pg_slab *slab, struct pg_slab_page *page)
 {
-    UNPOISON((uint8_t *)page + sizeof(*page), PAGE_USABLE - sizeof(*page));
+    PG_UNPOISON((uint8_t *)page + sizeof(*page), PAGE_USABLE - sizeof(*page));
     page->magic = 0;
     slab->pages--;
     free(page);
@@ -196,11 +180,11 @@ void *pg_slab_new(struct pg_slab *slab)
 
     if (page->freed != NULL) {
         object = page->freed;
-        UNPOISON(object, slab->object_bytes);
+        PG_UNPOISON(object, slab->object_bytes);
         page->freed = page->freed->next;
     } else {
         object = object_at(slab, page, page->untouched++);
-        UNPOISON(object, slab->object_bytes);
+        PG_UNPOISON(object, slab->object_bytes);
     }
     page->used++;
     slab->objects++;
@@ -225,7 +209,7 @@ void pg_slab_free(struct pg_slab *slab, void *object)
     was_full = page->used == page->capacity;
     freed->next = page->freed;
     page->freed = freed;
-    POISON(object, slab->object_bytes);
+    PG_POISON(object, slab->object_bytes);
     page->used--;
     slab->objects--;
 

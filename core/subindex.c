@@ -365,10 +365,8 @@ static bool branches_enter(struct pg_subindex *index, const struct route *route,
 
 static uint64_t exact_hash(const void *item, unsigned marks)
 {
-    const struct node *node = item;
-
     (void)marks;
-    return pg_hash((struct pg_bytes){.data = node->text, .len = node->len});
+    return pg_hash(node_text(item));
 }
 
 static unsigned depth_of(const struct node *node, const struct route *route)
@@ -454,11 +452,6 @@ static void worker_add(struct node *node, unsigned worker)
     atomic_fetch_or_explicit(&node->workers, UINT64_C(1) << worker, memory_order_release);
 }
 
-static bool has_text(const struct node *node, struct pg_bytes text)
-{
-    return node->len == text.len && memcmp(node->text, text.data, text.len) == 0;
-}
-
 static struct node *acquire_exact(struct pg_subindex *index, const struct pg_filter *filter,
                                   unsigned worker)
 {
@@ -466,7 +459,7 @@ static struct node *acquire_exact(struct pg_subindex *index, const struct pg_fil
     struct pg_tagset_probe probe;
     struct node *node = pg_tagset_first(&index->exact, hash, &probe);
 
-    while (node != NULL && !has_text(node, filter->plain))
+    while (node != NULL && !pg_bytes_equal(node_text(node), filter->plain))
         node = pg_tagset_next(&probe);
     if (node != NULL) {
         worker_add(node, worker);
@@ -578,7 +571,7 @@ static struct node *acquire_tree(struct pg_subindex *index, const struct pg_filt
 
     route_plan(&route, filter->plain);
     first = tree_look(index, &route, filter->plain, filter->group.data != NULL, &depth);
-    for (node = first; node != NULL && !has_text(node, whole_text(filter));)
+    for (node = first; node != NULL && !pg_bytes_equal(node_text(node), whole_text(filter));)
         node = next_group(node);
     if (node != NULL) {
         worker_add(node, worker);
@@ -705,13 +698,11 @@ pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filte
     return ref;
 }
 
-struct pg_bytes pg_subindex_exact_filter(const struct pg_subindex *index, pg_node_ref ref)
+struct pg_bytes pg_subindex_filter(const struct pg_subindex *index, pg_node_ref ref)
 {
     const struct node *node = pg_subindex_resolve(index, ref);
 
-    if (node == NULL || node->marks != 0)
-        return PG_BYTES_NONE;
-    return (struct pg_bytes){.data = node->text, .len = node->len};
+    return node != NULL ? node_text(node) : PG_BYTES_NONE;
 }
 
 void pg_subindex_release(struct pg_subindex *index, pg_node_ref ref, unsigned worker)
@@ -782,7 +773,7 @@ bool pg_subindex_walk(struct pg_subindex *index, uint32_t *cursor, size_t limit,
         if (id_kind(index, id) != ID_LIVE)
             continue;
         node = (struct node *)id_get(index, id);
-        fn(arg, (struct pg_bytes){.data = node->text, .len = node->len}, node_ref(node),
+        fn(arg, node_text(node), node_ref(node),
            atomic_load_explicit(&node->workers, memory_order_relaxed));
         limit--;
     }

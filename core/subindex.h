@@ -57,10 +57,10 @@ void pg_subindex_free(struct pg_subindex **index);
 pg_node_ref pg_subindex_acquire(struct pg_subindex *index, const struct pg_filter *filter,
                                 unsigned worker) PG_CHECKED;
 
-/* The text of a filter without wildcards that is not shared; its data is NULL for any other. Lent:
- * it stays while a worker that has acquired the node has not released it. A registered reader, or
+/* The whole text of a filter, with `$share/group/`; its data is NULL when the node is gone. Lent: it
+ * stays while a worker that has acquired the node has not released it. A registered reader, or
  * nobody else uses the index. */
-struct pg_bytes pg_subindex_exact_filter(const struct pg_subindex *index, pg_node_ref ref);
+struct pg_bytes pg_subindex_filter(const struct pg_subindex *index, pg_node_ref ref);
 
 /* `worker` has no subscriber left there. The node goes when no worker has. A reference that is not
  * (or no longer) valid changes nothing. */

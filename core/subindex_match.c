@@ -218,8 +218,7 @@ size_t pg_subindex_match(const struct pg_subindex *index, struct pg_bytes topic,
     if (exact != NULL)
         prefetch_node(exact, topic.len);
     hit_due(&walk);
-    while (exact != NULL &&
-           (exact->len != topic.len || memcmp(exact->text, topic.data, topic.len) != 0))
+    while (exact != NULL && !pg_bytes_equal(node_text(exact), topic))
         exact = pg_tagset_next(&probe);
     if (exact != NULL)
         hit(out, exact);

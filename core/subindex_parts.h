@@ -135,7 +135,13 @@ static inline uint64_t path_early(uint64_t path, uint64_t next)
     return (path & ~PG_TAGSET_TAG_MASK) | (next & PG_TAGSET_TAG_MASK);
 }
 
-/* The filter of a node without `$share/group/`. */
+/* The whole filter of a node. */
+static inline struct pg_bytes node_text(const struct node *node)
+{
+    return (struct pg_bytes){.data = node->text, .len = node->len};
+}
+
+/* ... without `$share/group/`. */
 static inline struct pg_bytes node_plain(const struct node *node)
 {
     size_t at = node->shared ? share_of(node)->plain_at : 0;

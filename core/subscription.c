@@ -2,12 +2,11 @@
 
 /* Subscriptions. A session keeps a single one by itself, since most clients have one, and more in
  * a table by filter (open addressing). The shared index hears only of the first and the last
- * subscriber of a filter in this worker; see subindex.h. */
+ * subscriber of a filter in this worker, and keeps its text for all of them; see subindex.h. */
 
 #include "subscription.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "hash.h"
 #include "router.h"
@@ -17,30 +16,9 @@
 
 #define FIRST_SIZE 4u
 
-static size_t text_len(const struct pg_sub *sub)
-{
-    uint16_t len = 0;
-    if (sub->has_text)
-        memcpy(&len, sub->text, sizeof(len));
-    return len;
-}
-
-/* `filter` with data == NULL: none. */
-static void set_text(struct pg_sub *sub, struct pg_bytes filter)
-{
-    uint16_t len = (uint16_t)filter.len; /* a filter has at most 65,535 bytes */
-    sub->has_text = filter.data != NULL;
-    if (!sub->has_text)
-        return;
-    memcpy(sub->text, &len, sizeof(len));
-    memcpy(sub->text + sizeof(len), filter.data, len);
-}
-
 struct pg_bytes pg_sub_filter(const struct pg_session *session, const struct pg_sub *sub)
 {
-    if (!sub->has_text)
-        return pg_subindex_exact_filter(session->worker->server->subindex, pg_sub_node(sub));
-    return (struct pg_bytes){.data = sub->text + sizeof(uint16_t), .len = text_len(sub)};
+    return pg_subindex_filter(session->worker->server->subindex, pg_sub_node(sub));
 }
 
 static uint32_t home_of(const struct pg_sub_table *table, struct pg_bytes filter)
@@ -204,15 +182,9 @@ static void leave_node(struct pg_session *session, struct pg_sub *sub)
         release(worker, pg_sub_node(sub));
 }
 
-static size_t sub_size(bool has_text, size_t len)
-{
-    return has_text ? offsetof(struct pg_sub, text) + sizeof(uint16_t) + len
-                    : sizeof(struct pg_sub);
-}
-
 static void free_sub(struct pg_session *session, struct pg_sub *sub)
 {
-    pg_slab_set_free(&session->worker->small, sub, sub_size(sub->has_text, text_len(sub)));
+    pg_slab_set_free(&session->worker->small, sub, sizeof(*sub));
 }
 
 struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_subscription *sub,
@@ -234,13 +206,10 @@ struct pg_sub *pg_subscription_put(struct pg_session *session, const struct pg_s
     struct pg_filter filter;
     if (pg_topic_filter_check(sub->filter, &filter) != PG_TOPIC_NONE || !make_room(session))
         return NULL;
-    bool exact = !filter.wildcard && !filter.group.data;
-    size_t size = sub_size(!exact, sub->filter.len);
-    struct pg_sub *made = pg_slab_set_new(&session->worker->small, size);
+    struct pg_sub *made = pg_slab_set_new(&session->worker->small, sizeof(*made));
     if (!made)
         return NULL;
     made->session = session;
-    set_text(made, exact ? PG_BYTES_NONE : sub->filter);
     set_options(made, sub);
     if (!join_node(session, made, &filter)) {
         free_sub(session, made);

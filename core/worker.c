@@ -16,6 +16,7 @@
 
 #include "client.h"
 #include "conn.h"
+#include "message.h"
 #include "server.h"
 #include "worker_parts.h"
 
@@ -230,7 +231,9 @@ static void *run(void *arg)
     struct pg_worker *worker = arg;
     pg_this_worker = worker;
     rcu_register_thread();
+    pg_messages_keep(true);
     ev_run(worker->loop, 0);
+    pg_messages_keep(false);
     rcu_unregister_thread();
     return NULL;
 }

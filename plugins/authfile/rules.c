@@ -48,11 +48,19 @@ struct level {
     struct pg_bytes after;
 };
 
-enum condition_kind { COND_USER, COND_CLIENT, COND_LISTENER, COND_PROTOCOL, COND_ANONYMOUS };
+enum condition_kind {
+    COND_USER,
+    COND_CLIENT,
+    COND_LISTENER,
+    COND_PROTOCOL,
+    COND_ADDRESS,
+    COND_ANONYMOUS
+};
 
 struct condition {
     enum condition_kind kind;
     struct pg_bytes value;
+    struct pg_range range; /* of COND_ADDRESS */
 };
 
 struct rule {
@@ -258,9 +266,13 @@ static bool meets(const struct rule *rule, const struct level *levels, struct pg
 static bool condition_holds(const struct condition *condition, const struct pg_identity *who)
 {
     struct pg_bytes found;
+    struct pg_address address;
     switch (condition->kind) {
     case COND_ANONYMOUS:
         return !who->username.data;
+    case COND_ADDRESS:
+        return who->peer && pg_address_of_peer(who->peer, &address) &&
+               pg_range_has(&condition->range, &address);
     case COND_USER:
         found = who->username;
         break;
@@ -422,19 +434,22 @@ static bool add_condition(struct parser *p, struct rule *rule, enum condition_ki
     if (!grow((void **)&rules->conditions, rules->condition_count, &rules->condition_room,
               sizeof(*rules->conditions)))
         return no_memory(p);
-    rules->conditions[rules->condition_count++] = (struct condition){.kind = kind, .value = value};
+    struct condition *added = &rules->conditions[rules->condition_count++];
+    *added = (struct condition){.kind = kind, .value = value};
     rule->condition_count++;
-    return true;
+    return kind != COND_ADDRESS || pg_range_parse(value, &added->range) ||
+           fail_at(p, value,
+                   "expected an address or a range of them: 192.0.2.7 10.0.0.0/8 "
+                   "2001:db8::/32");
 }
 
 static const struct {
     const char *prefix;
     enum condition_kind kind;
 } condition_words[] = {
-    {.prefix = "user:", .kind = COND_USER},
-    {.prefix = "client:", .kind = COND_CLIENT},
-    {.prefix = "listener:", .kind = COND_LISTENER},
-    {.prefix = "protocol:", .kind = COND_PROTOCOL},
+    {.prefix = "user:", .kind = COND_USER},         {.prefix = "client:", .kind = COND_CLIENT},
+    {.prefix = "listener:", .kind = COND_LISTENER}, {.prefix = "protocol:", .kind = COND_PROTOCOL},
+    {.prefix = "address:", .kind = COND_ADDRESS},
 };
 #define CONDITION_WORDS (sizeof(condition_words) / sizeof(condition_words[0]))
 
@@ -452,7 +467,7 @@ static bool find_condition(struct pg_bytes word, size_t *index)
 static bool parse_who(struct parser *p, struct rule *rule, struct pg_bytes *word)
 {
     static const char expected[] = "expected who the rule is for: * anonymous user:NAME client:ID "
-                                   "listener:NAME protocol:NAME";
+                                   "listener:NAME protocol:NAME address:RANGE";
     enum word_result result = next_word(p, word);
     if (result == WORD_BAD)
         return false;

@@ -9,10 +9,10 @@
  *     allow|deny  publish|subscribe|all  WHO  FILTER
  *
  * WHO is `*` (everybody), `anonymous` (no user name), or one or more conditions that must all
- * hold: user:NAME client:ID listener:NAME protocol:NAME. FILTER is a topic filter whose levels may
- * hold one placeholder each: ${client} ${user} ${group} ${device} ${phone} ${vin}. Words with
- * blanks are put in double quotes, in which \" and \\ stand for themselves. A line that begins
- * with # is a comment.
+ * hold: user:NAME client:ID listener:NAME protocol:NAME address:RANGE. FILTER is a topic filter
+ * whose levels may hold one placeholder each: ${client} ${user} ${group} ${device} ${phone} ${vin}.
+ * Words with blanks are put in double quotes, in which \" and \\ stand for themselves. A line that
+ * begins with # is a comment.
  *
  * An allow rule applies to a subscription only if its filter covers everything that the filter
  * asked for could match; a deny rule applies if they have any topic in common. A filter behind an

@@ -59,19 +59,12 @@ void gbt_dump(struct json_out *out, const struct gbt_frame *frame, bool uplink)
     if (rows == NULL || gbt_frame_is_opaque(frame)) {
         put(out, "unit (%s, %zu bytes):\n", rows == NULL ? "unknown command" : "encrypted",
             frame->unit.len);
-        for (size_t i = 0; i < frame->unit.len; i++) {
-            put(out, "%02x%s", frame->unit.data[i], i % 32 == 31 ? "\n" : " ");
-        }
-        put(out, "\n");
+        wire_dump_bytes(out, frame->unit);
         return;
     }
     put(out, "unit:\n");
     unsigned faults = wire_dump(out, rows, frame->unit, GBT_HEAD_LEN, frame->edition, WIRE_GBK);
-    for (unsigned i = 0; i < WIRE_FAULTS; i++) {
-        if ((faults & 1u << i) != 0) {
-            put(out, "fault: %s\n", wire_fault_names[i]);
-        }
-    }
+    wire_dump_faults(out, faults);
 }
 
 void gbt_catalogue(struct json_out *out)

@@ -12,24 +12,7 @@
 
 #include "gbt32960_emqx.h"
 #include "gbt32960_upgrade.h"
-
-static bool fail(struct wire_error *error, const char *path, const json_t *found,
-                 const char *expected)
-{
-    snprintf(error->path, sizeof(error->path), "%s", path);
-    snprintf(error->expected, sizeof(error->expected), "%s", expected);
-    if (found == NULL) {
-        snprintf(error->found, sizeof(error->found), "nothing");
-    } else if (json_is_string(found)) {
-        snprintf(error->found, sizeof(error->found), "\"%.48s\"", json_string_value(found));
-    } else if (json_is_integer(found)) {
-        snprintf(error->found, sizeof(error->found), "%" JSON_INTEGER_FORMAT,
-                 json_integer_value(found));
-    } else {
-        snprintf(error->found, sizeof(error->found), "another kind of value");
-    }
-    return false;
-}
+#include "wire/document.h"
 
 /* ---- head ----------------------------------------------------------------------------------- */
 
@@ -55,8 +38,8 @@ static bool take_byte(json_t *document, const char *key, uint8_t (*by_name)(cons
     }
     uint8_t named = by_name != NULL && json_is_string(v) ? by_name(text) : 0;
     if (named == 0) {
-        return fail(error, key, v,
-                    by_name != NULL ? "a number 0..255 or a name" : "a number 0..255");
+        return wire_refuse(error, key, v,
+                           by_name != NULL ? "a number 0..255 or a name" : "a number 0..255");
     }
     *value = named;
     return true;
@@ -73,7 +56,7 @@ static bool take_edition(json_t *document, unsigned fallback, uint16_t *edition,
         return true;
     }
     if (strcmp(text, "2016") != 0 && strcmp(text, "2025") != 0) {
-        return fail(error, "edition", given, "\"2016\" or \"2025\"");
+        return wire_refuse(error, "edition", given, "\"2016\" or \"2025\"");
     }
     *edition = text[3] == '5' ? GBT_2025 : GBT_2016;
     return true;
@@ -94,20 +77,20 @@ static bool take_command(json_t *document, struct gbt_json_message *out, struct 
         const struct gbt_message *message =
             json_is_string(name) ? gbt_message_by_name(json_string_value(name)) : NULL;
         if (message == NULL) {
-            return fail(error, "message", name, "the name of a message, or an \"id\"");
+            return wire_refuse(error, "message", name, "the name of a message, or an \"id\"");
         }
         if (given && message->command != code) {
-            return fail(error, "id", json_object_get(document, "id"),
-                        "the id of \"message\", or only one of both");
+            return wire_refuse(error, "id", json_object_get(document, "id"),
+                               "the id of \"message\", or only one of both");
         }
         code = message->command;
     } else if (!given) {
-        return fail(error, "message", NULL, "the name of a message, or an \"id\"");
+        return wire_refuse(error, "message", NULL, "the name of a message, or an \"id\"");
     }
     out->frame.command = code;
     out->message = gbt_message_by_command(code, out->frame.edition);
     if (name != NULL && out->message == NULL) {
-        return fail(error, "message", name, "a message that this edition has");
+        return wire_refuse(error, "message", name, "a message that this edition has");
     }
     return true;
 }
@@ -124,7 +107,7 @@ static bool take_id(json_t *document, const uint8_t *fallback, struct gbt_frame 
             !wire_hex_decode(json_string_value(raw), json_string_length(raw), frame->id, GBT_ID_LEN,
                              &used) ||
             used != GBT_ID_LEN) {
-            return fail(error, "vin_raw", raw, "34 hexadecimal digits");
+            return wire_refuse(error, "vin_raw", raw, "34 hexadecimal digits");
         }
         return true;
     }
@@ -133,7 +116,7 @@ static bool take_id(json_t *document, const uint8_t *fallback, struct gbt_frame 
         return true;
     }
     if (!json_is_string(vin) || json_string_length(vin) > GBT_ID_LEN) {
-        return fail(error, "vin", vin, "a text of at most 17 characters");
+        return wire_refuse(error, "vin", vin, "a text of at most 17 characters");
     }
     memcpy(frame->id, json_string_value(vin), json_string_length(vin));
     return true;
@@ -262,7 +245,7 @@ static bool write_upgrade(json_t *body, struct wire_error *error)
     bool fine = gbt_upgrade_encode(upgrade, &bytes, error);
     json_out_hex(&hex, wire_out_bytes(&bytes));
     if (fine && (bytes.failed || hex.failed)) {
-        fine = fail(error, "body.upgrade", NULL, "less");
+        fine = wire_refuse(error, "body.upgrade", NULL, "less");
     }
     if (fine && json_object_get(body, "parameters_hex") == NULL) {
         json_object_set_new(body, "parameters_hex", json_stringn(hex.data + 1, hex.len - 2));
@@ -284,7 +267,7 @@ static json_t *written_out(json_t *body, const struct wire_row *rows,
     char text[GBT_TIME_TEXT];
 
     if (copy == NULL) {
-        fail(error, "body", NULL, "less (out of memory)");
+        wire_refuse(error, "body", NULL, "less (out of memory)");
         return NULL;
     }
     if (rows == gbt_rows_control && !write_upgrade(copy, error)) {
@@ -312,21 +295,6 @@ static json_t *written_out(json_t *body, const struct wire_row *rows,
 
 /* ---- body ----------------------------------------------------------------------------------- */
 
-static bool take_hex_body(json_t *hex, struct wire_out *unit, struct wire_error *error)
-{
-    size_t digits = json_is_string(hex) ? json_string_length(hex) : 1;
-    size_t used = 0;
-    size_t start = unit->len;
-    uint8_t *at = digits % 2 == 0 ? wire_out_take(unit, digits / 2) : NULL;
-
-    if (at != NULL && wire_hex_decode(json_string_value(hex), digits, at, digits / 2, &used)) {
-        return true;
-    }
-    unit->len = start;
-    return fail(error, "body.hex", hex,
-                unit->failed ? "fewer digits" : "an even number of hexadecimal digits");
-}
-
 static bool take_body(json_t *document, const struct gbt_json_defaults *defaults, bool wire,
                       struct wire_out *unit, struct gbt_frame *frame, struct wire_error *error)
 {
@@ -336,23 +304,24 @@ static bool take_body(json_t *document, const struct gbt_json_defaults *defaults
     bool uplink = json_is_string(layout) && strcmp(json_string_value(layout), "answer") == 0;
 
     if (layout != NULL && !uplink) {
-        return fail(error, "layout", layout, "\"answer\", or nothing");
+        return wire_refuse(error, "layout", layout, "\"answer\", or nothing");
     }
     for (size_t i = 0; i < sizeof(as_hex) / sizeof(as_hex[0]); i++) {
         json_t *hex = json_object_get(body, as_hex[i]);
         if (hex != NULL && json_object_size(body) > 1) {
-            return fail(error, "body", body, "nothing beside the hexadecimal digits of the body");
+            return wire_refuse(error, "body", body,
+                               "nothing beside the hexadecimal digits of the body");
         }
         if (hex != NULL) {
-            return take_hex_body(hex, unit, error);
+            return wire_take_hex(hex, "body.hex", unit, error);
         }
     }
     const struct wire_row *rows = gbt_rows_of(frame, uplink);
     if (rows == NULL) {
-        return fail(error, "body", body, "{\"hex\": \"...\"}, as this command has no table");
+        return wire_refuse(error, "body", body, "{\"hex\": \"...\"}, as this command has no table");
     }
     if (body != NULL && !json_is_object(body)) {
-        return fail(error, "body", body, "an object");
+        return wire_refuse(error, "body", body, "an object");
     }
     json_t *full = written_out(body, rows, defaults, frame->edition, error);
     bool fine = full != NULL &&
@@ -370,21 +339,9 @@ static bool check_document(json_t *document, struct wire_error *error)
         "response",    "response_flag",   "vin",     "vin_raw", "encryption", "decrypted",
         "unit_length", "encryption_flag", "time",    "layout",  "body",       "faults",
         "raw",         "signature"};
-    const char *key;
-    json_t *value;
 
-    json_object_foreach(document, key, value)
-    {
-        bool found = false;
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-            found = found || strcmp(known[i], key) == 0;
-        }
-        if (!found) {
-            return fail(error, key[0] != '\0' ? key : "document", value,
-                        "only members of a GB/T 32960 document");
-        }
-    }
-    return true;
+    return wire_has_only(document, known, sizeof(known) / sizeof(known[0]),
+                         "only members of a GB/T 32960 document", error);
 }
 
 bool gbt_json_encode(json_t *document, const struct gbt_json_defaults *defaults,
@@ -394,7 +351,7 @@ bool gbt_json_encode(json_t *document, const struct gbt_json_defaults *defaults,
 
     *out = (struct gbt_json_message){0};
     if (!json_is_object(document)) {
-        return fail(error, "document", document, "an object");
+        return wire_refuse(error, "document", document, "an object");
     }
     if (gbt_emqx_is(document)) {
         json_t *native = gbt_emqx_native(document, error);
@@ -406,15 +363,15 @@ bool gbt_json_encode(json_t *document, const struct gbt_json_defaults *defaults,
     const char *shape = json_is_string(shape_name) ? json_string_value(shape_name) : "";
     bool wire = strcmp(shape, "wire") == 0;
     if (shape_name != NULL && !wire && strcmp(shape, "native") != 0) {
-        return fail(error, "shape", shape_name, "\"native\" or \"wire\"");
+        return wire_refuse(error, "shape", shape_name, "\"native\" or \"wire\"");
     }
     if (!check_document(document, error) || !take_head(document, defaults, out, error) ||
         !take_body(document, defaults, wire, unit, &out->frame, error)) {
         return false;
     }
     if (unit->failed || unit->len - start > GBT_UNIT_MAX) {
-        return fail(error, "body", json_object_get(document, "body"),
-                    "a unit of at most 65531 bytes");
+        return wire_refuse(error, "body", json_object_get(document, "body"),
+                           "a unit of at most 65531 bytes");
     }
     out->frame.unit = unit->len == start ? PG_BYTES_OF("")
                                          : (struct pg_bytes){unit->data + start, unit->len - start};
@@ -425,14 +382,9 @@ bool gbt_json_encode_text(const char *text, size_t len, const struct gbt_json_de
                           struct wire_out *unit, struct gbt_json_message *out,
                           struct wire_error *error)
 {
-    json_error_t syntax;
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
+    json_t *document = wire_document(text, len, error);
 
     if (document == NULL) {
-        snprintf(error->path, sizeof(error->path), "document");
-        snprintf(error->expected, sizeof(error->expected), "JSON");
-        snprintf(error->found, sizeof(error->found), "line %d column %d: %.36s", syntax.line,
-                 syntax.column, syntax.text);
         return false;
     }
     bool fine = gbt_json_encode(document, defaults, unit, out, error);

@@ -63,20 +63,13 @@ void jt808_dump(struct json_out *out, const struct jt808_frame *frame, unsigned 
     put_head(out, frame, &body);
     if (body.layout == NULL) {
         put(out, "body (%s, %zu bytes):\n", why[body.opaque], body.bytes.len);
-        for (size_t i = 0; i < body.bytes.len; i++) {
-            put(out, "%02x%s", body.bytes.data[i], i % 32 == 31 ? "\n" : " ");
-        }
-        put(out, "\n");
+        wire_dump_bytes(out, body.bytes);
         return;
     }
     put(out, "body (%s, layout %s, %s):\n", body.message->clause, body.layout->name,
         body.faults == 0 ? "sound" : "with faults");
     unsigned faults = wire_dump(out, body.layout->rows, body.bytes, base, body.edition, charset);
-    for (unsigned i = 0; i < WIRE_FAULTS; i++) {
-        if ((faults & 1u << i) != 0) {
-            put(out, "fault: %s\n", wire_fault_names[i]);
-        }
-    }
+    wire_dump_faults(out, faults);
 }
 
 void jt808_catalogue(struct json_out *out)

@@ -17,6 +17,7 @@
 #include "jt808_codec.h"
 #include "jt808_emqx.h"
 #include "jt808_rows.h"
+#include "wire/document.h"
 
 /* ---- out ------------------------------------------------------------------------------------ */
 
@@ -229,24 +230,6 @@ bool jt808_json_write(struct json_out *out, const struct jt808_frame *frame,
 
 /* ---- in ------------------------------------------------------------------------------------- */
 
-static bool fail(struct wire_error *error, const char *path, const json_t *found,
-                 const char *expected)
-{
-    snprintf(error->path, sizeof(error->path), "%s", path);
-    snprintf(error->expected, sizeof(error->expected), "%s", expected);
-    if (found == NULL) {
-        snprintf(error->found, sizeof(error->found), "nothing");
-    } else if (json_is_string(found)) {
-        snprintf(error->found, sizeof(error->found), "\"%.48s\"", json_string_value(found));
-    } else if (json_is_integer(found)) {
-        snprintf(error->found, sizeof(error->found), "%" JSON_INTEGER_FORMAT,
-                 json_integer_value(found));
-    } else {
-        snprintf(error->found, sizeof(error->found), "another kind of value");
-    }
-    return false;
-}
-
 /* A number 0..max, or text "0x...". */
 static bool take_number(json_t *document, const char *path, const char *key, unsigned max,
                         unsigned *value, bool *given, struct wire_error *error)
@@ -272,7 +255,7 @@ static bool take_number(json_t *document, const char *path, const char *key, uns
         return true;
     }
     snprintf(expected, sizeof(expected), "a number 0..%u", max);
-    return fail(error, path, v, expected);
+    return wire_refuse(error, path, v, expected);
 }
 
 /* Which message: by "message", "id" or "msg_id", which must agree. */
@@ -288,15 +271,15 @@ static bool take_message(json_t *document, struct jt808_json_message *out, struc
     if (name != NULL) {
         out->message = json_is_string(name) ? jt808_message_by_name(json_string_value(name)) : NULL;
         if (out->message == NULL) {
-            return fail(error, "message", name, "the name of a message, or an \"id\"");
+            return wire_refuse(error, "message", name, "the name of a message, or an \"id\"");
         }
         if (given && out->message->id != id) {
-            return fail(error, "id", json_object_get(document, "id"),
-                        "the id of \"message\", or only one of both");
+            return wire_refuse(error, "id", json_object_get(document, "id"),
+                               "the id of \"message\", or only one of both");
         }
         id = out->message->id;
     } else if (!given) {
-        return fail(error, "message", NULL, "the name of a message, or an \"id\"");
+        return wire_refuse(error, "message", NULL, "the name of a message, or an \"id\"");
     } else {
         out->message = jt808_message_by_id(id);
     }
@@ -317,7 +300,7 @@ static bool take_edition(json_t *document, const struct jt808_json_defaults *def
                    : strcmp(text, "2019") == 0 ? JT808_2019
                                                : 0;
         if (*edition == 0) {
-            return fail(error, "edition", given, "\"2011\", \"2013\" or \"2019\"");
+            return wire_refuse(error, "edition", given, "\"2011\", \"2013\" or \"2019\"");
         }
         frame->header_2019 = *edition == JT808_2019;
     } else if (*edition == 0) {
@@ -362,8 +345,9 @@ static bool take_phone(json_t *document, const struct jt808_json_defaults *defau
     }
     struct pg_bytes digits = {(const uint8_t *)phone, strlen(phone)};
     if (!jt808_frame_set_phone(frame, digits)) {
-        return fail(error, "phone", given,
-                    frame->header_2019 ? "a text of 1 to 20 digits" : "a text of 1 to 12 digits");
+        return wire_refuse(error, "phone", given,
+                           frame->header_2019 ? "a text of 1 to 20 digits"
+                                              : "a text of 1 to 12 digits");
     }
     return true;
 }
@@ -393,26 +377,6 @@ static bool take_head(json_t *document, const struct jt808_json_defaults *defaul
     return take_package(document, frame, error) && take_phone(document, defaults, frame, error);
 }
 
-static bool take_hex_body(json_t *hex, const char *path, struct wire_out *body,
-                          struct wire_error *error)
-{
-    size_t digits = json_is_string(hex) ? json_string_length(hex) : 1;
-    size_t used = 0;
-    size_t start = body->len;
-    uint8_t *at = digits % 2 == 0 ? wire_out_take(body, digits / 2) : NULL;
-    if (digits == 0 && !body->failed) {
-        return true;
-    }
-    if (body->failed) {
-        return fail(error, path, hex, "fewer digits");
-    }
-    if (at == NULL || !wire_hex_decode(json_string_value(hex), digits, at, digits / 2, &used)) {
-        body->len = start;
-        return fail(error, path, hex, "an even number of hexadecimal digits");
-    }
-    return true;
-}
-
 static bool take_body(json_t *document, unsigned edition, enum wire_shape shape,
                       enum wire_charset charset, struct wire_out *body,
                       const struct jt808_message *message, struct wire_error *error)
@@ -424,20 +388,21 @@ static bool take_body(json_t *document, unsigned edition, enum wire_shape shape,
         hex = json_object_get(object, "hex");
     }
     if (hex != NULL && json_object_size(object) > 1) {
-        return fail(error, "body", object, "nothing beside the hexadecimal digits of the body");
+        return wire_refuse(error, "body", object,
+                           "nothing beside the hexadecimal digits of the body");
     }
     if (hex != NULL) {
-        return take_hex_body(hex, "body.hex", body, error);
+        return wire_take_hex(hex, "body.hex", body, error);
     }
     if (message == NULL) {
-        return fail(error, "body", object, "{\"hex\": \"...\"}, as this id has no table");
+        return wire_refuse(error, "body", object, "{\"hex\": \"...\"}, as this id has no table");
     }
     const struct jt808_layout *layout = jt808_default_layout(message, edition);
     if (named != NULL) {
         layout =
             json_is_string(named) ? jt808_layout_by_name(message, json_string_value(named)) : NULL;
         if (layout == NULL) {
-            return fail(error, "layout", named, "the name of a layout of this message");
+            return wire_refuse(error, "layout", named, "the name of a layout of this message");
         }
     }
     json_t *empty = NULL;
@@ -460,20 +425,9 @@ static bool check_document(json_t *document, struct wire_error *error)
         "body",           "faults",      "quirks",        "raw",           "encryption",
         "package",        "subpackage",  "package_total", "package_index", "protocol_version",
         "reserved_bit15", "body_length", "version_flag"};
-    const char *key;
-    json_t *value;
-    json_object_foreach(document, key, value)
-    {
-        bool found = false;
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-            found = found || strcmp(known[i], key) == 0;
-        }
-        if (!found) {
-            return fail(error, key[0] != '\0' ? key : "document", value,
-                        "only members of a JT/T 808 document");
-        }
-    }
-    return true;
+
+    return wire_has_only(document, known, sizeof(known) / sizeof(known[0]),
+                         "only members of a JT/T 808 document", error);
 }
 
 bool jt808_json_encode(json_t *document, const struct jt808_json_defaults *defaults,
@@ -484,7 +438,7 @@ bool jt808_json_encode(json_t *document, const struct jt808_json_defaults *defau
     size_t start = body->len;
     *out = (struct jt808_json_message){0};
     if (!json_is_object(document)) {
-        return fail(error, "document", document, "an object");
+        return wire_refuse(error, "document", document, "an object");
     }
     if (jt808_emqx_is(document)) {
         return jt808_emqx_encode(document, defaults, body, out, error);
@@ -493,7 +447,7 @@ bool jt808_json_encode(json_t *document, const struct jt808_json_defaults *defau
     bool wire = json_is_string(shape_name) && strcmp(json_string_value(shape_name), "wire") == 0;
     if (shape_name != NULL && !wire &&
         !(json_is_string(shape_name) && strcmp(json_string_value(shape_name), "native") == 0)) {
-        return fail(error, "shape", shape_name, "\"native\" or \"wire\"");
+        return wire_refuse(error, "shape", shape_name, "\"native\" or \"wire\"");
     }
     if (!check_document(document, error) || !take_message(document, out, error) ||
         !take_edition(document, defaults, &edition, &out->frame, error) ||
@@ -503,7 +457,7 @@ bool jt808_json_encode(json_t *document, const struct jt808_json_defaults *defau
         return false;
     }
     if (body->failed) {
-        return fail(error, "body", json_object_get(document, "body"), "a shorter body");
+        return wire_refuse(error, "body", json_object_get(document, "body"), "a shorter body");
     }
     out->frame.body = body->len == start ? PG_BYTES_OF("")
                                          : (struct pg_bytes){body->data + start, body->len - start};
@@ -514,13 +468,9 @@ bool jt808_json_encode_text(const char *text, size_t len,
                             const struct jt808_json_defaults *defaults, struct wire_out *body,
                             struct jt808_json_message *out, struct wire_error *error)
 {
-    json_error_t syntax;
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
+    json_t *document = wire_document(text, len, error);
+
     if (document == NULL) {
-        snprintf(error->path, sizeof(error->path), "document");
-        snprintf(error->expected, sizeof(error->expected), "JSON");
-        snprintf(error->found, sizeof(error->found), "line %d column %d: %.36s", syntax.line,
-                 syntax.column, syntax.text);
         return false;
     }
     bool fine = jt808_json_encode(document, defaults, body, out, error);

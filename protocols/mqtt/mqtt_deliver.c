@@ -179,7 +179,15 @@ static enum pg_reason send_publish(struct pg_conn *conn, struct mqtt_conn *m,
         .qos = d->qos,
         .packet_id = d->id,
         .topic = msg->topic,
+        .topic_alias = 0,
+        .expires = false,
+        .message_expiry_s = 0,
+        .subscription_ids = NULL,
+        .subscription_id_count = 0,
+        .forwarded = PG_BYTES_NONE,
         .payload_len = msg->payload.len,
+        .props_len = 0,
+        .remaining = 0,
     };
     if (m->version == MQTT_V5) {
         if (!forwarded(msg, &head.forwarded)) {

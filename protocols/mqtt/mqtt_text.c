@@ -4,13 +4,14 @@
  * wildcards, or characters that a receiver may refuse.
  *
  * Nearly every topic, client identifier and property is ASCII, so eight bytes are looked at in one
- * word for as long as none of them is U+0000 or above U+007F; from the first one that is, the rest
- * of the string goes through the table of well-formed sequences (Unicode, table 3-7), byte by byte.
+ * word for as long as none of them is U+0000 or above U+007F; from the first word with one that is, the
+ * rest of the string goes through the table of well-formed sequences (Unicode, table 3-7), byte by byte.
  *
  * No allocation, no state; any thread. Standard: MQTT 5.0, 1.5.4; MQTT 3.1.1, 1.5.3. */
 
 #include "mqtt_text.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define EACH_BYTE(b) ((uint64_t)(b)*UINT64_C(0x0101010101010101))
@@ -73,27 +74,37 @@ static uint64_t control_byte(uint64_t word)
     return ((word - EACH_BYTE(0x20)) & ~word & EACH_BYTE(0x80)) | zero_byte(word ^ EACH_BYTE(0x7F));
 }
 
+#define WORD sizeof(uint64_t)
+
+/* Add what eight bytes hold to `found`; false, and nothing added, if they are not all of them U+0001 to
+ * U+007F. */
+static bool plain_word(const uint8_t *at, unsigned *found)
+{
+    uint64_t word;
+    memcpy(&word, at, WORD);
+    if ((word & EACH_BYTE(0x80)) != 0 || zero_byte(word) != 0) {
+        return false;
+    }
+    if ((zero_byte(word ^ EACH_BYTE('+')) | zero_byte(word ^ EACH_BYTE('#'))) != 0) {
+        *found |= MQTT_TEXT_WILDCARD;
+    }
+    if (control_byte(word) != 0) {
+        *found |= MQTT_TEXT_CONTROL;
+    }
+    return true;
+}
+
 unsigned mqtt_text_check(struct pg_bytes text)
 {
     unsigned found = 0;
-    uint64_t wild = 0;
-    uint64_t control = 0;
     size_t at = 0;
-    while (text.len - at >= sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, text.data + at, sizeof(word));
-        if ((word & EACH_BYTE(0x80)) != 0 || zero_byte(word) != 0) {
-            break;
-        }
-        wild |= zero_byte(word ^ EACH_BYTE('+')) | zero_byte(word ^ EACH_BYTE('#'));
-        control |= control_byte(word);
-        at += sizeof(word);
+    while (text.len - at >= WORD && plain_word(text.data + at, &found)) {
+        at += WORD;
     }
-    if (wild != 0) {
-        found |= MQTT_TEXT_WILDCARD;
-    }
-    if (control != 0) {
-        found |= MQTT_TEXT_CONTROL;
+    /* What is left of a longer text with bytes before it that have been looked at. */
+    size_t left = text.len - at;
+    if (left > 0 && left < WORD && at > 0 && plain_word(text.data + text.len - WORD, &found)) {
+        at = text.len;
     }
     while (at < text.len) {
         uint8_t byte = text.data[at];

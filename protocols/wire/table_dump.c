@@ -13,7 +13,8 @@
 
 #include "wire/table_json.h"
 
-#define BYTES_SHOWN 12
+#define BYTES_SHOWN  12 /* of a field */
+#define BYTES_A_LINE 32 /* of what has no table */
 
 struct dump {
     struct json_out *out;
@@ -166,4 +167,32 @@ unsigned wire_dump(struct json_out *out, const struct wire_row *rows, struct pg_
     struct wire_walked walked;
     wire_walk(rows, body, edition, visit, &d, &walked);
     return walked.faults;
+}
+
+static void put_text(struct json_out *out, const char *text)
+{
+    json_out_put(out, text, strlen(text));
+}
+
+void wire_dump_faults(struct json_out *out, unsigned faults)
+{
+    for (unsigned i = 0; i < WIRE_FAULTS; i++) {
+        if ((faults & 1u << i) != 0) {
+            put_text(out, "fault: ");
+            put_text(out, wire_fault_names[i]);
+            put_text(out, "\n");
+        }
+    }
+}
+
+void wire_dump_bytes(struct json_out *out, struct pg_bytes bytes)
+{
+    char digits[4];
+
+    for (size_t i = 0; i < bytes.len; i++) {
+        snprintf(digits, sizeof(digits), "%02x%s", bytes.data[i],
+                 i % BYTES_A_LINE == BYTES_A_LINE - 1 ? "\n" : " ");
+        put_text(out, digits);
+    }
+    put_text(out, "\n");
 }

@@ -17,6 +17,10 @@
 unsigned wire_dump(struct json_out *out, const struct wire_row *rows, struct pg_bytes body,
                    size_t base, unsigned edition, enum wire_charset charset);
 
+/* A line for each of the faults (enum wire_fault), and the bytes of what has no table. */
+void wire_dump_faults(struct json_out *out, unsigned faults);
+void wire_dump_bytes(struct json_out *out, struct pg_bytes bytes);
+
 /* The catalogue: one line for each row, or for each item and its rows, as plain text. */
 void wire_list_rows(struct json_out *out, const struct wire_row *rows);
 void wire_list_items(struct json_out *out, const struct wire_items *items);

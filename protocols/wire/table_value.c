@@ -5,6 +5,7 @@
  * Every error says where (the encoder's path), what was found and what was expected.
  */
 
+#include "wire/document.h"
 #include "wire/encode.h"
 
 #include <stdarg.h>
@@ -42,45 +43,15 @@ static void write_path(const struct encoder *e, char *text, size_t size)
     }
 }
 
-static void write_found(const json_t *value, char *text, size_t size)
-{
-    switch (value == NULL ? -1 : (int)json_typeof(value)) {
-    case -1:
-        snprintf(text, size, "nothing");
-        break;
-    case JSON_STRING:
-        snprintf(text, size, "\"%.48s\"", json_string_value(value));
-        break;
-    case JSON_INTEGER:
-        snprintf(text, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        break;
-    case JSON_REAL:
-        snprintf(text, size, "%g", json_real_value(value));
-        break;
-    case JSON_ARRAY:
-        snprintf(text, size, "a list of %zu", json_array_size(value));
-        break;
-    case JSON_OBJECT:
-        snprintf(text, size, "an object");
-        break;
-    default:
-        snprintf(text, size, "%s",
-                 json_is_true(value)   ? "true"
-                 : json_is_null(value) ? "null"
-                                       : "false");
-        break;
-    }
-}
-
 bool wire_enc_fail(struct encoder *e, const json_t *value, const char *expected, ...)
 {
+    char path[sizeof(e->error->path)], text[sizeof(e->error->expected)];
     va_list args;
-    write_path(e, e->error->path, sizeof(e->error->path));
-    write_found(value, e->error->found, sizeof(e->error->found));
+    write_path(e, path, sizeof(path));
     va_start(args, expected);
-    vsnprintf(e->error->expected, sizeof(e->error->expected), expected, args);
+    vsnprintf(text, sizeof(text), expected, args);
     va_end(args);
-    return false;
+    return wire_refuse(e->error, path, value, text);
 }
 
 bool wire_fails(struct wire_error *error, const char *path, const char *found, const char *expected)

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import polygate
+from authority import Authority
 
 BENCH = polygate.BUILD / "polygate-bench"
 
@@ -50,3 +51,30 @@ def test_a_broker_that_refuses_is_seen(gateway):
     gw = gateway("limits { connections = 5 }\n")
     result = bench(gw, "storm", "--clients", "20", "--patience", "1000", status=1)
     assert result["refused"] > 0 and result["failures"]
+
+
+def test_a_storm_of_clients_with_certificates_and_sessions(gateway, folder):
+    ca = Authority(folder)
+    ca.issue("server")
+    ca.issue("device")
+    with open(folder / "device.pem", "a", encoding="ascii") as both:
+        both.write((folder / "device.key").read_text())
+    gw = gateway(listeners={"mqtt": 'listener "mqtt" { bind = {"127.0.0.1:0"} protocol = mqtt transport = tls '
+                                    f'certificates = "{folder}/server.pem" keys = "{folder}/server.key" '
+                                    f'verify = require ca_file = "{folder}/ca.pem" identity = cn }}\n'})
+    for version in ("12", "13"):
+        for more in ([], ["--resume"]):
+            result = bench(gw, "storm", "--clients", "50", "--tls", "--tls-version", version, "--certificate",
+                           str(folder / "device.pem"), *more)
+            assert result["connected"] == 50 and result["connections_per_broker_cpu_s"] > 0
+    result = bench(gw, "storm", "--clients", "5", "--tls", status=1)
+    assert result["refused"] == 5, "without a certificate"
+
+
+def test_sessions_that_cannot_be_resumed_are_seen(gateway, folder):
+    Authority(folder).issue("server")
+    gw = gateway(listeners={"mqtt": 'listener "mqtt" { bind = {"127.0.0.1:0"} protocol = mqtt transport = tls '
+                                    f'certificates = "{folder}/server.pem" keys = "{folder}/server.key" '
+                                    'session_tickets = no }\n'})
+    result = bench(gw, "storm", "--clients", "5", "--tls", "--resume", status=1)
+    assert any("no session" in what for what in result["failures"])

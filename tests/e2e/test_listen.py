@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 import proxywire
-from mqttwire import CONNACK, MqttPeer, connect
+from mqttwire import CONNACK, MqttPeer, connect, subscribe
 from polygate import BIN, TIMEOUT
 from proxywire import Proxy, tls, v1, v2
 from test_tls import ca, context  # noqa: F401
@@ -81,6 +81,18 @@ def test_proxy_limits_and_bans_are_of_the_clients_address(gateway):
     gw.ctl("ban", "192.0.2.9")
     arrive(b"192.0.2.9", "d").expect_close()
     gw.wait_log("connection_refused", reason="banned", peer="192.0.2.9:.*")
+
+
+def test_proxy_rules_are_about_the_clients_address(gateway, folder):
+    (folder / "rules").write_text("allow all address:192.0.2.0/24 in/#\nallow all address:127.0.0.1 own/#\n")
+    gw = gateway(f'authfile {{ rules_file = "{folder}/rules" }}  access {{ allow_anonymous = yes }}\n',
+                 listeners={"mqtt": proxied("")})
+    for header, topic, code in [(v1(), "in/a", 0), (v1(), "own/a", 0x80), (v2(), "in/a", 0),
+                                (v1("198.51.100.7"), "in/a", 0x80), (v2("2001:db8::7"), "in/a", 0x80),
+                                (v2(local=True), "own/a", 0), (v2(local=True), "in/a", 0x80)]:
+        with gw.connect("mqtt") as s:
+            s.send(header + connect("probe") + subscribe(1, (topic, 0)))
+            s.expect(ACCEPTED + bytes([0x90, 3, 0, 1, code]))
 
 
 def test_proxy_mosquitto_clients_through_a_proxy(gateway):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fuzzing client for WebSocket, in the groups that Autobahn's test suite made known. (That suite is
-a program for Python 2, which nothing that is still cared for can run.)
+"""A fuzzing client for WebSocket, in the groups that Autobahn's test suite made known. That suite is a
+program for Python 2; where one is there, $WSTEST names it (wstest), and test_autobahn runs its cases
+against ws_echo.so, a frontend that sends messages back as they came.
 
-The peer is the sample plugin's protocol of lines, which takes text and binary messages: it publishes
+Of the other tests, the peer is the sample plugin's protocol of lines, which takes text and binary messages: it publishes
 what it is sent to itself, so every message comes back. Most frontends are binary, and a text message to
 them ends with 1003 before anything else is looked at; test_ws.py has that.
 
@@ -18,12 +19,16 @@ them ends with 1003 before anything else is looked at; test_ws.py has that.
                         ones; test_ws.py sends 14 MB to a slow reader
   10 fragments          test_10_*
   12, 13 compression    test_ws_deflate.py
+  messages as they are  test_frames_*: the same frontend as for Autobahn
 
 Autobahn also has what comes before a bad frame in the same packet echoed (3.2 to 3.4, 4.*.3 to 4.*.5) and
 takes its absence as correct but not strict. A gateway delivers messages at the end of a turn, when the
 connection is failed already: here, too, they do not come."""
 import itertools
+import json
+import os
 import struct
+import subprocess
 
 import pytest
 
@@ -378,3 +383,117 @@ def test_7_a_message_that_was_begun_is_given_up(echo, opcode):
     peer.send(frame(b"PUB e/x", opcode, fin=False) + close(1000))
     peer.expect_close_frame(1000)
     peer.expect_close()
+
+
+# ---- frontends whose stream is frames --------------------------------------------------------------
+
+FRAMES = f"""
+plugin "ws_echo" {{ path = "{BUILD}/tests/e2e/ws_echo.so" }}
+limits {{ frame_size = 17m  output_high = 17m  output_max = 64m }}
+"""
+
+
+@pytest.fixture
+def frames(gateway):
+    """A gateway with a listener "ws" where messages come back as they came."""
+    return gateway(FRAMES, listeners={"ws": (
+        'listener "ws" { bind = {"127.0.0.1:0"} transport = ws protocol = ws_echo deflate = yes }\n')})
+
+
+class Whole(WebSocket):
+    """A peer that puts messages together."""
+
+    pongs = ()
+
+    def begin(self, **headers):
+        self.terms = self.open("/ws_echo", [], **headers).get("sec-websocket-extensions")
+        self.pongs = []
+        return self
+
+    def read_frame(self):
+        kind, message = None, b""
+        while True:
+            first, second = self.read(2)
+            assert first & 0x70 == 0 and not second & 0x80
+            width = {126: 2, 127: 8}.get(second, 0)
+            payload = self.read(int.from_bytes(self.read(width), "big") if width else second)
+            opcode = first & 15
+            if opcode == PONG:
+                self.pongs.append(payload)
+                continue
+            if opcode >= 8:
+                return opcode, payload
+            assert (opcode == CONTINUATION) == (kind is not None)
+            kind, message = kind or opcode, message + payload
+            if first & 0x80:
+                return kind, message
+
+
+@TYPES
+def test_frames_messages_come_back_as_they_came(frames, opcode):
+    peer = frames.connect("ws", Whole).begin()
+    for size in BOUNDS:
+        peer.send(frame(b"*" * size, opcode))
+        assert peer.read_frame() == (opcode, b"*" * size)
+        peer.send_pieces(frame(b"*" * min(size, 200), opcode) * 2)
+        assert peer.read_frame() == peer.read_frame() == (opcode, b"*" * min(size, 200))
+    peer.send(fragments(b"*" * 100_000, 1000, opcode, frame(b"ping", PING)))
+    assert peer.read_frame() == (opcode, b"*" * 100_000)
+    assert peer.pongs == [b"ping"] * 99
+    for cut in (1, 3, 100):
+        peer.send_pieces(fragments("grüße".encode(), cut, opcode, frame(b"", PING)))
+        assert peer.read_frame() == (opcode, "grüße".encode())
+
+
+def test_frames_are_handed_on_when_they_are_judged(frames):
+    for code, bad in [(1007, frame(b"\xce", TEXT)), (1007, frame(b"x\xff", TEXT)), (1002, frame(b"", 3)),
+                      (1007, frame(b"\xce", TEXT, fin=False) + frame(b"", CONTINUATION)),
+                      (1002, frame(b"", TEXT, width=2)), (1002, frame(b"", BINARY, mask=None)),
+                      (1002, frame(b"", CONTINUATION)), (1002, frame(b"", BINARY, rsv=4))]:
+        for pieces in (False, True):
+            peer = frames.connect("ws", Whole).begin()
+            peer.send(frame(b"good", BINARY))
+            assert peer.read_frame() == (BINARY, b"good")
+            if pieces:
+                peer.send_pieces(bad)
+            else:
+                peer.send(bad)
+            first = b"\x01\x01\xce" if bad.startswith(b"\x01") else b""
+            assert peer.read(len(first)) == first  # of what came back, all that may
+            peer.expect_close_frame(code)
+            peer.expect_close()
+
+
+def test_frames_are_not_cut_by_control_frames(frames):
+    peer = frames.connect("ws", Whole).begin()
+    data = b"*" * 14_000_000
+    peer.send(b"\x82\xff" + struct.pack(">Q", len(data)) + b"\0\0\0\0" + data)
+    peer.pending = peer.read(1) + peer.pending  # it is under way
+    peer.send(frame(b"later", PING) + frame(b"", BINARY) + frame(struct.pack(">H", 1000), CLOSE))
+    assert peer.read_frame() == (BINARY, data)
+    opcode, payload = peer.read_frame()
+    if opcode == BINARY:  # it left before the close frame came
+        opcode, payload = peer.read_frame()
+    assert opcode == CLOSE and payload == struct.pack(">H", 1000)
+    peer.expect_close()
+
+
+def test_frames_are_not_compressed(frames):
+    peer = frames.connect("ws", Whole).begin(Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits")
+    assert peer.terms is None
+    peer.send(frame(b"x", TEXT, rsv=4))
+    peer.expect_close_frame(1002)
+
+
+@pytest.mark.skipif("WSTEST" not in os.environ, reason="WSTEST does not name Autobahn's wstest")
+def test_autobahn(frames, tmp_path):
+    report = tmp_path / "report"
+    (tmp_path / "spec").write_text(json.dumps({
+        "outdir": str(report), "exclude-cases": [], "exclude-agent-cases": {},
+        "servers": [{"agent": "polygate", "url": f"ws://127.0.0.1:{frames.port('ws')}/ws_echo"}],
+        "cases": [f"{group}.*" for group in (1, 2, 3, 4, 5, 6, 7, 9, 10)]}))
+    subprocess.run([os.environ["WSTEST"], "-m", "fuzzingclient", "-s", str(tmp_path / "spec")], check=True, timeout=1200)
+    cases = json.loads((report / "index.json").read_text())["polygate"]
+    bad = {case: got for case, got in cases.items()
+           if got["behavior"] not in ("OK", "INFORMATIONAL") or got["behaviorClose"] not in ("OK", "INFORMATIONAL")}
+    assert len(cases) > 250 and not bad, bad

@@ -11,16 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "documents.h"
 #include "gbt32960/gbt32960_json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -44,9 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct gbt_json_options options = {.shape = WIRE_SHAPE_NATIVE};
         require(gbt_json_write(&out, &message.frame, &options, NULL));
         if (!gbt_json_encode_text(out.data, out.len, &defaults, &again, &second, &error)) {
-            fprintf(stderr, "%s: expected %s, found %s\n%.*s\n", error.path, error.expected,
-                    error.found, (int)out.len, out.data);
-            abort();
+            abort_for(&out, &error);
         }
         require(second.frame.unit.len == message.frame.unit.len);
         require(second.frame.unit.len == 0 ||

@@ -24,19 +24,11 @@
 #include "../unit/fake_core.h"
 #include "gbt32960/gbt32960.h"
 #include "gbt32960/gbt32960_forward.h"
+#include "require.h"
 #include "script.h"
 
 #define US       "calls/block"
 #define PLATFORM "PGATEPLATFORM0001"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static const char *const vins[] = {"LPGATE00000000017", "LPGATE00000000018"};
 static struct pg_conn *conn;

@@ -10,29 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
 #include "gbt32960/gbt32960_codec.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
-
-/* A running hash of everything that came out. */
-struct digest {
-    uint64_t hash;
-    size_t frames;
-};
-
-static void mix(struct digest *d, const void *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        d->hash = (d->hash ^ ((const uint8_t *)bytes)[i]) * 1099511628211u;
-    }
-}
 
 static void check_frame(const struct gbt_frame *frame)
 {
@@ -46,8 +25,9 @@ static void check_frame(const struct gbt_frame *frame)
     require(back.unit.len == frame->unit.len && back.command == frame->command);
 }
 
-static void consume(struct pg_bytes *in, struct digest *digest)
+static void consume(void *arg, struct pg_bytes *in)
 {
+    struct digest *digest = arg;
     for (;;) {
         struct gbt_frame frame;
         enum gbt_error error;
@@ -76,26 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1) {
         return 0;
     }
-    uint32_t seed = data[0] + 1u;
     struct pg_bytes all = {.data = data + 1, .len = size - 1};
-    struct digest whole = {.hash = 14695981039346656037u};
+    struct digest whole = DIGEST_START, cut = DIGEST_START;
     struct pg_bytes in = all;
-    consume(&in, &whole);
+    consume(&whole, &in);
     size_t left = in.len;
-
-    struct digest cut = {.hash = 14695981039346656037u};
-    size_t start = 0, end = 0;
-    while (end < all.len) {
-        seed = seed * 1664525u + 1013904223u;
-        size_t step = 1 + (seed >> 24) % ((data[0] & 1) ? 3 : 97);
-        end = end + step < all.len ? end + step : all.len;
-        uint8_t *exact = malloc(end - start);
-        memcpy(exact, all.data + start, end - start);
-        in = (struct pg_bytes){.data = exact, .len = end - start};
-        consume(&in, &cut);
-        start = end - in.len;
-        free(exact);
-    }
-    require(whole.frames == cut.frames && whole.hash == cut.hash && left == all.len - start);
+    size_t cut_left = feed_cut(all, data[0] + 1u, (data[0] & 1) ? 3 : 97, consume, &cut);
+    require(whole.frames == cut.frames && whole.hash == cut.hash && left == cut_left);
     return 0;
 }

@@ -24,16 +24,8 @@
 #include "../unit/fake_core.h"
 #include "gbt32960/gbt32960.h"
 #include "gbt32960/gbt32960_parts.h"
+#include "require.h"
 #include "script.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static const char *const vins[] = {"LPGATE00000000017", "LPGATE00000000018", "BENCH",
                                    "PLATFORM000000001"};

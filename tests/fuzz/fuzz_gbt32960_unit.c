@@ -13,16 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "documents.h"
 #include "gbt32960/gbt32960_json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static unsigned there_and_back(const struct gbt_frame *frame, struct gbt_json_options *options)
 {
@@ -32,25 +24,15 @@ static unsigned there_and_back(const struct gbt_frame *frame, struct gbt_json_op
     struct gbt_json_message message;
     struct gbt_json_judgement judgement;
     struct wire_error error;
-    json_error_t syntax;
 
     require(gbt_json_write(&out, frame, options, &judgement));
-    json_t *document =
-        json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
-    if (document == NULL) {
-        fprintf(stderr, "%s\n%.*s\n", syntax.text, (int)out.len, out.data);
-        abort();
-    }
+    json_t *document = document_of(&out);
     if (!gbt_json_encode(document, &defaults, &unit, &message, &error)) {
-        char sentence[400];
-        wire_error_sentence(&error, sentence, sizeof(sentence));
-        fprintf(stderr, "%s\n%.*s\n", sentence, (int)out.len, out.data);
-        abort();
+        abort_for(&out, &error);
     }
     if (message.frame.unit.len != frame->unit.len ||
         memcmp(message.frame.unit.data, frame->unit.data, frame->unit.len) != 0) {
-        fprintf(stderr, "%.*s\n", (int)out.len, out.data);
-        abort();
+        abort_over(&out, "it encodes to other bytes");
     }
     require(message.frame.command == frame->command && message.frame.response == frame->response);
     json_decref(document);
@@ -63,17 +45,10 @@ static unsigned there_and_back(const struct gbt_frame *frame, struct gbt_json_op
 static void alias_is_json(const struct gbt_frame *frame, struct gbt_json_options *options)
 {
     struct json_out out = json_out_heap(64u << 20);
-    json_error_t syntax;
 
     options->shape = WIRE_SHAPE_ALIAS;
     require(gbt_json_write(&out, frame, options, NULL));
-    json_t *document =
-        json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
-    if (document == NULL) {
-        fprintf(stderr, "%s\n%.*s\n", syntax.text, (int)out.len, out.data);
-        abort();
-    }
-    json_decref(document);
+    json_decref(document_of(&out));
     json_out_free(&out);
 }
 

@@ -13,16 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "documents.h"
 #include "jt808/jt808_json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static unsigned there_and_back(const struct jt808_frame *frame, struct jt808_json_options *options)
 {
@@ -32,22 +24,15 @@ static unsigned there_and_back(const struct jt808_frame *frame, struct jt808_jso
     struct jt808_json_message message;
     struct wire_error error;
     unsigned faults;
-    json_error_t syntax;
 
     require(jt808_json_write(&out, frame, options, &faults));
-    json_t *document =
-        json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
-    require(document != NULL);
+    json_t *document = document_of(&out);
     if (!jt808_json_encode(document, &defaults, &body, &message, &error)) {
-        char sentence[400];
-        wire_error_sentence(&error, sentence, sizeof(sentence));
-        fprintf(stderr, "%s\n%.*s\n", sentence, (int)out.len, out.data);
-        abort();
+        abort_for(&out, &error);
     }
     if (message.frame.body.len != frame->body.len ||
         memcmp(message.frame.body.data, frame->body.data, frame->body.len) != 0) {
-        fprintf(stderr, "%.*s\n", (int)out.len, out.data);
-        abort();
+        abort_over(&out, "it encodes to other bytes");
     }
     require(message.frame.msg_id == frame->msg_id);
     require(message.frame.header_2019 == frame->header_2019);
@@ -61,17 +46,10 @@ static unsigned there_and_back(const struct jt808_frame *frame, struct jt808_jso
 static void alias_is_json(const struct jt808_frame *frame, struct jt808_json_options *options)
 {
     struct json_out out = json_out_heap(16u << 20);
-    json_error_t syntax;
 
     options->shape = WIRE_SHAPE_ALIAS;
     require(jt808_json_write(&out, frame, options, NULL));
-    json_t *document =
-        json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &syntax);
-    if (document == NULL) {
-        fprintf(stderr, "%s\n%.*s\n", syntax.text, (int)out.len, out.data);
-        abort();
-    }
-    json_decref(document);
+    json_decref(document_of(&out));
     json_out_free(&out);
 }
 

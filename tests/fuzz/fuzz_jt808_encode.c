@@ -11,16 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "documents.h"
 #include "jt808/jt808_json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -44,9 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct jt808_json_options options = {.charset = defaults.charset};
         require(jt808_json_write(&out, &message.frame, &options, NULL));
         if (!jt808_json_encode_text(out.data, out.len, &defaults, &again, &second, &error)) {
-            fprintf(stderr, "%s: expected %s, found %s\n%.*s\n", error.path, error.expected,
-                    error.found, (int)out.len, out.data);
-            abort();
+            abort_for(&out, &error);
         }
         require(second.frame.body.len == message.frame.body.len);
         require(second.frame.body.len == 0 ||

@@ -11,29 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
 #include "jt808/jt808_codec.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
-
-/* A running hash of everything that came out. */
-struct digest {
-    uint64_t hash;
-    size_t frames;
-};
-
-static void mix(struct digest *d, const void *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        d->hash = (d->hash ^ ((const uint8_t *)bytes)[i]) * 1099511628211u;
-    }
-}
 
 static void check_frame(const struct jt808_frame *frame)
 {
@@ -63,8 +42,16 @@ static void check_frame(const struct jt808_frame *frame)
     }
 }
 
-static void consume(struct jt808_stream *stream, struct pg_bytes *in, struct digest *digest)
+/* A splitter, and what came out of it. */
+struct splitter {
+    struct jt808_stream stream;
+    struct digest digest;
+};
+
+static void consume(void *arg, struct pg_bytes *in)
 {
+    struct jt808_stream *stream = &((struct splitter *)arg)->stream;
+    struct digest *digest = &((struct splitter *)arg)->digest;
     for (;;) {
         struct jt808_scratch scratch;
         struct jt808_frame frame;
@@ -96,29 +83,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2) {
         return 0;
     }
-    struct jt808_stream stream = {.tolerated = data[0] & JT808_TOLERATE_ALL};
-    uint32_t seed = data[1] + 1u;
+    struct splitter whole = {.stream.tolerated = data[0] & JT808_TOLERATE_ALL,
+                             .digest = DIGEST_START};
+    struct splitter cut = whole;
     struct pg_bytes all = {.data = data + 2, .len = size - 2};
-
-    struct digest whole = {.hash = 14695981039346656037u};
     struct pg_bytes in = all;
-    consume(&stream, &in, &whole);
-    size_t left = in.len;
-
-    struct digest cut = {.hash = 14695981039346656037u};
-    stream = (struct jt808_stream){.tolerated = data[0] & JT808_TOLERATE_ALL};
-    size_t start = 0, end = 0;
-    while (end < all.len) {
-        seed = seed * 1664525u + 1013904223u;
-        size_t step = 1 + (seed >> 24) % ((data[1] & 1) ? 3 : 97);
-        end = end + step < all.len ? end + step : all.len;
-        uint8_t *exact = malloc(end - start);
-        memcpy(exact, all.data + start, end - start);
-        in = (struct pg_bytes){.data = exact, .len = end - start};
-        consume(&stream, &in, &cut);
-        start = end - in.len;
-        free(exact);
-    }
-    require(whole.frames == cut.frames && whole.hash == cut.hash && left == all.len - start);
+    consume(&whole, &in);
+    size_t cut_left = feed_cut(all, data[1] + 1u, (data[1] & 1) ? 3 : 97, consume, &cut);
+    require(whole.digest.frames == cut.digest.frames && whole.digest.hash == cut.digest.hash);
+    require(in.len == cut_left);
     return 0;
 }

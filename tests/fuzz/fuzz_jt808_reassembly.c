@@ -9,15 +9,7 @@
 #include <string.h>
 
 #include "jt808/jt808_reassembly.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
+#include "require.h"
 
 /* Every byte of a package is its index, so that a delivered body tells its order. */
 static void check_message(const struct jt808_frame *message)

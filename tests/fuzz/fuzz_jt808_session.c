@@ -24,16 +24,8 @@
 #include "jt808/jt808.h"
 #include "jt808/jt808_codec.h"
 #include "jt808/jt808_parts.h"
+#include "require.h"
 #include "script.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static const char *const phones[] = {"013800138000", "00000000013800138000", "013900139000",
                                      "0abcdef00000"};

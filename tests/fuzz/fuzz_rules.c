@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pg_bytes in = {.data = data, .len = size};
     if (size == 0)
         return 0;
-    struct pg_identity who = {.listener = "main", .protocol = "jt808"};
+    struct pg_identity who = {.peer = "192.0.2.7:40112", .listener = "main", .protocol = "jt808"};
     who.client_id = take_line(&in);
     who.username = take_line(&in);
     struct pg_bytes filter = take_line(&in), topic = take_line(&in);

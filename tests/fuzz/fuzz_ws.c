@@ -61,10 +61,13 @@ static void take(struct result *result, const void *bytes, size_t len)
     result->len += len;
 }
 
-static struct result frames(const uint8_t *data, size_t size, size_t piece, bool deflated)
+static struct result frames(const uint8_t *data, size_t size, size_t piece, bool deflated,
+                            bool heads)
 {
-    struct ws_reader reader = {
-        .takes_text = true, .takes_binary = true, .takes_deflated = deflated};
+    struct ws_reader reader = {.takes_text = true,
+                               .takes_binary = true,
+                               .takes_deflated = deflated,
+                               .keeps_heads = heads};
     struct result result = {.bytes = malloc(2 * size + 1)};
     uint8_t *out = malloc(size + 1);
     must(result.bytes && out);
@@ -103,11 +106,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         handshake(data, size, piece);
         return 0;
     }
-    bool deflated = (kind & 0x80) != 0;
-    struct result whole = frames(data, size, size + 1, deflated);
-    struct result pieces = frames(data, size, piece, deflated);
+    bool deflated = (kind & 0x80) != 0, heads = !deflated && (kind & 0x40) != 0;
+    struct result whole = frames(data, size, size + 1, deflated, heads);
+    struct result pieces = frames(data, size, piece, deflated, heads);
     must(whole.failed == pieces.failed);
-    must(whole.len == pieces.len && memcmp(whole.bytes, pieces.bytes, whole.len) == 0);
+    /* With headers, of a frame that is wrong as much may have been handed on as came in front. */
+    must(whole.len == pieces.len || (heads && whole.failed && whole.len < pieces.len));
+    must(memcmp(whole.bytes, pieces.bytes, whole.len) == 0);
     free(whole.bytes);
     free(pieces.bytes);
     return 0;

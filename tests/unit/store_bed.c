@@ -9,7 +9,7 @@
 
 /* ---- a store in a directory of its own, and what it gives back ------------------------------ */
 
-char dir[64];
+char dir[SCRATCH_PATH_MAX];
 struct pg_store_disk_options options;
 struct pg_store *store;
 struct pg_error error;
@@ -100,11 +100,7 @@ bool open_store(void)
 
 void begin(void)
 {
-    strcpy(dir, "/dev/shm/test_store.XXXXXX"); /* in memory, where there is that: syncs are quick */
-    if (!mkdtemp(dir)) {
-        strcpy(dir, "/tmp/test_store.XXXXXX");
-        CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-    }
+    scratch_make(dir);
     options = (struct pg_store_disk_options){
         .dir = dir,
         .fsync = PG_SEGLOG_ALWAYS,
@@ -125,9 +121,7 @@ void finish(void)
 {
     pg_store_free(&store);
     pg_msg_unref(&restored.unrouted_msg);
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-    CU_ASSERT_EQUAL(system(command), 0);
+    scratch_remove(dir);
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */

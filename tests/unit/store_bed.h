@@ -7,9 +7,10 @@
 
 #include <semaphore.h>
 
+#include "scratch.h"
 #include "store_disk.h"
 
-extern char dir[64];
+extern char dir[SCRATCH_PATH_MAX];
 extern struct pg_store_disk_options options; /* from begin() on; for the next open_store() */
 extern struct pg_store *store;
 extern struct pg_error error;

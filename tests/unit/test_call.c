@@ -294,6 +294,7 @@ static void nobody_answers(void)
         (void)!connect(waiting[i], (struct sockaddr *)&there, len);
     }
     start(address);
+    server.config.settings.limits.linger = 100;
     how.connect_timeout_ms = 300; /* of the next call */
     apply(false);
     apply(true);

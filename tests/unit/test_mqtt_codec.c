@@ -622,18 +622,20 @@ static void text_is_strict_utf8(void)
         struct pg_bytes text = mqtt_hex(cases[i].bytes, buffer, sizeof(buffer));
         CU_ASSERT_EQUAL(mqtt_text_check(text), cases[i].found);
     }
-    /* Each single byte at each place of a word. */
-    for (unsigned byte = 0; byte < 256; byte++) {
-        for (size_t at = 0; at < 17; at++) {
-            uint8_t text[17];
-            memset(text, 'a', sizeof(text));
-            text[at] = (uint8_t)byte;
-            unsigned expected = byte == 0 || byte >= 0x80     ? MQTT_TEXT_INVALID
-                                : byte == '+' || byte == '#'  ? MQTT_TEXT_WILDCARD
-                                : byte < 0x20 || byte == 0x7F ? MQTT_TEXT_CONTROL
-                                                              : 0;
-            CU_ASSERT_EQUAL(mqtt_text_check((struct pg_bytes){text, sizeof(text)}), expected);
+    /* Each single byte at each place of a text, as long as a word and its neighbours. */
+    for (unsigned i = 0; i < 256 * 24 * 24; i++) {
+        uint8_t text[24], byte = (uint8_t)(i % 256);
+        size_t at = i / 256 % 24, len = i / 256 / 24 + 1;
+        if (at >= len) {
+            continue;
         }
+        memset(text, 'a', sizeof(text));
+        text[at] = byte;
+        unsigned expected = byte == 0 || byte >= 0x80     ? MQTT_TEXT_INVALID
+                            : byte == '+' || byte == '#'  ? MQTT_TEXT_WILDCARD
+                            : byte < 0x20 || byte == 0x7F ? MQTT_TEXT_CONTROL
+                                                          : 0;
+        CU_ASSERT_EQUAL(mqtt_text_check((struct pg_bytes){text, len}), expected);
     }
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Streams whose security layer holds bytes of which the socket knows nothing any more: they are read to
- * the end, whatever ends a turn in between, and do not keep others from theirs. The layer here is a
- * hoard: with the first byte that comes it has as many as that byte says, and asks for no more. */
+/* Streams whose security layer holds bytes of which the socket knows nothing any more: they are
+ * read to the end, whatever ends a turn in between, and do not keep others from theirs. The layer
+ * here is a hoard: with the first byte that comes it has as many as that byte says, and asks for no
+ * more. */
 
 #include <CUnit/Basic.h>
 #include <errno.h>

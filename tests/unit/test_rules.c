@@ -99,6 +99,34 @@ static void conditions_must_all_hold(void)
 }
 
 /* `+/#` would in truth cover `#`; judged level by level it does not, which is the safe side. */
+static enum pg_verdict from(const char *text, const char *peer)
+{
+    struct pg_identity id = who("c1", "alice");
+    id.peer = peer;
+    return ask_as(text, id, PG_ACTION_PUBLISH, pg_bytes_str("a"));
+}
+
+static void addresses_are_those_of_the_peer(void)
+{
+    const char *rules = "deny all address:10.9.0.0/16 #\n"
+                        "allow all user:alice address:10.0.0.0/8 #\n"
+                        "allow all address:2001:db8::/32 #\n"
+                        "allow all address:192.0.2.7 #\n";
+    CU_ASSERT_EQUAL(from(rules, "10.1.2.3:40000"), PG_ALLOW);
+    CU_ASSERT_EQUAL(from(rules, "10.9.2.3:40000"), PG_DENY);
+    CU_ASSERT_EQUAL(from(rules, "11.1.2.3:40000"), PG_NEXT);
+    CU_ASSERT_EQUAL(from(rules, "[::ffff:10.1.2.3]:40000"), PG_ALLOW);
+    CU_ASSERT_EQUAL(from(rules, "[2001:db8::7]:40000"), PG_ALLOW);
+    CU_ASSERT_EQUAL(from(rules, "[2001:db9::7]:40000"), PG_NEXT);
+    CU_ASSERT_EQUAL(from(rules, "192.0.2.7:1"), PG_ALLOW);
+    CU_ASSERT_EQUAL(from(rules, "192.0.2.8:1"), PG_NEXT);
+    CU_ASSERT_EQUAL(from(rules, "unix:pid=10,uid=0"), PG_NEXT);
+    CU_ASSERT_EQUAL(from(rules, NULL), PG_NEXT);
+    struct pg_identity bob = who("c1", "bob");
+    bob.peer = "10.1.2.3:40000";
+    CU_ASSERT_EQUAL(ask_as(rules, bob, PG_ACTION_PUBLISH, pg_bytes_str("a")), PG_NEXT);
+}
+
 static void allowing_a_subscription_takes_all_that_it_matches(void)
 {
     static const struct {
@@ -291,9 +319,13 @@ static void errors_say_where_and_what_was_expected(void)
         {"allow", "rules:1: the line ends here; expected publish, subscribe or all"},
         {"allow read * #", "rules:1: found \"read\"; expected publish, subscribe or all"},
         {"allow all", "rules:1: the line ends here; expected who the rule is for: * anonymous "
-                      "user:NAME client:ID listener:NAME protocol:NAME"},
+                      "user:NAME client:ID listener:NAME protocol:NAME address:RANGE"},
         {"allow all bob #", "rules:1: found \"bob\"; expected who the rule is for: * anonymous "
-                            "user:NAME client:ID listener:NAME protocol:NAME"},
+                            "user:NAME client:ID listener:NAME protocol:NAME address:RANGE"},
+        {"allow all address:10.0.0.1/8 #",
+         "rules:1: found \"10.0.0.1/8\"; expected an address or a range of them: 192.0.2.7 "
+         "10.0.0.0/8 2001:db8::/32"},
+        {"allow all address: #", "rules:1: found \"address:\"; expected a name behind the colon"},
         {"allow all user: #", "rules:1: found \"user:\"; expected a name behind the colon"},
         {"allow all *", "rules:1: the line ends here; expected a topic filter, for instance "
                         "devices/${client}/#"},
@@ -400,6 +432,7 @@ int main(void)
     CU_TestInfo tests[] = {
         TEST(the_first_rule_that_applies_decides),
         TEST(conditions_must_all_hold),
+        TEST(addresses_are_those_of_the_peer),
         TEST(allowing_a_subscription_takes_all_that_it_matches),
         TEST(a_wildcard_does_not_reach_around_a_deny),
         TEST(an_exact_filter_is_for_that_text_only),

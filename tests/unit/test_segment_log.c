@@ -18,19 +18,19 @@
 #include <unistd.h>
 
 #include "crc32c.h"
+#include "scratch.h"
 #include "segment_log.h"
 #include "suite.h"
 
 #define SEGMENT 4096u
 
-static char dir[64];
+static char dir[SCRATCH_PATH_MAX];
 static struct pg_error error;
 
 /* A log of its own for each test. */
 static void fresh(void)
 {
-    strcpy(dir, "/tmp/pg-seglog-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+    scratch_make(dir);
 }
 
 static void clear(void)

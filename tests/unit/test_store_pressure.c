@@ -13,6 +13,7 @@
 
 #include "conn.h"
 #include "counter.h"
+#include "scratch.h"
 #include "store_disk.h"
 #include "suite.h"
 #include "testbed.h"
@@ -36,16 +37,12 @@ __attribute__((visibility("default"))) int fdatasync(int fd)
 }
 
 static struct testbed bed;
-static char dir[64];
+static char dir[SCRATCH_PATH_MAX];
 
 static void start(void)
 {
     struct pg_error error;
-    strcpy(dir, "/dev/shm/test_pressure.XXXXXX");
-    if (!mkdtemp(dir)) {
-        strcpy(dir, "/tmp/test_pressure.XXXXXX");
-        CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-    }
+    scratch_make(dir);
     const struct pg_store_disk_options options = {
         .dir = dir,
         .fsync = PG_SEGLOG_ALWAYS,
@@ -62,11 +59,9 @@ static void start(void)
 
 static void stop(void)
 {
-    char command[128];
     testbed_stop(&bed);
     sem_destroy(&standstill.go);
-    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-    CU_ASSERT_EQUAL(system(command), 0);
+    scratch_remove(dir);
 }
 
 /* And everybody knows what came of it. */

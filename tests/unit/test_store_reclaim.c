@@ -11,13 +11,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "scratch.h"
 #include "store_disk_parts.h"
 #include "suite.h"
 
 /* The longest step that is allowed: what it writes. */
 #define STEP_BYTES (256u * 1024 + 4096)
 
-static char dir[64], copy[80];
+static char dir[SCRATCH_PATH_MAX], copy[SCRATCH_PATH_MAX + 16];
 static struct pg_store_disk_options options;
 static struct pg_disk *disk;
 
@@ -84,11 +85,7 @@ static bool open_disk(const char *where)
 
 static void begin(void)
 {
-    strcpy(dir, "/dev/shm/test_reclaim.XXXXXX");
-    if (!mkdtemp(dir)) {
-        strcpy(dir, "/tmp/test_reclaim.XXXXXX");
-        CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-    }
+    scratch_make(dir);
     snprintf(copy, sizeof(copy), "%s.copy", dir);
     options = (struct pg_store_disk_options){
         .fsync = PG_SEGLOG_ALWAYS,
@@ -99,18 +96,11 @@ static void begin(void)
     CU_ASSERT_FATAL(open_disk(dir));
 }
 
-static void remove_all(const char *what)
-{
-    char command[160];
-    snprintf(command, sizeof(command), "rm -rf '%s'", what);
-    CU_ASSERT_EQUAL(system(command), 0);
-}
-
 static void finish(void)
 {
     pg_disk_close(&disk);
-    remove_all(dir);
-    remove_all(copy);
+    scratch_remove(dir);
+    scratch_remove(copy);
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */

@@ -539,7 +539,7 @@ static void see(void *arg, struct pg_bytes filter, pg_node_ref ref, uint64_t wor
     seen->strangers++;
 }
 
-static void a_walk_shows_each_filter_as_it_was_written(void)
+static void filters_are_shown_as_they_were_written(void)
 {
     static const char *const texts[] = {"a",  "/",    "//",      "#",           "+",
                                         "/#", "a//#", "+/a/+/#", "$share/g/#",  "$share/g//",
@@ -550,10 +550,14 @@ static void a_walk_shows_each_filter_as_it_was_written(void)
     pg_node_ref gone;
 
     for (size_t i = 0; i < seen.count; i++) {
-        CU_ASSERT_NOT_EQUAL_FATAL(acquire(index, texts[i], 1), PG_NODE_NONE);
+        pg_node_ref ref = acquire(index, texts[i], 1);
+
+        CU_ASSERT_NOT_EQUAL_FATAL(ref, PG_NODE_NONE);
+        CU_ASSERT(pg_bytes_equal(pg_subindex_filter(index, ref), pg_bytes_str(texts[i])));
         if (i == 4) {
             gone = acquire(index, "gone/+", 1);
             pg_subindex_release(index, gone, 1);
+            CU_ASSERT_PTR_NULL(pg_subindex_filter(index, gone).data);
         }
     }
     while (pg_subindex_walk(index, &cursor, 2, see, &seen))
@@ -695,7 +699,7 @@ int main(void)
         TEST(growth_keeps_every_filter_and_shrinkage_gives_memory_back),
         TEST(turns_go_round_in_proportion_to_members),
         TEST(a_plain_node_has_no_turns),
-        TEST(a_walk_shows_each_filter_as_it_was_written),
+        TEST(filters_are_shown_as_they_were_written),
         TEST(readers_beside_writers_see_what_they_must),
         CU_TEST_INFO_NULL,
     };

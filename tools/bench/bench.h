@@ -34,6 +34,9 @@ struct bench_options {
     unsigned parallel;    /* connections that may be opening at a time; 0: all */
     unsigned warmup_ms, measure_ms, patience_ms;
     unsigned tls, websocket; /* bool */
+    unsigned tls_version;    /* 12 or 13; 0: any */
+    unsigned resume;         /* bool: TLS sessions, in storm */
+    const char *certificate; /* of the clients; NULL: none */
     unsigned syscalls;       /* bool: trace instead of measuring processor time */
 };
 

@@ -3,7 +3,7 @@
 /* The scenarios that only connect.
  *
  * storm: all clients connect at once, and none may be refused; then they leave, and the broker must
- * close every one. idle: clients with one exact subscription each; the broker's memory is read at
+ * close every one. With --resume they come with the TLS session of a first client, which is not counted. idle: clients with one exact subscription each; the broker's memory is read at
  * `base` clients and at all of them, and what counts is the slope. One thread. */
 
 #include "bench.h"
@@ -128,9 +128,21 @@ static void finish(void)
     free(peers);
 }
 
+/* The client whose session the others resume. */
+static void begin_session(void)
+{
+    open_up_to(1, 1);
+    if (!bench_failed() && !wire_can_resume())
+        bench_fail("the broker gives no session to resume");
+    histogram_clear(&connect_times);
+}
+
 void bench_storm(void)
 {
     start(0);
+    if (bench_options.resume)
+        begin_session();
+    unsigned before = crowd.ready;
     struct measure_cpu cpu_start = bench_broker_cpu();
     double own_start = bench_own_cpu();
     uint64_t start_ns = measure_now_ns();
@@ -143,14 +155,19 @@ void bench_storm(void)
     double leave_seconds = (double)(measure_now_ns() - start_ns) / 1e9;
     struct measure_cpu cpu_end = bench_broker_cpu();
 
+    unsigned connected = crowd.ready - before;
+    if (bench_options.resume && wire_resumed() != connected)
+        bench_fail("%u of %u clients resumed the session", wire_resumed(), connected);
     bench_report_count("connected", crowd.ready);
     bench_report_count("refused", refused);
     bench_report_number("seconds", seconds);
-    bench_report_number("connections_per_second", crowd.ready / seconds);
+    bench_report_number("connections_per_second", connected / seconds);
     bench_report_number("leave_seconds", leave_seconds);
-    if (bench_options.pid != 0 && crowd.ready > 0) {
-        bench_report_number("broker_cpu_us_per_connect",
-                            (cpu_open.total_s - cpu_start.total_s) * 1e6 / crowd.ready);
+    if (bench_options.pid != 0 && connected > 0) {
+        double open_s = cpu_open.total_s - cpu_start.total_s;
+        bench_report_number("broker_cpu_us_per_connect", open_s * 1e6 / connected);
+        if (open_s > 0)
+            bench_report_number("connections_per_broker_cpu_s", connected / open_s);
         bench_report_number("broker_cpu_us_per_leave",
                             (cpu_end.total_s - cpu_open.total_s) * 1e6 / crowd.ready);
     }

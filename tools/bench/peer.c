@@ -38,7 +38,7 @@ static size_t answers_len;
 void peer_setup(const struct peer_setup *common)
 {
     setup = common;
-    wire_setup(common->tls, common->websocket);
+    wire_setup(&common->wire);
     broker.sin_family = AF_INET;
     broker.sin_port = htons(common->port);
     if (inet_pton(AF_INET, common->host, &broker.sin_addr) != 1) {

@@ -44,7 +44,7 @@ struct peer_setup {
     struct ev_loop *loop;
     const char *host; /* IPv4 address; of a loopback address the peers come from many 127.x.y.z */
     uint16_t port;
-    bool tls, websocket; /* what is between peers and their sockets */
+    struct wire_setup wire; /* what is between peers and their sockets */
     enum mqtt_version version;
     const char *id_prefix; /* the client identifier is this and the index in 8 digits */
 };

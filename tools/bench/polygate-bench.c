@@ -61,6 +61,8 @@ static const struct row rows[] = {
     {"patience", ROW(patience_ms), 10000, 100, 600000, false,
      "milliseconds without any progress that are a failure (10000)"},
     {"tls", ROW(tls), 0, 0, 1, true, "TLS; the broker's certificate is not verified"},
+    {"tls-version", ROW(tls_version), 0, 12, 13, false, "12 or 13; the newest if not given"},
+    {"resume", ROW(resume), 0, 0, 1, true, "storm: all resume the TLS session of a first client"},
     {"ws", ROW(websocket), 0, 0, 1, true, "WebSocket, path /mqtt"},
     {"syscalls", ROW(syscalls), 0, 0, 1, true,
      "count system calls with strace instead of processor time"},
@@ -149,7 +151,8 @@ static void print_usage(FILE *out)
         fprintf(out, "  %-14s %s\n", shape_at(i)->name, shape_at(i)->help);
     fputs("  storm          all clients connect at once, then leave\n"
           "  idle           clients with one subscription each: the broker's memory\n\noptions:\n"
-          "  --host ADDRESS        IPv4 address of the broker (127.0.0.1)\n",
+          "  --host ADDRESS        IPv4 address of the broker (127.0.0.1)\n"
+          "  --certificate FILE    the clients' certificate and key, PEM\n",
           out);
     for (size_t i = 0; i < ROWS; i++) {
         char left[40];
@@ -185,11 +188,11 @@ static unsigned number(const struct row *row, const char *text)
     return (unsigned)value;
 }
 
-enum { OPTION_HOST = 1000, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_HOST = 1000, OPTION_CERTIFICATE, OPTION_HELP, OPTION_VERSION };
 
 static void read_options(int count, char **words)
 {
-    struct option options[ROWS + 4] = {0};
+    struct option options[ROWS + 5] = {0};
     int choice;
 
     for (size_t i = 0; i < ROWS; i++) {
@@ -200,11 +203,15 @@ static void read_options(int count, char **words)
     options[ROWS] = (struct option){"host", required_argument, NULL, OPTION_HOST};
     options[ROWS + 1] = (struct option){"help", no_argument, NULL, OPTION_HELP};
     options[ROWS + 2] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
+    options[ROWS + 3] = (struct option){"certificate", required_argument, NULL, OPTION_CERTIFICATE};
 
     while ((choice = getopt_long(count, words, "", options, NULL)) != -1) {
         switch (choice) {
         case OPTION_HOST:
             bench_options.host = optarg;
+            break;
+        case OPTION_CERTIFICATE:
+            bench_options.certificate = optarg;
             break;
         case OPTION_HELP:
             print_usage(stdout);
@@ -237,6 +244,10 @@ static void complete_options(const struct shape *shape)
     settle(&o->parallel, strcmp(o->scenario, "storm") == 0 ? 0 : 100);
     if (o->syscalls && o->pid == 0)
         wrong("--syscalls: --pid must say of which process");
+    if (!o->tls && (o->tls_version != 0 || o->resume || o->certificate))
+        wrong("--tls-version, --resume, --certificate: --tls is not given");
+    if (o->resume && strcmp(o->scenario, "storm") != 0)
+        wrong("--resume: only for storm");
     if (strcmp(o->scenario, "idle") == 0 && (o->pid == 0 || o->base >= o->clients))
         wrong("idle: --pid must say of which process, and --base be lower than --clients");
     if (!shape)
@@ -284,8 +295,11 @@ int main(int count, char **words)
     struct peer_setup setup = {.loop = bench_loop,
                                .host = bench_options.host,
                                .port = (uint16_t)bench_options.port,
-                               .tls = bench_options.tls,
-                               .websocket = bench_options.websocket,
+                               .wire = {.tls = bench_options.tls,
+                                        .websocket = bench_options.websocket,
+                                        .tls_version = bench_options.tls_version,
+                                        .certificate = bench_options.certificate,
+                                        .resume = bench_options.resume},
                                .version = (enum mqtt_version)bench_options.version,
                                .id_prefix = prefix};
     peer_setup(&setup);

@@ -15,12 +15,26 @@ struct wire {
     void *ssl;    /* SSL *, with TLS */
     bool secured; /* the TLS handshake is done */
     bool asked;   /* the upgrade is asked for */
+    bool full;    /* the last read ended for want of room, not of bytes; with TLS */
     size_t left;  /* of the present frame's payload */
     uint8_t head[10], head_len;
 };
 
-/* Which of them all peers have, before the first is opened. */
-void wire_setup(bool tls, bool websocket);
+/* What all peers have. */
+struct wire_setup {
+    bool tls, websocket;
+    unsigned tls_version; /* 12 or 13; 0: the newest that the broker has */
+    const char
+        *certificate; /* PEM file with the peers' certificate, its chain and its key; NULL: none */
+    bool resume;      /* all but the first peer resume the first one's session */
+};
+
+/* Before the first peer is opened; ends the program if something cannot be had. */
+void wire_setup(const struct wire_setup *setup);
+/* Whether a session is there to be resumed. */
+bool wire_can_resume(void);
+/* How many handshakes have resumed it. */
+unsigned wire_resumed(void);
 
 enum wire_step { WIRE_OPEN, WIRE_READ, WIRE_WRITE, WIRE_FAILED };
 /* The socket is connected, or is as was asked for: go on. WIRE_READ, WIRE_WRITE: call again when it

@@ -182,7 +182,8 @@ struct net_guest {
 /* Take over what has come to a listener, and has a place. On the worker. */
 typedef void (*net_take)(struct pg_listening *listening, struct pg_worker *worker,
                          const struct pg_listener_conf *conf, const struct net_guest *guest);
-/* What a net_take does with a guest that cannot be served: close its socket, give its place back. */
+/* What a net_take does with a guest that cannot be served: close its socket and give its place
+ * back. */
 void net_turn_away(struct pg_worker *worker, const struct net_guest *guest);
 
 /* The entries of a transport's table that belong to listeners; see transport.h. net_check() also

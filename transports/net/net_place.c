@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Who is accepted above a limit of connections waits for a place: a client that closes one connection
- * and opens another must not be refused because the old one's FIN is still on its way, or waits to be
- * read by this worker in this turn, or by another that is busy.
+/* Who is accepted above a limit of connections waits for a place: a client that closes one
+ * connection and opens another must not be refused because the old one's FIN is still on its way,
+ * or waits to be read by this worker in this turn, or by another that is busy.
  *
  * Each has place_wait of its own from the moment it is known whose connection it is, and PLACE_S at
- * least, which is when the workers have read what was there. All that wait in the process are in one
- * list, in the order in which they came, and so are given places: whoever comes to a listener for which
- * others wait goes behind them, and a worker that meets somebody else's turn in the list sends for that
- * worker and stops there. Whom only the limit of its own address keeps out is in nobody's way but that of
- * the same address.
+ * least, which is when the workers have read what was there. All that wait in the process are in
+ * one list, in the order in which they came, and so are given places: whoever comes to a listener
+ * for which others wait goes behind them, and a worker that meets somebody else's turn in the list
+ * sends for that worker and stops there. Whom only the limit of its own address keeps out is in
+ * nobody's way but that of the same address; those of one address on several workers take turns as
+ * their workers look.
  *
- * Those that wait hold descriptors, so that a worker has WAITING_MAX of them. Above it, who comes to a
- * listener that is full stays in the kernel's queue, and whom the limit of its address keeps out is
- * refused at once, so that one address cannot close a listener to others.
+ * Those that wait hold descriptors, so that a worker has WAITING_MAX of them. Above it, who comes
+ * to a listener that is full stays in the kernel's queue, and whom the limit of its address keeps
+ * out, or who has come by a proxy, is refused at once, so that one address cannot close a listener
+ * to others.
  *
- * Threads: what waits is its worker's. The list, and of its members what says so, are everybody's, under
- * the lock; pg_guard_admit()'s is taken inside it. */
+ * Threads: what waits is its worker's. The list, and of its members what says so, are everybody's,
+ * under the lock; pg_guard_admit()'s is taken inside it. */
 
 #include "net_place.h"
 
@@ -35,8 +37,8 @@
 #include "net_address.h"
 #include "worker.h"
 
-/* No options: one is too short for a peer to notice and too long to burn a CPU, the other enough for a
- * moment's coming and going and no more descriptors than a process has left. */
+/* No options: one is too short for a peer to notice and too long to burn a CPU, the other enough
+ * for a moment's coming and going and no more descriptors than a process has left. */
 #define PLACE_S     0.02 /* between two looks whether a place has become free */
 #define WAITING_MAX 256  /* per worker */
 
@@ -92,8 +94,8 @@ static enum limit_of limit_that_keeps_out(struct pg_worker *worker,
     return pg_guard_full(conf) ? OF_LISTENER : OF_ADDRESS;
 }
 
-/* Whether `before`, which is in the list, has a right to the next place that one who comes to `conf`
- * from `peer` could take. Under the lock. */
+/* Whether `before`, which is in the list, has a right to the next place that one who comes to
+ * `conf` from `peer` could take. Under the lock. */
 static bool goes_before(const struct waiting *before, const struct pg_listener_conf *conf,
                         const struct pg_range *peer)
 {

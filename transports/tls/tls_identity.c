@@ -113,8 +113,8 @@ bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_I
     return true;
 }
 
-/* Of the certificate that was found bad last. A handshake verifies in the call that then fails, so that
- * nobody else's comes between. */
+/* Of the certificate that was found bad last. A handshake verifies in the call that then fails, so
+ * that nobody else's comes between. */
 static _Thread_local char refused[TLS_IDENTITY_MAX + 1];
 
 int tls_on_verify(int ok, X509_STORE_CTX *store)

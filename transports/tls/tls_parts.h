@@ -25,9 +25,9 @@ struct tls_trouble {
 };
 /* Always false. */
 bool tls_fails(struct tls_trouble *trouble, const char *what, const char *why);
-/* Read PEM files into a context; false with *trouble. `chain` is a certificate and what stands behind it,
- * `key` its private key; authorities and lists of revoked certificates are what peers are verified
- * by. Main thread. */
+/* Read PEM files into a context; false with *trouble. `chain` is a certificate and what stands
+ * behind it, `key` its private key; authorities and lists of revoked certificates are what peers
+ * are verified by. Main thread. */
 bool tls_file_opens(const char *path, struct tls_trouble *trouble) PG_CHECKED;
 bool tls_load_certificate(SSL_CTX *ctx, const char *chain, const char *key,
                           struct tls_trouble *trouble) PG_CHECKED;
@@ -62,13 +62,13 @@ bool tls_identity_of(const SSL *ssl, const struct tls_conf *conf, char out[TLS_I
 
 /* ---- what a handshake leaves behind (tls_forget.c) ---- */
 
-/* Free what OpenSSL keeps of a server's handshake that has succeeded and of which everything has been
- * read. The connection goes on; but for OpenSSL its peer has no certificate any more. */
+/* Free what OpenSSL keeps of a server's handshake that has succeeded and of which everything has
+ * been read. The connection goes on; but for OpenSSL its peer has no certificate any more. */
 void tls_forget_handshake(SSL *ssl);
 
-/* For the log of a handshake that has just failed on this thread: who the peer said it was, which it has
- * not proven. The subject of a bad certificate, or the identity of a pre-shared key; "" if neither. Lent
- * until the next. */
+/* For the log of a handshake that has just failed on this thread: who the peer said it was, which
+ * it has not proven. The subject of a bad certificate, or the identity of a pre-shared key; "" if
+ * neither. Lent until the next. */
 const char *tls_claim_of(const SSL *ssl);
 /* The callback of contexts that verify, which makes a note for that. */
 int tls_on_verify(int ok, X509_STORE_CTX *store);

@@ -3,8 +3,9 @@
 /* TLS as the security layer of a stream: OpenSSL on the stream's socket.
  *
  * A step of a handshake may cost a private-key operation, which is the longest that a worker ever
- * computes. There is one per turn of the loop: the first stream with something to do for its handshake
- * is served at once, and others stand in a line; everybody else's bytes are served between two of them.
+ * computes. There is one per turn of the loop: the first stream with something to do for its
+ * handshake is served at once, and others stand in a line; everybody else's bytes are served
+ * between two of them.
  *
  * Writes gather small chunks into records of RECORD_MAX bytes, and are repeated from the same byte
  * when the kernel is full, as OpenSSL demands. Ending sends close_notify (RFC 8446, 6.1), unless
@@ -358,8 +359,8 @@ bool tls_has_room(const struct pg_worker *worker, const struct tls_conf *conf)
     return workers[pg_worker_index(worker)].handshakes < (size_t)conf->handshakes;
 }
 
-/* Put the layer on the stream. `ssl` is given, and may be NULL: then memory is out, as if this returns
- * NULL. */
+/* Put the layer on the stream. `ssl` is given, and may be NULL: then memory is out, as if this
+ * returns NULL. */
 static struct tls_layer *put_on(struct net_stream *stream, SSL *ssl, const struct tls_conf *conf)
 {
     struct tls_layer *tls = calloc(1, sizeof(*tls));

@@ -128,21 +128,42 @@ static void unmask(struct ws_reader *reader, const uint8_t *in, size_t n, uint8_
     reader->left -= n;
 }
 
-static struct ws_step failed(struct ws_step step, enum ws_code code, const char *why)
+/* `whole` is how much of the payload stands before the frame that is wrong. */
+static struct ws_step failed(const struct ws_reader *reader, struct ws_step step, size_t whole,
+                             enum ws_code code, const char *why)
 {
+    if (reader->keeps_heads)
+        step.payload = whole; /* nobody shall take it for a good one */
     step.event = WS_FAIL;
     step.code = code;
     step.why = why;
     return step;
 }
 
+/* Of a data frame's header, hand on the byte that has just come, but for the mask's; the last of it
+ * only when the mask is whole, since an empty frame ends there and is judged then. Never more than came,
+ * so that it can be done in place. */
+static void keep_head(const struct ws_reader *reader, uint8_t *out, struct ws_step *step)
+{
+    size_t at = reader->head_len - 1u, size = head_size(reader);
+    if (reader->head[0] & 0x08)
+        return;
+    if (at > 0 && at + 1 == size)
+        at = size - 5;
+    else if (at > 0 && at + 5 >= size)
+        return;
+    out[step->payload++] = at == 1 ? reader->head[1] & 0x7f : reader->head[at];
+}
+
 /* Bytes of headers, up to the end of one. NULL, or why they are not allowed. */
-static const char *read_head(struct ws_reader *reader, const uint8_t *in, size_t len,
+static const char *read_head(struct ws_reader *reader, const uint8_t *in, size_t len, uint8_t *out,
                              struct ws_step *step)
 {
     const char *why = NULL;
     while (!why && !reader->in_payload && step->used < len) {
         reader->head[reader->head_len++] = in[step->used++];
+        if (reader->keeps_heads)
+            keep_head(reader, out, step);
         if (reader->head_len == 2)
             why = judge_start(reader, &step->code);
         if (!why && reader->head_len == head_size(reader) && reader->head_len > 2) {
@@ -182,13 +203,15 @@ struct ws_step ws_read(struct ws_reader *reader, const uint8_t *in, size_t len, 
 {
     struct ws_step step = {.event = WS_MORE};
     for (;;) {
-        const char *why = read_head(reader, in, len, &step);
+        size_t whole = step.payload;
+        const char *why = read_head(reader, in, len, out, &step);
         if (why)
-            return failed(step, step.code, why);
+            return failed(reader, step, whole, step.code, why);
         if (!reader->in_payload)
             return step;
         if (!read_payload(reader, in, len, out, &step))
-            return failed(step, WS_INVALID_PAYLOAD, "a text message that is not UTF-8");
+            return failed(reader, step, whole, WS_INVALID_PAYLOAD,
+                          "a text message that is not UTF-8");
         if (reader->left > 0)
             return step;
         bool is_control = (reader->head[0] & 0x08) != 0;
@@ -215,6 +238,15 @@ size_t ws_head(uint8_t out[WS_HEAD_MAX], unsigned flags, enum ws_opcode opcode, 
     for (size_t i = 0; i < n; i++)
         out[2 + i] = (uint8_t)(payload >> (8 * (n - 1 - i)));
     return 2 + n;
+}
+
+size_t ws_head_length(const uint8_t *head, size_t len, uint64_t *payload)
+{
+    size_t width = len < 2 || head[1] < 126 ? 0 : (head[1] == 126 ? 2 : 8);
+    if (len < 2 + width)
+        return 0;
+    *payload = width == 0 ? head[1] : big_endian(head + 2, width);
+    return 2 + width;
 }
 
 bool ws_code_allowed(unsigned code)

@@ -44,6 +44,7 @@ struct ws_reader {
     bool takes_text;  /* ... and binary messages: else 1003 */
     bool takes_binary;
     bool takes_deflated; /* RFC 7692 was negotiated */
+    bool keeps_heads;    /* headers of data frames are handed on, too, without their masks */
     bool in_payload;     /* the header is whole */
     bool in_message;     /* a message has begun that is not finished: continuations may come */
     bool is_text;        /* of the present message, as the next */
@@ -70,8 +71,8 @@ struct ws_step {
     const char *why;       /* WS_FAIL: for people */
 };
 
-/* Use up to `len` bytes at `in` (lent); unmasked payload of data frames goes to `out`, which has
- * room for `len` bytes and may be `in` itself. Any cut of the stream gives the same result. */
+/* Use up to `len` bytes at `in` (lent); unmasked payload of data frames, which counts
+ * their headers if they are kept, goes to `out`, which has room for `len` bytes and may be `in` itself. Any cut of the stream gives the same result. */
 struct ws_step ws_read(struct ws_reader *reader, const uint8_t *in, size_t len, uint8_t *out);
 
 /* The header of an unmasked frame; returns its length. `flags` are its first four bits: WS_FIN, and
@@ -79,6 +80,10 @@ struct ws_step ws_read(struct ws_reader *reader, const uint8_t *in, size_t len, 
 #define WS_FIN  0x80u
 #define WS_RSV1 0x40u
 size_t ws_head(uint8_t out[WS_HEAD_MAX], unsigned flags, enum ws_opcode opcode, uint64_t payload);
+
+/* The header of an unmasked frame: its length, with the payload's in *payload; 0: these `len` bytes, of
+ * which there is at least one, are not all of it. */
+size_t ws_head_length(const uint8_t *head, size_t len, uint64_t *payload);
 
 /* Whether a peer may send this status in a close frame (7.4). */
 bool ws_code_allowed(unsigned code);

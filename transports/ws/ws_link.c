@@ -12,6 +12,9 @@
  * `frame_left` says how many. Control frames leave between messages; of pongs that wait for room
  * only the newest is kept (5.5.3), so that a peer that never reads costs nothing.
  *
+ * Where frames are the core's own bytes (PG_MEDIA_FRAMES) they pass as they are, and what has left is
+ * followed from header to header, so that `frame_left` says the same.
+ *
  * Close codes (7.4) come from the reason for which the core closes, or from what was wrong with the
  * frames. After our close frame the peer's is awaited, up to limits.linger; the socket is closed
  * then. After a broken stream nothing can be awaited, and our end is shut at once.
@@ -286,6 +289,55 @@ static ssize_t write_compressed(struct ws_link *link, const struct iovec *iov, i
     return (ssize_t)taken;
 }
 
+/* `sent` bytes of the core's frames have left: see where that ended. Within a header, `frame_left` is
+ * 1: there is more of the frame. */
+static void follow_frames(struct ws_link *link, const struct iovec *iov, size_t sent)
+{
+    for (; sent > 0; iov++) {
+        const uint8_t *at = iov->iov_base;
+        const uint8_t *end = at + (iov->iov_len < sent ? iov->iov_len : sent);
+        sent -= (size_t)(end - at);
+        while (at < end) {
+            size_t in_payload = link->out_len == 0 ? link->frame_left : 0;
+            if (in_payload > 0) {
+                size_t n = (size_t)(end - at) < in_payload ? (size_t)(end - at) : in_payload;
+                link->frame_left -= n;
+                at += n;
+                continue;
+            }
+            uint64_t payload = 1;
+            link->out[link->out_len++] = *at++;
+            if (ws_head_length(link->out, link->out_len, &payload) > 0)
+                link->out_len = 0;
+            link->frame_left = (size_t)payload;
+            link->out_at = link->out_len;
+        }
+    }
+}
+
+/* The core's frames; if a control frame waits, no more than the one that is leaving. */
+static ssize_t write_frames(struct ws_link *link, const struct iovec *iov, int count)
+{
+    if (!send_own(link))
+        return -1;
+    if (has_own(link))
+        return 0;
+    if (link->frame_left == 0)
+        link->out_at = link->out_len = 0; /* of a control frame that has left */
+    size_t left = link->control_len > 0 ? link->frame_left : SIZE_MAX;
+    struct iovec parts[IOVS_MAX];
+    int n = 0;
+    for (; n < count && left > 0; n++) {
+        size_t len = iov[n].iov_len < left ? iov[n].iov_len : left;
+        parts[n] = (struct iovec){.iov_base = iov[n].iov_base, .iov_len = len};
+        left -= len;
+    }
+    ssize_t sent = net_stream_write(&link->stream, parts, n);
+    if (sent > 0)
+        follow_frames(link, parts, (size_t)sent);
+    return sent;
+}
+
 ssize_t ws_link_writev(void *state, const struct iovec *iov, int count)
 {
     struct ws_link *link = state;
@@ -303,6 +355,8 @@ ssize_t ws_link_writev(void *state, const struct iovec *iov, int count)
     }
     if (link->zip)
         return write_compressed(link, iov, count);
+    if (link->frames)
+        return write_frames(link, iov, count);
     if (link->frame_left == 0) {
         if (!send_own(link))
             return -1;
@@ -838,6 +892,7 @@ void ws_link_begin(struct pg_conn *conn, const struct ws_conf *conf, struct net_
     link->state = WS_LINK_OPEN;
     link->in.takes_text = media != PG_MEDIA_BINARY;
     link->in.takes_binary = media != PG_MEDIA_TEXT;
+    link->in.keeps_heads = link->frames = media == PG_MEDIA_FRAMES;
     link->ping_interval_ms = (uint32_t)conf->ping_interval_ms;
     link->heard = true;
     if (link->ping_interval_ms > 0)

@@ -19,11 +19,13 @@ struct ws_link {
     bool at_eof : 1;          /* nothing more is to be read */
     bool close_made : 1;      /* our close frame is queued or sent: nothing may follow */
     bool failed : 1;          /* the frames are broken: what comes is thrown away */
+    bool frames : 1;          /* the core's bytes are frames: PG_MEDIA_FRAMES */
     uint16_t fail_code;       /* failed: the status to close with */
     uint32_t thrown_away;     /* bytes discarded in WS_LINK_CLOSING */
     size_t frame_left;        /* of the message begun: bytes that the core has still to give */
     uint8_t out_at, out_len, control_len;
-    uint8_t out[2 + WS_CONTROL_MAX];     /* a header or control frame that is leaving */
+    /* A header or control frame that is leaving; of a header of the core's, what has left. */
+    uint8_t out[2 + WS_CONTROL_MAX];
     uint8_t control[2 + WS_CONTROL_MAX]; /* a control frame that waits for its turn */
     struct ws_reader in;
     struct ws_zip *zip;     /* compression was negotiated; else NULL */

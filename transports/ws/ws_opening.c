@@ -137,11 +137,11 @@ static void refuse(struct opening *opening, const struct ws_answer *answer)
 static void grant(struct opening *opening, struct ws_answer *answer)
 {
     struct ws_deflate *deflate = NULL;
-    if (answer->deflate.on)
+    const struct pg_listener_conf *served = &conf_of(opening)->served[answer->route];
+    if (answer->deflate.on && served->protocol->media != PG_MEDIA_FRAMES)
         deflate = ws_deflate_new(&answer->deflate, conf_of(opening)->deflate_connections);
     if (deflate)
         ws_answer_deflate(answer);
-    const struct pg_listener_conf *served = &conf_of(opening)->served[answer->route];
     struct pg_conn *conn = NULL;
     if (send_response(opening, answer))
         conn = pg_conn_open_in_place(opening->worker, served, opening->peer, &opening->place);
