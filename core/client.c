@@ -462,7 +462,7 @@ static void login_decided(void *arg, enum pg_reason reason)
         refuse(client, reason, pg_reason_sentence(reason));
 }
 
-/* ---- exchanges ------------------------------------------------------------------------------ */
+/* ---- exchanges ------------------------------------------------------------------------------- */
 
 /* A round of an exchange ended, of a login or of a client that is in. */
 static void round_done(void *arg, enum pg_reason reason, struct pg_bytes data)

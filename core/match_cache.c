@@ -3,10 +3,9 @@
 /* What topics matched lately; see match_cache.h.
  *
  * A topic has its place in one set of WAYS slots, by its hash, which is keyed: nobody outside can aim
- * at one set. Where the set is full it is remembered
- * when it was asked for twice with no other in between that its slot refused: topics that come only
- * once cost a look, and push little out. Long topics and long lists of
- * hits are left to the index.
+ * at one set. Where the set is full, it is remembered when it was asked for twice with no other in
+ * between that its slot refused: topics that come only once cost a look, and push little out. Long
+ * topics and long lists of hits are left to the index.
  *
  * The numbers of changes are read before the index is asked. So what is remembered may already hold a
  * change that they do not count yet, and is then asked for once more than necessary; it never lacks one
